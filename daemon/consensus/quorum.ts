@@ -1,0 +1,36 @@
+/** How many validators must sign, and how many may be away (DESIGN §4, "Quorum by charter"). */
+import { TownError } from '../ledger/ids.js';
+
+/** `majority` bears crashes only: for boards that one owner trusts. `two-thirds` bears lies too. */
+export type QuorumRule = 'majority' | 'two-thirds';
+
+/**
+ * The number of validators whose signatures decide.
+ * 1 of 1; 2 of 2 (a step on the way); `majority` ⌊n/2⌋+1 from 3; `two-thirds` ⌊2n/3⌋+1 from 4.
+ * @throws TownError `bad-quorum` for numbers that a charter may not have.
+ */
+export function quorumOf(validators: number, rule: QuorumRule): number {
+  if (!Number.isSafeInteger(validators) || validators < 1) {
+    throw new TownError('bad-quorum', `A town has at least one validator, not ${validators}.`);
+  }
+  if (validators <= 2) return validators;
+  if (rule === 'majority') return Math.floor(validators / 2) + 1;
+  if (validators === 3) {
+    throw new TownError(
+      'bad-quorum',
+      'With two thirds of three validators none may lie and none may be off: the rule needs four or more.',
+      'Add a fourth validator, or choose "majority" when one owner trusts all three boards.',
+    );
+  }
+  return Math.floor((2 * validators) / 3) + 1;
+}
+
+/** How many validators may be off while the others still decide. */
+export function mayBeOff(validators: number, rule: QuorumRule): number {
+  return validators - quorumOf(validators, rule);
+}
+
+/** How many validators beyond a round say that this round can no longer have a quorum: more than may be off. */
+export function skipCountOf(validators: number, rule: QuorumRule): number {
+  return mayBeOff(validators, rule) + 1;
+}
