@@ -1,0 +1,180 @@
+/** Turns every failure into one shape, `{error: {code, message, advice?}}`, and says nothing it should not. */
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import { TownError } from '../ledger/ids.js';
+
+export interface Problem {
+  readonly code: string;
+  readonly message: string;
+  readonly advice?: string;
+}
+
+/** The one place where a code becomes an HTTP status: exact codes first, then families of codes, then 400. */
+const statusByCode: ReadonlyMap<string, number> = new Map([
+  ['signed-out', 401],
+  ['wrong-passphrase', 401],
+  ['not-allowed', 403],
+  ['not-this-host', 403],
+  ['not-this-origin', 403],
+  ['not-found', 404],
+  ['wrong-status', 409],
+  ['conflict', 409],
+  ['setup-done', 409],
+  ['busy', 409],
+  ['gone', 410],
+  ['too-large', 413],
+  ['not-json-type', 415],
+  ['rejected', 422],
+  ['details-differ', 422],
+  ['not-yours', 422],
+  ['members-only', 422],
+  ['not-enough', 422],
+  ['overdraft', 422],
+  ['too-many-tries', 429],
+  ['starting', 503],
+  ['stopping', 503],
+  ['too-many-streams', 503],
+]);
+
+const statusByFamily: readonly (readonly [RegExp, number])[] = [
+  [/^unknown-|-not-found$|^no-such-/, 404],
+  [/^already-|-taken$|-exists$|-used$|^duplicate-/, 409],
+  [/-expired$/, 410],
+  [/^rejected[:-]|^not-enough-|^insufficient-/, 422],
+  [/-starting$|-away$|-unavailable$/, 503],
+];
+
+/** The HTTP status for a `TownError` code. */
+export function statusOfCode(code: string): number {
+  const exact = statusByCode.get(code);
+  if (exact !== undefined) return exact;
+  return statusByFamily.find(([family]) => family.test(code))?.[1] ?? 400;
+}
+
+/** What fastify itself refuses before a route runs, in our words. */
+const frameworkProblems: ReadonlyMap<string, Problem> = new Map([
+  [
+    'FST_ERR_CTP_BODY_TOO_LARGE',
+    { code: 'too-large', message: 'A request may hold 64 KiB at most.', advice: 'Send less at once.' },
+  ],
+  [
+    'FST_ERR_CTP_INVALID_MEDIA_TYPE',
+    {
+      code: 'not-json-type',
+      message: 'The body of a request must be JSON.',
+      advice: 'Send it with the header "Content-Type: application/json".',
+    },
+  ],
+  [
+    'FST_ERR_CTP_INVALID_CONTENT_LENGTH',
+    { code: 'not-json', message: 'The body is not as long as its Content-Length header says.' },
+  ],
+  [
+    'FST_ERR_CTP_INVALID_JSON_BODY',
+    { code: 'not-json', message: 'The body is not valid JSON.', advice: 'Check quotes, commas and braces.' },
+  ],
+  ['FST_ERR_BAD_URL', { code: 'bad-request', message: 'The address in the request cannot be decoded.' }],
+]);
+
+type SchemaNode = {
+  readonly description?: string;
+  readonly properties?: { readonly [name: string]: SchemaNode | undefined };
+};
+
+/** Names every field that is wrong and what the route's schema says it expects there. Never repeats what was sent. */
+function invalidInput(error: FastifyError, request: FastifyRequest): Problem {
+  const part = error.validationContext ?? 'body';
+  const schema = (request.routeOptions.schema as { [part: string]: SchemaNode } | undefined)?.[part];
+  const place = { body: 'the body', params: 'the path', querystring: 'the query', headers: 'the headers' }[
+    part
+  ];
+  const wrong = new Map<string, string>();
+  const expected = (field: string): string =>
+    schema?.properties?.[field]?.description ?? 'another kind of value';
+  for (const issue of error.validation ?? []) {
+    const field = issue.instancePath.split('/')[1];
+    const params = issue.params as { requiredProperties?: string[]; additionalProperties?: string[] };
+    if (field !== undefined) {
+      if (schema?.properties?.[field]) wrong.set(field, `${field}: expected ${expected(field)}`);
+    } else if (issue.keyword === 'required') {
+      for (const name of params.requiredProperties ?? [])
+        wrong.set(name, `${name} is missing: expected ${expected(name)}`);
+    } else if (issue.keyword === 'additionalProperties') {
+      const known = Object.keys(schema?.properties ?? {}).join(', ') || 'none';
+      const names = (params.additionalProperties ?? []).slice(0, 4).map((name) => name.slice(0, 40));
+      wrong.set('', `${names.join(', ')} not known here (known: ${known})`);
+    } else {
+      wrong.set('', `expected a JSON object`);
+    }
+  }
+  return {
+    code: 'invalid-input',
+    message: `In ${place}: ${[...wrong.values()].slice(0, 8).join('; ')}.`,
+    advice: 'Each route and its fields are described at /docs.',
+  };
+}
+
+/** What the asker is told of an error, and with which status. Anything unforeseen is told as 500 without its text. */
+export function explain(
+  error: FastifyError | Error,
+  request: FastifyRequest,
+): { status: number; problem: Problem } {
+  if (error instanceof TownError) {
+    const { code, message, advice } = error;
+    return {
+      status: statusOfCode(code),
+      problem: advice === undefined ? { code, message } : { code, message, advice },
+    };
+  }
+  const code = 'code' in error ? error.code : '';
+  if ('validation' in error && error.validation)
+    return { status: 400, problem: invalidInput(error, request) };
+  const known = frameworkProblems.get(code);
+  if (known) return { status: statusOfCode(known.code), problem: known };
+  if (
+    'statusCode' in error &&
+    error.statusCode !== undefined &&
+    error.statusCode < 500 &&
+    error.statusCode >= 400
+  )
+    return {
+      status: error.statusCode,
+      problem: { code: 'bad-request', message: 'The request could not be understood.' },
+    };
+  return {
+    status: 500,
+    problem: {
+      code: 'internal',
+      message: 'The daemon failed at this; what was acknowledged before is safe.',
+      advice: `The daemon's log says more: look for request ${request.id}.`,
+    },
+  };
+}
+
+/** Fastify's error handler: logs what is the daemon's own fault with its stack, what is the asker's in one line. */
+export function handleError(
+  error: FastifyError | Error,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): FastifyReply {
+  const { status, problem } = explain(error, request);
+  if (status >= 500 && !(error instanceof TownError)) request.log.error({ err: error }, 'request failed');
+  else request.log.debug({ code: problem.code, status }, 'request refused');
+  return reply
+    .code(status)
+    .header('cache-control', 'no-store')
+    .type('application/json; charset=utf-8')
+    .serializer(JSON.stringify)
+    .send({ error: problem });
+}
+
+export function handleNotFound(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  return handleError(
+    new TownError(
+      'not-found',
+      `There is nothing at ${request.method} ${request.url.split('?', 1)[0]!.slice(0, 200)}.`,
+      'The routes are listed at /docs; the panel is at /.',
+    ),
+    request,
+    reply,
+  );
+}

@@ -1,0 +1,121 @@
+/**
+ * The fields that routes take in. Every one says in its description what is expected; the same words document it,
+ * and tell people what was wrong with what they sent.
+ */
+import { Type, type TProperties, type TSchema } from 'typebox';
+import { gigSteps, problemView } from './views.js';
+import type { GigStep } from '../node/use-cases.js';
+
+const text = (longest: number, description: string) =>
+  Type.String({
+    minLength: 1,
+    maxLength: longest,
+    pattern: '\\S',
+    description: `${description}, 1 to ${longest} characters`,
+  });
+
+/** An object with these fields and no others. */
+export const exactly = <Fields extends TProperties>(fields: Fields) =>
+  Type.Object(fields, { additionalProperties: false });
+
+/** A path with one id in it. */
+export const pathWith = <Name extends string, Field extends TSchema>(name: Name, field: Field) =>
+  exactly({ [name]: field } as { [Key in Name]: Field });
+
+export const name = () => text(80, 'a name');
+export const contact = () => text(200, 'how to reach the person');
+export const reason = () => text(200, 'a reason');
+export const memo = () => text(200, 'a memo');
+export const title = () => text(80, 'a title');
+export const description = () => text(2000, 'a description');
+
+export const newPassphrase = () =>
+  Type.String({ minLength: 8, maxLength: 256, description: 'a passphrase of 8 to 256 characters' });
+export const passphrase = () =>
+  Type.String({ minLength: 1, maxLength: 256, description: 'the passphrase, 256 characters at most' });
+
+/** A one-time secret from a link: setup token or invitation code. */
+export const linkSecret = () =>
+  Type.String({
+    pattern: '^[A-Za-z0-9_-]{1,256}$',
+    description: 'the part of the link behind the # (letters, digits, - and _)',
+  });
+
+export const id = (what: string) =>
+  Type.String({ pattern: '^[A-Za-z0-9._-]{1,128}$', description: `the id of ${what}` });
+
+export const doorId = () =>
+  Type.String({
+    pattern: '^[a-z0-9-]{1,32}$',
+    description: 'the id of a door: 1 to 32 lower-case letters, digits and -',
+  });
+
+export const doors = () =>
+  Type.Union([Type.Array(doorId(), { maxItems: 256 }), Type.Literal('*')], {
+    description: 'a list of door ids, or "*" for all',
+  });
+
+export const badgeNumber = () =>
+  Type.String({
+    pattern: '^[0-9A-Za-z][0-9A-Za-z:._-]{0,63}$',
+    description: 'the number of a badge: 1 to 64 letters, digits, : . _ and -',
+  });
+
+export const until = () =>
+  Type.Integer({
+    minimum: 1,
+    maximum: Number.MAX_SAFE_INTEGER,
+    description: 'a time in whole milliseconds since 1970',
+  });
+
+export const roles = () =>
+  Type.Array(Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$' }), {
+    maxItems: 16,
+    description: 'a list of at most 16 names of roles',
+  });
+
+export const amount = () =>
+  Type.Integer({
+    minimum: 1,
+    maximum: Number.MAX_SAFE_INTEGER,
+    description: 'a whole number of credits, 1 or more',
+  });
+
+export const stars = () =>
+  Type.Integer({ minimum: 1, maximum: 5, description: 'a whole number from 1 to 5' });
+export const sharePercent = () =>
+  Type.Integer({ minimum: 0, maximum: 100, description: 'a whole number from 0 to 100' });
+
+export const gigStep = () =>
+  Type.Unsafe<GigStep>({
+    type: 'string',
+    enum: gigSteps,
+    description: `one of ${gigSteps.join(', ')}`,
+  });
+
+/** How many at most; `longest` is the bound. */
+export const limit = (longest: number) =>
+  Type.Integer({ minimum: 1, maximum: longest, description: `a whole number from 1 to ${longest}` });
+
+export const cursor = () =>
+  Type.String({ pattern: '^[\\x21-\\x7e]{1,256}$', description: 'the `next` of the page before' });
+export const height = () =>
+  Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'the height of a merge' });
+
+/** An entry or merge, by enough of its id to be unique. */
+export const ledgerId = () =>
+  Type.String({ pattern: '^[0-9a-f]{8,64}$', description: '8 to 64 lower-case hex digits of an id' });
+
+/** The responses of a route: what it gives when all went well, and the one shape of every failure. */
+export const answers = <View extends TSchema>(view: View) => ({
+  200: view,
+  '4xx': problemView,
+  '5xx': problemView,
+});
+
+/** The responses of a route that has nothing to say when all went well. */
+export const answersNothing = () => ({
+  204: Type.Null({ description: 'done' }),
+  '4xx': problemView,
+  '5xx': problemView,
+});
