@@ -1,0 +1,263 @@
+/**
+ * Who may open which door. The gate of each node gets its rights table from the query `rights`.
+ * Badges are keyed hashes (64 hex digits); the numbers and the key never enter the ledger.
+ *
+ * Collections: `doors`, `badges`, and what restricts a badge or door not known yet: `revocations`, `lockdowns`.
+ */
+import {
+  accept,
+  irregular,
+  pass,
+  Reject,
+  veto,
+  type Contract,
+  type Json,
+  type JsonObject,
+  type Reader,
+  type Write,
+} from '../sdk/typescript/contract.js';
+import { asObject, integer, isEnvelope, matching, onlyFields, text } from '../sdk/typescript/body.js';
+
+/** One value of `doors`. `node`: the one that has the door's reader and strike. */
+export interface Door {
+  readonly name: string;
+  readonly node: string;
+  readonly mode: 'normal' | 'lockdown';
+  readonly added: number;
+  readonly reason?: string;
+}
+/** One value of `badges`. */
+export interface Badge {
+  readonly person: string;
+  readonly doors: readonly string[] | '*';
+  readonly status: 'active' | 'revoked';
+  readonly enrolled: number;
+  readonly until?: number;
+  readonly reason?: string;
+}
+interface Person {
+  readonly status: 'active' | 'suspended';
+  readonly reason?: string;
+}
+
+const DOOR = /^[a-z0-9][a-z0-9-]{0,31}$/;
+const DOORS_OF_A_BADGE_MAX = 64;
+/** As many badges fit into one line of the protocol with room to spare. */
+const RIGHTS_PAGE_BADGES = 3000;
+
+const doorIn = (body: JsonObject): string =>
+  matching(body, 'door', DOOR, 'a door id: 1 to 32 of a–z, 0–9 and "-"');
+const badgeIn = (body: JsonObject): string =>
+  matching(body, 'badge', /^[0-9a-f]{64}$/, 'the keyed hash of a badge: 64 hex digits');
+
+function doorsIn(body: JsonObject): readonly string[] | '*' {
+  const doors = body['doors'];
+  if (doors === '*') return '*';
+  const bad = new Reject(
+    'bad-body',
+    `"doors" must be "*" or a list of 1 to ${DOORS_OF_A_BADGE_MAX} door ids.`,
+  );
+  if (!Array.isArray(doors) || doors.length === 0 || doors.length > DOORS_OF_A_BADGE_MAX) throw bad;
+  if (!doors.every((door) => typeof door === 'string' && DOOR.test(door))) throw bad;
+  return [...new Set(doors as string[])].sort();
+}
+
+const findDoor = async (read: Reader, door: string): Promise<Door | null> =>
+  (await read.get('doors', door)) as unknown as Door | null;
+const findBadge = async (read: Reader, badge: string): Promise<Badge | null> =>
+  (await read.get('badges', badge)) as unknown as Badge | null;
+const putDoor = (key: string, value: Door): Write => ({
+  collection: 'doors',
+  key,
+  value: value as unknown as Json,
+});
+const putBadge = (key: string, value: Badge): Write => ({
+  collection: 'badges',
+  key,
+  value: value as unknown as Json,
+});
+const drop = (collection: string, key: string): Write => ({ collection, key, value: null });
+
+export const doorAccess: Contract = {
+  verbs: {
+    async 'add-door'({ body }, ctx, read) {
+      onlyFields(body, 'door', 'name', 'node');
+      const door = doorIn(body);
+      const name = text(body, 'name', 60);
+      const node = matching(body, 'node', /^[0-9a-f]{16}$/, 'a node id: 16 hex digits');
+      if (await findDoor(read, door)) throw new Reject('door-exists', `There is a door "${door}" already.`);
+      const locked = asObject(await read.get('lockdowns', door));
+      const fresh = { name, node, added: ctx.tau };
+      if (!locked) return accept({ writes: [putDoor(door, { ...fresh, mode: 'normal' })] });
+      const reason = locked['reason'] as string;
+      return accept({
+        writes: [putDoor(door, { ...fresh, mode: 'lockdown', reason }), drop('lockdowns', door)],
+      });
+    },
+
+    /** A badge that its person has already gets the new doors and end. */
+    async enrol({ body }, ctx, read) {
+      onlyFields(body, 'badge', 'person', 'doors', 'until');
+      const badge = badgeIn(body);
+      const person = matching(body, 'person', /^p[0-9a-f]{16}$/, 'a person id: "p" and 16 hex digits');
+      const doors = doorsIn(body);
+      const until =
+        body['until'] === undefined ? {} : { until: integer(body, 'until', 0, 8_640_000_000_000_000) };
+      const who = (await read.get('people', person, 'membership')) as unknown as Person | null;
+      if (!who) throw new Reject('unknown-person', `There is no person ${person}.`);
+      if (who.status !== 'active') throw new Reject('person-suspended', `${person} is suspended.`);
+      if (doors !== '*') {
+        for (const door of doors) {
+          if (!(await findDoor(read, door))) throw new Reject('unknown-door', `There is no door "${door}".`);
+        }
+      }
+      const known = await findBadge(read, badge);
+      if (known && known.person !== person)
+        throw new Reject('badge-taken', `This badge belongs to the person ${known.person}.`);
+      if (known?.status === 'revoked')
+        throw new Reject(
+          'badge-revoked',
+          `This badge is revoked (${known.reason ?? 'no reason'}): reactivate it first.`,
+        );
+      const revoked = asObject(await read.get('revocations', badge));
+      const value = { person, doors, enrolled: known?.enrolled ?? ctx.tau, ...until };
+      if (!revoked) return accept({ writes: [putBadge(badge, { ...value, status: 'active' })] });
+      const reason = revoked['reason'] as string;
+      return accept({
+        writes: [putBadge(badge, { ...value, status: 'revoked', reason }), drop('revocations', badge)],
+      });
+    },
+
+    /** Restrictive: of a badge not known yet it is kept, and holds when the badge appears. */
+    async revoke({ body }, _ctx, read) {
+      onlyFields(body, 'badge', 'reason');
+      const badge = badgeIn(body);
+      const reason = text(body, 'reason', 200);
+      const known = await findBadge(read, badge);
+      if (!known) return accept({ writes: [{ collection: 'revocations', key: badge, value: { reason } }] });
+      return accept({ writes: [putBadge(badge, { ...known, status: 'revoked', reason })] });
+    },
+
+    async reactivate({ body }, _ctx, read) {
+      onlyFields(body, 'badge');
+      const badge = badgeIn(body);
+      const known = await findBadge(read, badge);
+      if (!known) {
+        if ((await read.get('revocations', badge)) === null)
+          throw new Reject('unknown-badge', 'This badge is neither enrolled nor revoked.');
+        return accept({ writes: [drop('revocations', badge)] });
+      }
+      if (known.status === 'active') throw new Reject('badge-active', 'This badge is not revoked.');
+      const { reason: _, ...rest } = known;
+      return accept({ writes: [putBadge(badge, { ...rest, status: 'active' })] });
+    },
+
+    /** Restrictive: of a door not known yet it is kept, and holds when the door appears. */
+    async lockdown({ body }, _ctx, read) {
+      onlyFields(body, 'door', 'reason');
+      const door = doorIn(body);
+      const reason = text(body, 'reason', 200);
+      const known = await findDoor(read, door);
+      if (!known) return accept({ writes: [{ collection: 'lockdowns', key: door, value: { reason } }] });
+      return accept({ writes: [putDoor(door, { ...known, mode: 'lockdown', reason })] });
+    },
+
+    async unlock({ body }, _ctx, read) {
+      onlyFields(body, 'door');
+      const door = doorIn(body);
+      const known = await findDoor(read, door);
+      if (!known) {
+        if ((await read.get('lockdowns', door)) === null)
+          throw new Reject('unknown-door', `There is no door "${door}".`);
+        return accept({ writes: [drop('lockdowns', door)] });
+      }
+      if (known.mode === 'normal')
+        throw new Reject('not-locked-down', `The door "${door}" is not locked down.`);
+      const { reason: _, ...rest } = known;
+      return accept({ writes: [putDoor(door, { ...rest, mode: 'normal' })] });
+    },
+
+    /** A fact: what a node's gate saw. It changes no state; where it breaks a rule it is recorded as irregular. */
+    async event({ author, body, node }, _ctx, read) {
+      if (author.member !== null)
+        return irregular('not-a-node', 'Door events are signed by the node that saw them.');
+      if (!isEnvelope(body['record']))
+        return irregular(
+          'plain-personal-data',
+          'The record must be an encrypted envelope {enc: 1, key, iv, ct}.',
+        );
+      try {
+        onlyFields(body, 'door', 'kind', 'outcome', 'code', 'record', 'table');
+        doorIn(body);
+        matching(body, 'kind', /^(tap|exit|open|late)$/, 'tap, exit, open or late');
+        matching(body, 'outcome', /^(granted|refused)$/, 'granted or refused');
+        matching(body, 'code', /^[a-z][a-z-]{0,31}$/, 'a code of the gate');
+        integer(body, 'table', 0, Number.MAX_SAFE_INTEGER);
+      } catch (error) {
+        if (error instanceof Reject) return irregular(error.code, error.reason);
+        throw error;
+      }
+      const door = await findDoor(read, doorIn(body));
+      if (!door) return irregular('unknown-door', `There is no door "${doorIn(body)}" in the ledger.`);
+      if (door.node !== node) return irregular('not-your-door', `That door is on the node ${door.node}.`);
+      return accept();
+    },
+  },
+
+  async test(entries, _ctx, read) {
+    const doors = new Set<string>();
+    const people = new Set<string>();
+    for await (const { key } of read.list('doors')) doors.add(key);
+    for await (const { key } of read.list('people', { dapp: 'membership' })) people.add(key);
+    for await (const { key, value } of read.list('badges')) {
+      const badge = value as unknown as Badge;
+      if (!people.has(badge.person))
+        return veto(entries, 'unknown-person', `Badge ${key.slice(0, 8)}… belongs to nobody known.`);
+      const unknown = badge.doors === '*' ? undefined : badge.doors.find((door) => !doors.has(door));
+      if (unknown !== undefined)
+        return veto(
+          entries,
+          'unknown-door',
+          `Badge ${key.slice(0, 8)}… opens "${unknown}", which does not exist.`,
+        );
+    }
+    return pass;
+  },
+
+  queries: {
+    /**
+     * The rights table: `{doors: {id: {mode}}, badges: {hash: {person, status, doors, until?, reason?}}}`.
+     * With very many badges only the first come, and `next`: ask again with `{after: next}` for more badges.
+     */
+    async rights(args, _ctx, read) {
+      const doors: Record<string, Json> = {};
+      for await (const { key, value } of read.list('doors'))
+        doors[key] = { mode: (value as unknown as Door).mode };
+      const people = new Map<string, Person>();
+      for await (const { key, value } of read.list('people', { dapp: 'membership' })) {
+        const { status, reason } = value as unknown as Person;
+        people.set(key, { status, ...(reason !== undefined && { reason }) });
+      }
+      const badges: Record<string, Json> = {};
+      let count = 0;
+      let last = '';
+      const after = args['after'];
+      for await (const { key, value } of read.list('badges', typeof after === 'string' ? { after } : {})) {
+        if (count++ === RIGHTS_PAGE_BADGES) return { doors, badges, next: last };
+        badges[key] = rightsOf(value as unknown as Badge, people);
+        last = key;
+      }
+      return { doors, badges };
+    },
+  },
+};
+
+function rightsOf(badge: Badge, people: ReadonlyMap<string, Person>): Json {
+  const { person, doors, until } = badge;
+  const rest = { person, doors, ...(until !== undefined && { until }) };
+  if (badge.status === 'revoked')
+    return { ...rest, status: 'revoked', ...(badge.reason !== undefined && { reason: badge.reason }) };
+  const who = people.get(person);
+  if (who?.status === 'active') return { ...rest, status: 'active' };
+  return { ...rest, status: 'suspended', ...(who?.reason !== undefined && { reason: who.reason }) };
+}
