@@ -282,6 +282,7 @@ t.test(
     await first.link.sendRights(table);
     await Promise.all([first.link.tap('front', 'good'), first.link.tap('front', 'nobody')]);
     const ids = first.records.filter(({ kind }) => kind === 'tap').map(({ id }) => id);
+    await until(() => journalOf(folder).split('\n').length > 3);
     gate.kill('SIGKILL');
     await ended(gate);
     await first.link.stop({ gateToo: false });
