@@ -1,0 +1,136 @@
+/** @jsxImportSource preact */
+/** What stands around every page: the town's sign, the ways, who is signed in, and what is wrong. */
+import type { ComponentChildren } from 'preact';
+import { useEffect, useState } from 'preact/hooks';
+import { number } from './format.js';
+import { useTown } from './live-town.js';
+import { hrefOf, type Route } from './router.js';
+import { Outbox } from './widgets/outbox.js';
+
+const ways: readonly (readonly [text: string, href: string, pages: readonly Route['page'][]])[] = [
+  ['Map', hrefOf({ page: 'home' }), ['home']],
+  ['Doors', hrefOf({ page: 'doors' }), ['doors']],
+  ['People', hrefOf({ page: 'people' }), ['people']],
+  ['Gigs', hrefOf({ page: 'gigs' }), ['gigs']],
+  ['Bank', hrefOf({ page: 'bank' }), ['bank']],
+  ['Ledger', hrefOf({ page: 'ledger', tab: 'merges' }), ['ledger', 'merge', 'entry']],
+  ['Town hall', hrefOf({ page: 'town-hall' }), ['town-hall']],
+];
+
+export function Frame({ route, children }: { route: Route; children: ComponentChildren }) {
+  const { status, session } = useTown();
+  const [open, setOpen] = useState(false);
+  useEffect(() => setOpen(false), [route]);
+
+  return (
+    <>
+      <a class="skip" href="#main" onClick={toMain}>
+        Skip to the page
+      </a>
+      <header class="frame-head">
+        <a class="town-sign" href={hrefOf({ page: 'home' })}>
+          <svg viewBox="0 0 32 32" width="32" height="32" aria-hidden="true">
+            <path class="mark-roof" d="M3 16.4 L16 4.2 L29 16.2 Z" />
+            <path class="mark-wall" d="M6.5 15.8 H25.6 V28 H6.4 Z" />
+            <path class="mark-door" d="M13 28 V21.5 A3 3 0 0 1 19 21.5 V28 Z" />
+          </svg>
+          <span>{status?.town.name ?? 'Mergetown'}</span>
+        </a>
+        {session && (
+          <>
+            <button
+              type="button"
+              class="menu-button"
+              aria-expanded={open}
+              aria-controls="ways"
+              onClick={() => setOpen(!open)}
+            >
+              Menu
+            </button>
+            <nav id="ways" aria-label="Pages" class={open ? 'ways open' : 'ways'}>
+              <ul>
+                {ways.map(([text, href, pages]) => (
+                  <li key={href}>
+                    <a href={href} aria-current={pages.includes(route.page) ? 'page' : undefined}>
+                      {text}
+                    </a>
+                  </li>
+                ))}
+              </ul>
+              <SignedIn />
+            </nav>
+          </>
+        )}
+      </header>
+      <Warnings />
+      <main id="main" tabIndex={-1}>
+        {children}
+      </main>
+      {session && <Outbox />}
+      <Foot />
+    </>
+  );
+}
+
+function toMain(event: Event): void {
+  // The address holds the page: an ordinary jump would lose it.
+  event.preventDefault();
+  document.getElementById('main')?.focus();
+}
+
+function SignedIn() {
+  const { session, signOut } = useTown();
+  if (!session) return null;
+  return (
+    <p class="signed-in">
+      <span>{session.name}</span>
+      <button type="button" class="quiet small" onClick={() => void signOut()}>
+        Sign out
+      </button>
+    </p>
+  );
+}
+
+/** Lost connection and alarms, wherever one is in the panel. */
+function Warnings() {
+  const { connection, status, session } = useTown();
+  return (
+    <div class="warnings">
+      <div role="status">
+        {session && connection === 'lost' && (
+          <p class="notice wait">
+            <strong>Connection lost.</strong> What you see may be out of date. The panel keeps trying; doors
+            go on working by themselves.
+          </p>
+        )}
+      </div>
+      <div role="alert">
+        {session && status?.alarm && (
+          <p class="notice bad">
+            <strong>Alarm: {status.alarm.message}</strong>{' '}
+            <a href={hrefOf({ page: 'town-hall' })}>See the town hall</a>
+          </p>
+        )}
+      </div>
+    </div>
+  );
+}
+
+function Foot() {
+  const { status, connection, session } = useTown();
+  return (
+    <footer class="frame-foot">
+      {status && (
+        <p>
+          <span class={`lamp ${connection === 'open' ? 'on' : ''}`} aria-hidden="true" />
+          {session ? (connection === 'open' ? 'Live' : 'Not live') : 'Not signed in'} · height{' '}
+          {number(status.height)} · {number(status.pendingEntries)} pending
+          {status.merging ? ' · merging now' : ''}
+        </p>
+      )}
+      <p>
+        Mergetown {status?.version} · <a href="/docs">API</a> · <a href="/licences.txt">Licences</a>
+      </p>
+    </footer>
+  );
+}

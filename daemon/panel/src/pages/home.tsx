@@ -1,0 +1,78 @@
+/** @jsxImportSource preact */
+import { useState } from 'preact/hooks';
+import { counted, credits, number } from '../format.js';
+import { useLoaded } from '../loading.js';
+import { useEvents, useTown } from '../live-town.js';
+import { TownMap } from '../map/town-map.js';
+import type { Door, DoorEvent, Gig, Member, Person } from '../shapes.js';
+import { PageHead } from '../widgets/page-head.js';
+import { TimeAgo } from '../widgets/time-ago.js';
+import { doorReason, doorWho } from '../words.js';
+
+/** The map, with what is going on in town right now. */
+export function HomePage() {
+  const { status, session } = useTown();
+  const doors = useLoaded<readonly Door[]>('/doors', ['door']).value;
+  const people = useLoaded<readonly Person[]>('/people', ['entry', 'merge']).value;
+  const gigs = useLoaded<readonly Gig[]>('/gigs', ['entry', 'merge']).value;
+  const members = useLoaded<readonly Member[]>('/members', ['entry', 'merge']).value;
+  const strikes = useStrikes(doors);
+  const last = latestEvent(doors);
+
+  const own = members?.find((each) => each.id === session?.member);
+  const badges =
+    people?.flatMap((each) => each.badges).filter((each) => each.status === 'active').length ?? 0;
+  const open = gigs?.filter((each) => each.status === 'open').length ?? 0;
+
+  return (
+    <>
+      <PageHead title={status?.town.name ?? 'The town'} lead="Every building is a place of work. Walk in." />
+      <TownMap
+        gateOpen={strikes}
+        alarm={status?.alarm !== null && status !== null}
+        facts={{
+          doors: doors && (last ? <LastEvent event={last} /> : counted(doors.length, 'door')),
+          people:
+            people && `${counted(people.length, 'person', 'people')}, ${counted(badges, 'badge')} in use`,
+          gigs: gigs && (open === 0 ? 'No open gigs' : counted(open, 'open gig')),
+          bank: own ? `You have ${credits(own.balance)}` : members && counted(members.length, 'member'),
+          townHall: status && hallFact(status.alarm !== null, status.dapps.ready, status.dapps.isolated),
+          ledger:
+            status &&
+            `Height ${number(status.height)}, ${
+              status.pendingEntries === 0 ? 'all merged' : `${number(status.pendingEntries)} pending`
+            }`,
+        }}
+      />
+    </>
+  );
+}
+
+function hallFact(alarm: boolean, ready: boolean, isolated: boolean): string {
+  if (alarm) return 'Alarm: come in';
+  if (!ready) return 'The dapps are starting';
+  return isolated ? 'All is well' : 'Dapps are not isolated';
+}
+
+function LastEvent({ event }: { event: DoorEvent }) {
+  return (
+    <span class={event.outcome === 'granted' ? 'good-text' : 'bad-text'}>
+      {doorWho(event)} {event.outcome}, <TimeAgo at={event.at} />
+      {event.outcome === 'refused' && <span class="unseen">: {doorReason(event)}</span>}
+    </span>
+  );
+}
+
+const latestEvent = (doors: readonly Door[] | null): DoorEvent | null =>
+  (doors ?? [])
+    .flatMap((door) => (door.last === null ? [] : [door.last]))
+    .reduce<DoorEvent | null>((best, each) => (best === null || each.at > best.at ? each : best), null);
+
+/** Whether any strike is on now. */
+function useStrikes(doors: readonly Door[] | null): boolean {
+  const [on, setOn] = useState<{ readonly [door: string]: boolean }>({});
+  useEvents(['strike'], (event) => {
+    if (event.kind === 'strike') setOn((old) => ({ ...old, [event.door]: event.on }));
+  });
+  return (doors ?? []).some((door) => on[door.id] ?? door.strikeOn);
+}
