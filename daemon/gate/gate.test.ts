@@ -410,3 +410,45 @@ t.test(
     rmSync(gateSocketPath(deep), { force: true });
   },
 );
+
+const gpioVm = fileURLToPath(new URL('../../../../shared/tools/gpio-vm', import.meta.url));
+const repository = fileURLToPath(new URL('../../../', import.meta.url));
+const noVm =
+  existsSync(gpioVm) || process.env['CI'] === 'true' ? false : 'the machine with GPIO lines is not here';
+
+t.test(
+  'on real GPIO lines a Wiegand badge moves the strike, a kill -9 and a SIGTERM turn it off',
+  { skip: noVm, timeout: 180_000 },
+  async (t) => {
+    const fixture = fileURLToPath(new URL('./real-lines.fixture.js', import.meta.url));
+    // A frame of facility 123, card 4567 (H10301), and the same with one bit flipped.
+    const frames = ['10111101100010001110101110', '10111101100010001110101111'];
+    const vm = spawn(
+      gpioVm,
+      ['--share', repository, '--timeout', '150', '--', process.execPath, fixture, ...frames],
+      {
+        stdio: ['ignore', 'pipe', 'inherit'],
+        // Kernels since 6.6 count lines from 512.
+        env: { ...process.env, GPIO_VM_BASE: '512' },
+      },
+    );
+    children.add(vm);
+    let said = '';
+    vm.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    t.equal(await ended(vm), 0);
+    children.delete(vm);
+    const seen = JSON.parse(said) as Record<string, unknown>;
+    t.comment(said);
+    t.same(seen['error'], undefined);
+    t.same(seen['atStart'], ['0', '0'], 'the strikes are off at the start');
+    t.same([seen['beforeKill'], seen['beforeTerm']], ['1', '1'], 'an open strike is on');
+    t.ok((seen['offAfterKillMs'] as number) < 1_000, 'and off soon after the gate was killed');
+    for (const what of [
+      'tap granted front',
+      'tap bad-read front',
+      'exit exit-button front',
+      'open remote-open back',
+    ])
+      t.ok((seen['records'] as string[]).includes(what), what);
+  },
+);

@@ -9,6 +9,8 @@ import type { FromGate, GateConfig, GateRecord, RightsTable, ToGate } from './sh
 import { gateScript, spawnGate } from './spawn-gate.js';
 
 const answerWaitMs = 5_000;
+/** Opening a board starts programs and loads native code, which a small board does slowly. */
+const configWaitMs = 30_000;
 const callsMax = 1024;
 const deliveringMax = 20_000;
 const rememberedMax = 20_000;
@@ -178,11 +180,12 @@ export class GateLink {
         ),
       );
     const ref = (this.#ref += 1);
+    const waitMs = call.t === 'config' ? configWaitMs : answerWaitMs;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#pending.delete(ref);
-        reject(new TownError('gate-silent', `The gate did not answer within ${answerWaitMs / 1000} s.`));
-      }, answerWaitMs);
+        reject(new TownError('gate-silent', `The gate did not answer within ${waitMs / 1000} s.`));
+      }, waitMs);
       this.#pending.set(ref, { resolve, reject, timer });
       // `t` first: the gate tells by it which lines may be long.
       const { t, ...rest } = call;
