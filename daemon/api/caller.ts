@@ -5,7 +5,7 @@ import { invariant, TownError } from '../ledger/ids.js';
 import type { SessionView, TownNode } from '../node/use-cases.js';
 import { checkCookieUse } from './guard.js';
 
-export const sessionCookie = 'town_session';
+const sessionCookie = 'town_session';
 
 export interface Caller {
   readonly token: string;
@@ -51,7 +51,7 @@ function findCaller(node: TownNode, request: FastifyRequest, reply: FastifyReply
   if (presented.through === 'cookie') checkCookieUse(request);
   const session = tokenShape.test(presented.token) ? node.session(presented.token) : null;
   if (session === null) {
-    if (presented.through === 'cookie') reply.clearCookie(sessionCookie, { path: '/' });
+    if (presented.through === 'cookie') dropSessionCookie(request, reply);
     throw signedOut();
   }
   return { ...presented, session };
@@ -82,15 +82,18 @@ export function callerOf(request: FastifyRequest): Caller {
 /** The token of a route behind `requireSession`. */
 export const tokenOf = (request: FastifyRequest): string => callerOf(request).token;
 
+const cookieOptions = (request: FastifyRequest) =>
+  ({ path: '/', httpOnly: true, sameSite: 'strict', secure: request.protocol === 'https' }) as const;
+
 /**
  * Hands the panel its session in a cookie that scripts cannot read and other sites cannot send.
  * It has no end of its own: the node ends the session.
  */
 export function setSessionCookie(request: FastifyRequest, reply: FastifyReply, session: SessionView): void {
-  reply.setCookie(sessionCookie, session.token, {
-    path: '/',
-    httpOnly: true,
-    sameSite: 'strict',
-    secure: request.protocol === 'https',
-  });
+  reply.setCookie(sessionCookie, session.token, cookieOptions(request));
+}
+
+/** Takes the cookie back from the browser. */
+export function dropSessionCookie(request: FastifyRequest, reply: FastifyReply): void {
+  reply.clearCookie(sessionCookie, cookieOptions(request));
 }

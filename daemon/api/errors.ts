@@ -1,4 +1,5 @@
 /** Turns every failure into one shape, `{error: {code, message, advice?}}`, and says nothing it should not. */
+import type { Socket } from 'node:net';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { TownError } from '../ledger/ids.js';
 
@@ -20,6 +21,7 @@ const statusByCode: ReadonlyMap<string, number> = new Map([
   ['conflict', 409],
   ['setup-done', 409],
   ['busy', 409],
+  ['real-reader', 409],
   ['gone', 410],
   ['too-large', 413],
   ['not-json-type', 415],
@@ -29,7 +31,11 @@ const statusByCode: ReadonlyMap<string, number> = new Map([
   ['members-only', 422],
   ['not-enough', 422],
   ['overdraft', 422],
+  ['dapp-tests-fail', 422],
   ['too-many-tries', 429],
+  ['contract-timeout', 504],
+  ['disk-full', 507],
+  ['journal-full', 507],
   ['starting', 503],
   ['stopping', 503],
   ['too-many-streams', 503],
@@ -40,7 +46,8 @@ const statusByFamily: readonly (readonly [RegExp, number])[] = [
   [/^already-|-taken$|-exists$|-used$|^duplicate-/, 409],
   [/-expired$/, 410],
   [/^rejected[:-]|^not-enough-|^insufficient-/, 422],
-  [/-starting$|-away$|-unavailable$/, 503],
+  [/-starting$|-busy$|-away$|-silent$|-unavailable$|-not-running$|-not-started$|-closed$/, 503],
+  [/-failed$|-crashed$|-corrupt$|-differs$|^contract-/, 500],
 ];
 
 /** The HTTP status for a `TownError` code. */
@@ -157,7 +164,8 @@ export function handleError(
   reply: FastifyReply,
 ): FastifyReply {
   const { status, problem } = explain(error, request);
-  if (status >= 500 && !(error instanceof TownError)) request.log.error({ err: error }, 'request failed');
+  if (status >= 500 && problem.code !== 'too-many-streams')
+    request.log.error({ err: error }, 'request failed');
   else request.log.debug({ code: problem.code, status }, 'request refused');
   return reply
     .code(status)
@@ -177,4 +185,19 @@ export function handleNotFound(request: FastifyRequest, reply: FastifyReply): Fa
     request,
     reply,
   );
+}
+
+/** Answers what could not be read as an HTTP request at all, and hangs up. */
+export function handleClientError(error: { readonly code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed) return;
+  const [status, message] =
+    error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+      ? ['408 Request Timeout', 'The request took too long to arrive.']
+      : error.code === 'HPE_HEADER_OVERFLOW'
+        ? ['431 Request Header Fields Too Large', 'The headers of the request are too large.']
+        : ['400 Bad Request', 'This is not a request that HTTP knows.'];
+  const body = JSON.stringify({ error: { code: 'bad-request', message } satisfies Problem });
+  const head = `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close`;
+  if (socket.writable) socket.write(`${head}\r\n\r\n${body}`);
+  socket.destroySoon();
 }

@@ -9,7 +9,7 @@ import type { TownNode } from '../node/use-cases.js';
 import { requireSession } from './caller.js';
 import { addDocs } from './docs.js';
 import { doorRoutes, tapRoute } from './door-routes.js';
-import { handleError, handleNotFound } from './errors.js';
+import { handleClientError, handleError, handleNotFound } from './errors.js';
 import { eventRoutes } from './event-routes.js';
 import { eventStreamLimits, EventStreams, type EventStreamLimits, type MayReceive } from './event-streams.js';
 import { gigRoutes } from './gig-routes.js';
@@ -80,6 +80,7 @@ export async function buildApi(options: ApiOptions): Promise<FastifyInstance> {
     requestTimeout: 30_000,
     keepAliveTimeout: 30_000,
     routerOptions: { maxParamLength: 256 },
+    clientErrorHandler: handleClientError,
     frameworkErrors: (error, request, reply) => {
       handleError(error, request, reply);
     },

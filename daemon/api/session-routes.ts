@@ -2,7 +2,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 import type { TownNode } from '../node/use-cases.js';
-import { callerOf, requireSession, sessionCookie, setSessionCookie } from './caller.js';
+import { callerOf, dropSessionCookie, requireSession, setSessionCookie } from './caller.js';
 import type { EventStreams } from './event-streams.js';
 import * as input from './inputs.js';
 import { joinedView, sessionView, statusView } from './views.js';
@@ -122,7 +122,8 @@ export const sessionRoutes: FastifyPluginAsyncTypebox<SessionRoutesOptions> = as
       const { token } = callerOf(request);
       node.signOut(token);
       streams.endSession(token);
-      reply.clearCookie(sessionCookie, { path: '/' }).code(204);
+      dropSessionCookie(request, reply);
+      reply.code(204);
       return null;
     },
   );

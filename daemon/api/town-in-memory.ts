@@ -171,6 +171,8 @@ export class TownInMemory implements Shape.TownNode {
   readonly calls: unknown[][] = [];
   readonly sessions = new Map<string, Shape.SessionView>([[tokenOfTest, session]]);
   readonly listeners = new Set<(event: Shape.TownEvent) => void>();
+  /** What the last call was answered with. */
+  lastAnswer: unknown;
   needsSetup = false;
   /** Thrown by the next call that is noted. */
   nextError: Error | null = null;
@@ -179,6 +181,7 @@ export class TownInMemory implements Shape.TownNode {
     this.calls.push([method, ...args]);
     const error = this.nextError;
     this.nextError = null;
+    this.lastAnswer = answer;
     return error ? Promise.reject(error) : Promise.resolve(answer);
   }
 
