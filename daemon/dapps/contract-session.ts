@@ -18,6 +18,10 @@ const QUESTIONS_MAX = 20_000;
 const TRANSCRIPT_BYTES_MAX = 64 * 1024 * 1024;
 const WAITING_CALLS_MAX = 64;
 const DIAGNOSTICS_CHARS_MAX = 8 * 1024;
+/** A contract that writes more than this to stderr is ended: reading it costs the daemon time. */
+const STDERR_BYTES_MAX = 1024 * 1024;
+/** A page holds up to 256 values of 16 KiB. */
+const SENT_BYTES_MAX = 8 * 1024 * 1024;
 /** A caller that got a question and does not come back with the answer for this long has given the call up. */
 const ABANDONED_MS = 30_000;
 
@@ -103,7 +107,7 @@ export class ContractSession {
    */
   async exchange(message: ToContract): Promise<FromContract> {
     const line = lineOf(message);
-    if (Buffer.byteLength(line) > LINE_BYTES_MAX + 1)
+    if (Buffer.byteLength(line) > SENT_BYTES_MAX)
       throw this.error(
         'contract-message-too-long',
         `A message to it is longer than ${LINE_BYTES_MAX} bytes.`,
@@ -311,7 +315,14 @@ export class ContractSession {
       () => heard(new Fault(`a line is longer than ${LINE_BYTES_MAX} bytes`)),
     );
     contract.stdout.on('data', (chunk: Buffer) => cutter.push(chunk));
+    let stderrBytes = 0;
     contract.stderr.on('data', (chunk: Buffer) => {
+      stderrBytes += chunk.length;
+      if (alive.dead) return;
+      if (stderrBytes > STDERR_BYTES_MAX) {
+        this.options.onFault(`it wrote more than ${STDERR_BYTES_MAX} bytes to stderr`);
+        void this.kill(alive);
+      }
       this.diagnostics = (this.diagnostics + chunk.toString('utf8')).slice(-DIAGNOSTICS_CHARS_MAX);
     });
     // A broken pipe is told by `ended`.
