@@ -1,27 +1,46 @@
 /** @jsxImportSource preact */
 /** The strokes that buildings and landscape are made of. Colours come from the style sheet, by class. */
 import { useMemo } from 'preact/hooks';
-import { box, polygonPoints, sketchEllipse, sketchLine, smooth, type Point } from './sketch.js';
+import { box, pointsOf, polygonPoints, sketchEllipse, sketchLine, smooth, type Point } from './sketch.js';
 
 type Paint =
-  'wall' | 'wall2' | 'roof' | 'roof2' | 'wood' | 'glass' | 'dark' | 'paper' | 'leaf' | 'leaf2' | 'none';
+  | 'wall'
+  | 'wall2'
+  | 'roof'
+  | 'roof2'
+  | 'wood'
+  | 'glass'
+  | 'water'
+  | 'dark'
+  | 'paper'
+  | 'leaf'
+  | 'leaf2'
+  | 'none';
+
+/** Points as "x,y x,y", or as numbers where they are reckoned. */
+type Points = string | readonly Point[];
 
 interface ShapeProps {
-  readonly points: readonly Point[];
+  readonly points: Points;
   readonly paint?: Paint;
-  readonly seed?: number;
   readonly thin?: boolean;
 }
+
+const asPoints = (points: Points): readonly Point[] =>
+  typeof points === 'string' ? pointsOf(points) : points;
 
 const seedOf = (points: readonly Point[]): number =>
   points.reduce((seed, [x, y]) => Math.imul(seed, 31) + x * 7 + y, 17);
 
 /** A polygon: flat colour under a double pencil line. */
-export function Shape({ points, paint = 'wall', seed, thin = false }: ShapeProps) {
-  const stroke = useMemo(() => sketchLine(points, true, seed ?? seedOf(points)), [points, seed]);
+export function Shape({ points, paint = 'wall', thin = false }: ShapeProps) {
+  const [fill, stroke] = useMemo(() => {
+    const corners = asPoints(points);
+    return [polygonPoints(corners), sketchLine(corners, true, seedOf(corners))];
+  }, [points]);
   return (
     <g>
-      <polygon points={polygonPoints(points)} class={`paint-${paint}`} />
+      <polygon points={fill} class={`paint-${paint}`} />
       <path d={stroke} class={thin ? 'pencil thin' : 'pencil'} />
     </g>
   );
@@ -37,8 +56,11 @@ export function Box({ at: [x, y, width, height], ...rest }: BoxProps) {
 }
 
 /** An open line. */
-export function Line({ points, thin = true }: { points: readonly Point[]; thin?: boolean }) {
-  const stroke = useMemo(() => sketchLine(points, false, seedOf(points)), [points]);
+export function Line({ points, thin = true }: { points: Points; thin?: boolean }) {
+  const stroke = useMemo(() => {
+    const way = asPoints(points);
+    return sketchLine(way, false, seedOf(way));
+  }, [points]);
   return <path d={stroke} class={thin ? 'pencil thin' : 'pencil'} />;
 }
 

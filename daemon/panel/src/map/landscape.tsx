@@ -1,40 +1,28 @@
 /** @jsxImportSource preact */
 /** The ground that the buildings stand on: once wide, once tall for a phone. The style sheet shows one of them. */
 import { Line, Round, Tree } from './drawing.js';
-import { smooth, type Point } from './sketch.js';
+import { pointsOf, smooth } from './sketch.js';
 
-const hillsWide: readonly Point[] = [
-  [-20, 150],
-  [120, 92],
-  [260, 130],
-  [420, 70],
-  [600, 118],
-  [800, 64],
-  [980, 122],
-  [1120, 84],
-  [1220, 130],
-];
-const hillsTall: readonly Point[] = [
-  [-20, 96],
-  [70, 52],
-  [160, 86],
-  [270, 40],
-  [420, 84],
-];
+const hillsWide = '-20,150 120,92 260,130 420,70 600,118 800,64 980,122 1120,84 1220,130';
+const hillsTall = '-20,96 70,52 160,86 270,40 420,84';
 
-/** A winding road: the same curve twice, once broad as its edges, once as its surface. */
-function Road({ points }: { points: readonly Point[] }) {
-  const d = smooth(points);
+/** Winding roads. All edges lie under all surfaces, so that roads run into each other. */
+function Roads({ ways }: { ways: readonly string[] }) {
+  const curves = ways.map((way) => smooth(pointsOf(way)));
   return (
     <g>
-      <path d={d} class="road-edge" />
-      <path d={d} class="road" />
+      {curves.map((d) => (
+        <path key={d} d={d} class="road-edge" />
+      ))}
+      {curves.map((d) => (
+        <path key={d} d={d} class="road" />
+      ))}
     </g>
   );
 }
 
-function River({ points }: { points: readonly Point[] }) {
-  const d = smooth(points);
+function River({ points }: { points: string }) {
+  const d = smooth(pointsOf(points));
   return (
     <g>
       <path d={d} class="river-edge" />
@@ -54,13 +42,12 @@ function Light({ x, y }: { x: number; y: number }) {
   );
 }
 
-function Hills({ points, floor }: { points: readonly Point[]; floor: number }) {
-  const right = points.at(-1)![0];
-  const left = points[0]![0];
+function Hills({ points, floor, width }: { points: string; floor: number; width: number }) {
+  const d = smooth(pointsOf(points));
   return (
     <g>
-      <path d={`${smooth(points)}L${right} ${floor}L${left} ${floor}Z`} class="hills" />
-      <path d={smooth(points)} class="pencil thin" />
+      <path d={`${d}L${width + 20} ${floor}L-20 ${floor}Z`} class="hills" />
+      <path d={d} class="pencil thin" />
     </g>
   );
 }
@@ -74,140 +61,43 @@ export function WideLandscape() {
       aria-hidden="true"
     >
       <Light x={1080} y={56} />
-      <Hills points={hillsWide} floor={260} />
+      <Hills points={hillsWide} floor={260} width={1200} />
       <path d="M0 168Q300 150 620 164T1200 158V760H0Z" class="meadow" />
-      <River
-        points={[
-          [1230, 350],
-          [1090, 372],
-          [960, 366],
-          [860, 420],
-          [800, 520],
-          [760, 640],
-          [770, 790],
-        ]}
-      />
-      <Road
-        points={[
-          [200, 292],
-          [300, 352],
-          [440, 380],
-          [600, 372],
-        ]}
-      />
-      <Road
-        points={[
-          [600, 300],
-          [598, 340],
-          [600, 372],
-        ]}
-      />
-      <Road
-        points={[
-          [996, 290],
-          [900, 340],
-          [760, 350],
-          [600, 372],
-        ]}
-      />
-      <Road
-        points={[
-          [-30, 700],
-          [90, 664],
-          [190, 660],
-          [330, 560],
-          [450, 440],
-          [600, 372],
-        ]}
-      />
-      <Road
-        points={[
-          [600, 372],
-          [604, 480],
-          [600, 620],
-        ]}
-      />
-      <Road
-        points={[
-          [600, 372],
-          [700, 440],
-          [830, 520],
-          [960, 620],
-          [1010, 660],
+      <River points="1230,350 1090,372 960,366 860,420 800,520 760,640 770,790" />
+      <Roads
+        ways={[
+          '200,292 300,352 440,380 600,372',
+          '600,300 598,340 600,372',
+          '996,290 900,340 760,350 600,372',
+          '-30,700 90,664 190,660 330,560 450,440 600,372',
+          '600,372 604,480 600,660',
+          '600,372 700,440 830,520 960,620 1010,660',
         ]}
       />
       <Round at={[600, 376, 62, 26]} paint="paper" thin />
-      <Round at={[600, 372, 26, 11]} paint="glass" />
-      <Line
-        points={[
-          [600, 372],
-          [600, 350],
-        ]}
-        thin={false}
-      />
-      <Line
-        points={[
-          [590, 356],
-          [600, 348],
-          [610, 356],
-        ]}
-      />
-      <Line
-        points={[
-          [806, 480],
-          [854, 512],
-        ]}
-        thin={false}
-      />
-      <Line
-        points={[
-          [784, 512],
-          [838, 546],
-        ]}
-        thin={false}
-      />
+      <Round at={[600, 372, 26, 11]} paint="water" />
+      <Line points="600,372 600,350" thin={false} />
+      <Line points="590,356 600,348 610,356" />
+      <Line points="806,480 854,512" thin={false} />
+      <Line points="784,512 838,546" thin={false} />
       <Tree x={350} y={250} tall />
       <Tree x={378} y={262} size={0.9} tall />
       <Tree x={430} y={520} size={1.1} />
       <Tree x={372} y={690} size={1.2} />
       <Tree x={50} y={392} />
-      <Tree x={92} y={410} size={0.8} />
+      <Tree x={64} y={470} size={0.8} tall />
       <Tree x={800} y={250} size={0.9} />
       <Tree x={832} y={262} size={0.7} tall />
       <Tree x={1150} y={470} size={1.1} />
       <Tree x={1110} y={452} size={0.8} tall />
-      <Tree x={900} y={706} size={1.1} />
+      <Tree x={1150} y={720} size={1.1} />
       <Tree x={708} y={706} size={0.9} tall />
       <Tree x={30} y={240} size={0.9} tall />
       <Tree x={1172} y={250} size={0.9} />
-      <Line
-        points={[
-          [300, 610],
-          [318, 604],
-          [336, 612],
-        ]}
-      />
-      <Line
-        points={[
-          [480, 690],
-          [498, 684],
-          [514, 691],
-        ]}
-      />
-      <Line
-        points={[
-          [1040, 420],
-          [1056, 414],
-          [1074, 421],
-        ]}
-      />
-      <Line
-        points={[
-          [150, 480],
-          [166, 474],
-          [184, 481],
-        ]}
-      />
+      <Line points="300,610 318,604 336,612" />
+      <Line points="480,690 498,684 514,691" />
+      <Line points="1040,420 1056,414 1074,421" />
+      <Line points="150,480 166,474 184,481" />
     </svg>
   );
 }
@@ -216,61 +106,17 @@ export function TallLandscape() {
   return (
     <svg class="landscape tall" viewBox="0 0 400 860" preserveAspectRatio="xMidYMid slice" aria-hidden="true">
       <Light x={350} y={36} />
-      <Hills points={hillsTall} floor={180} />
+      <Hills points={hillsTall} floor={180} width={400} />
       <path d="M0 112Q120 98 240 112T400 104V860H0Z" class="meadow" />
-      <River
-        points={[
-          [430, 600],
-          [330, 560],
-          [240, 580],
-          [120, 560],
-          [-30, 610],
-        ]}
-      />
-      <Road
-        points={[
-          [100, 250],
-          [190, 290],
-          [200, 330],
-          [200, 430],
-          [210, 560],
-          [200, 690],
-          [200, 900],
-        ]}
-      />
-      <Road
-        points={[
-          [300, 250],
-          [220, 290],
-          [200, 330],
-        ]}
-      />
-      <Road
-        points={[
-          [90, 520],
-          [150, 500],
-          [204, 500],
-        ]}
-      />
-      <Road
-        points={[
-          [310, 520],
-          [250, 500],
-          [204, 500],
-        ]}
-      />
-      <Road
-        points={[
-          [100, 800],
-          [160, 780],
-          [200, 770],
-        ]}
-      />
-      <Road
-        points={[
-          [300, 800],
-          [250, 780],
-          [200, 770],
+      <River points="430,600 330,560 240,580 120,560 -30,610" />
+      <Roads
+        ways={[
+          '100,250 190,290 200,330 200,430 210,560 200,690 200,900',
+          '300,250 220,290 200,330',
+          '90,520 150,500 204,500',
+          '310,520 250,500 204,500',
+          '100,800 160,780 200,770',
+          '300,800 250,780 200,770',
         ]}
       />
       <Tree x={200} y={150} size={0.8} tall />

@@ -15,6 +15,13 @@ export function seeded(seed: number): () => number {
   };
 }
 
+/** "10,20 30,40" as points. */
+export const pointsOf = (text: string): readonly Point[] =>
+  text.split(' ').map((pair) => {
+    const [x = 0, y = 0] = pair.split(',').map(Number);
+    return [x, y];
+  });
+
 const round = (value: number): number => Math.round(value * 10) / 10;
 
 /** SVG path data of a polyline, drawn twice by hand. `closed` joins the last point to the first. */

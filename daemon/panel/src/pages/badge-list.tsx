@@ -6,12 +6,14 @@ import { Chip, PendingChip } from '../widgets/chips.js';
 interface BadgeListProps {
   readonly badges: readonly Badge[];
   readonly doors: readonly Door[];
+  /** The person is suspended: no badge of theirs opens anything. */
+  readonly suspended: boolean;
   /** Null: this person may not revoke. */
   readonly onRevoke: ((badge: Badge) => void) | null;
 }
 
 /** The badges of one person. Only the keyed hash is known here, never the number. */
-export function BadgeList({ badges, doors, onRevoke }: BadgeListProps) {
+export function BadgeList({ badges, doors, suspended, onRevoke }: BadgeListProps) {
   if (badges.length === 0) return <p class="muted small">No badge yet.</p>;
   return (
     <ul class="badges">
@@ -26,7 +28,9 @@ export function BadgeList({ badges, doors, onRevoke }: BadgeListProps) {
             <p class="small muted">
               {badge.status === 'revoked'
                 ? `Revoked${badge.reason ? `: ${badge.reason}` : '.'}`
-                : `Opens ${doorsInWords(badge.doors, doors)}${badge.until ? ` until ${dateTime(badge.until)}` : ''}.`}
+                : suspended
+                  ? 'Refused everywhere while the person is suspended.'
+                  : `Opens ${doorsInWords(badge.doors, doors)}${badge.until ? ` until ${dateTime(badge.until)}` : ''}.`}
             </p>
           </div>
           {badge.status === 'active' && onRevoke !== null && (

@@ -76,7 +76,6 @@ function MemberTable({ members, self }: { members: readonly Member[]; self: stri
         <thead>
           <tr>
             <th scope="col">Name</th>
-            <th scope="col">Roles</th>
             <th scope="col" class="amount">
               Balance
             </th>
@@ -94,8 +93,8 @@ function MemberTable({ members, self }: { members: readonly Member[]; self: stri
               <th scope="row">
                 {nameOr(member.name, member.id)}
                 {member.id === self && <span class="muted"> (you)</span>}
+                <span class="roles small muted">{member.roles.join(', ') || 'no role'}</span>
               </th>
-              <td>{member.roles.join(', ') || 'none'}</td>
               <td class="amount">{number(member.balance)}</td>
               <td class="amount">{number(member.locked)}</td>
               <td class="amount">{number(member.incoming)}</td>

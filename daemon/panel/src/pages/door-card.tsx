@@ -63,8 +63,8 @@ export function DoorCard({ door, strikeOn, mayOpen, mayLockDown, mayTap, onChang
           )}
         </div>
         <Problem error={open.error ?? lockDown.error} />
-        {door.here && door.reader === 'simulated' && mayTap && <TapBox door={door} label="Tap" />}
       </div>
+      {door.here && door.reader === 'simulated' && mayTap && <TapBox door={door} label="Tap" />}
     </article>
   );
 }

@@ -89,6 +89,7 @@ export function PeoplePage() {
                 <BadgeList
                   badges={person.badges}
                   doors={doors}
+                  suspended={person.status === 'suspended'}
                   onRevoke={
                     mayDo(session, 'door-access.revoke')
                       ? (badge) => setAsked({ what: 'revoke', person, badge })

@@ -87,7 +87,7 @@ function HowItIs({ status }: { status: Status }) {
           <li>
             <Chip tone={gate.connected ? 'good' : 'bad'}>gate</Chip>{' '}
             {gate.connected
-              ? `connected, board ${gate.board ?? 'unknown'}${gate.simulated ? ' (simulated)' : ''}`
+              ? `connected, ${gate.simulated ? 'a simulated board' : `board ${gate.board ?? 'unknown'}`}`
               : 'away'}
           </li>
           <li>

@@ -3,12 +3,13 @@
 import type { ComponentChildren } from 'preact';
 import type { Entry, EntryState } from '../shapes.js';
 
-type Tone = 'good' | 'bad' | 'wait' | 'plain';
+type Tone = 'good' | 'bad' | 'wait' | 'note' | 'plain';
 
 const shapes: { readonly [tone in Tone]: string } = {
   good: 'M2.5 6.4 L5 8.9 L9.6 3.3',
   bad: 'M3 3.1 L9 9 M9 3 L3.1 9',
-  wait: 'M6 2.6 V6.2 L8.6 7.6',
+  wait: 'M6 1.2 A4.8 4.8 0 1 0 6.1 1.2 M6 3.6 V6.3 L7.9 7.3',
+  note: 'M6 1.6 V7 M6 10 V10.1',
   plain: 'M4.6 6 H7.4',
 };
 
@@ -39,6 +40,6 @@ export const PendingChip = ({ state }: { state: 'pending' | 'merged' }) =>
 /** How an entry fared: pending, accepted, irregular or rejected. */
 export function VerdictChip({ entry }: { entry: Pick<Entry, 'state' | 'verdict'> }) {
   if (entry.state === 'pending' || entry.verdict === null) return <StateChip state={entry.state} />;
-  const tone = entry.verdict === 'accepted' ? 'good' : entry.verdict === 'rejected' ? 'bad' : 'wait';
+  const tone = entry.verdict === 'accepted' ? 'good' : entry.verdict === 'rejected' ? 'bad' : 'note';
   return <Chip tone={tone}>{entry.verdict}</Chip>;
 }

@@ -9,7 +9,7 @@ export function Counts({ counts, genesis }: { counts: Merge['counts']; genesis: 
   return (
     <span class="chips">
       {counts.accepted > 0 && <Chip tone="good">{number(counts.accepted)} accepted</Chip>}
-      {counts.irregular > 0 && <Chip tone="wait">{number(counts.irregular)} irregular</Chip>}
+      {counts.irregular > 0 && <Chip tone="note">{number(counts.irregular)} irregular</Chip>}
       {counts.rejected > 0 && <Chip tone="bad">{number(counts.rejected)} rejected</Chip>}
     </span>
   );
