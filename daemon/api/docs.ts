@@ -3,6 +3,10 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
 
+const logo =
+  '<svg xmlns="http://www.w3.org/2000/svg" width="150" height="40" viewBox="0 0 150 40">' +
+  '<text x="0" y="27" font-family="sans-serif" font-size="24" fill="#fff">Mergetown</text></svg>';
+
 /** Must be awaited before the routes are registered. */
 export async function addDocs(app: FastifyInstance, version: string): Promise<void> {
   await app.register(swagger, {
@@ -33,5 +37,10 @@ export async function addDocs(app: FastifyInstance, version: string): Promise<vo
       },
     },
   });
-  await app.register(swaggerUi, { routePrefix: '/docs', uiConfig: { deepLinking: true } });
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    uiConfig: { deepLinking: true },
+    theme: { title: 'Mergetown API' },
+    logo: { type: 'image/svg+xml', content: logo, href: '/' },
+  });
 }

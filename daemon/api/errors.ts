@@ -33,6 +33,7 @@ const statusByCode: ReadonlyMap<string, number> = new Map([
   ['overdraft', 422],
   ['dapp-tests-fail', 422],
   ['too-many-tries', 429],
+  ['too-many-unmerged', 429],
   ['contract-timeout', 504],
   ['disk-full', 507],
   ['journal-full', 507],

@@ -4,6 +4,7 @@ import type { FastifyBaseLogger } from 'fastify';
 import { TownError } from '../ledger/ids.js';
 import type { SessionView, TownEvent, TownNode } from '../node/use-cases.js';
 import type { Problem } from './errors.js';
+import { seenBy } from './event-sight.js';
 
 export interface EventStreamLimits {
   /** Listeners at once, and of one session. */
@@ -24,9 +25,6 @@ export const eventStreamLimits: EventStreamLimits = {
   partingMs: 1_000,
 };
 
-/** Whether this session may be told this event. */
-export type MayReceive = (session: SessionView, event: TownEvent) => boolean;
-
 interface Listener {
   readonly response: ServerResponse;
   readonly token: string;
@@ -36,13 +34,6 @@ interface Listener {
 /** One event as server-sent events write it. JSON has no raw line breaks, so one `data:` line holds it. */
 const frame = (event: string, data: unknown): string => `event: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
 
-/** Merges can be large; live listeners get their summary and ask for the entries where they want them. */
-function brief(event: TownEvent): TownEvent {
-  if (event.kind !== 'merge' || event.merge.entries === undefined) return event;
-  const { entries: _, ...merge } = event.merge;
-  return { kind: 'merge', merge };
-}
-
 export class EventStreams {
   readonly #listeners = new Set<Listener>();
   #unsubscribe: (() => void) | null = null;
@@ -51,7 +42,6 @@ export class EventStreams {
   constructor(
     readonly node: TownNode,
     readonly log: FastifyBaseLogger,
-    readonly mayReceive: MayReceive,
     readonly limits: EventStreamLimits,
   ) {}
 
@@ -120,10 +110,16 @@ export class EventStreams {
   }
 
   #broadcast(event: TownEvent): void {
-    const short = brief(event);
-    const text = frame(short.kind, short);
-    for (const listener of [...this.#listeners])
-      if (this.mayReceive(listener.session, short)) this.#send(listener, text);
+    // Most listeners see the same: each version is written out once.
+    const written = new Map<string, string>();
+    for (const listener of [...this.#listeners]) {
+      const seen = seenBy(listener.session, event);
+      if (seen === null) continue;
+      const version = `${listener.session.member} ${listener.session.permissions.join(' ')}`;
+      const text = written.get(version) ?? frame(seen.kind, seen);
+      written.set(version, text);
+      this.#send(listener, text);
+    }
   }
 
   #send(listener: Listener, text: string): void {

@@ -11,7 +11,7 @@ import { addDocs } from './docs.js';
 import { doorRoutes, tapRoute } from './door-routes.js';
 import { handleClientError, handleError, handleNotFound } from './errors.js';
 import { eventRoutes } from './event-routes.js';
-import { eventStreamLimits, EventStreams, type EventStreamLimits, type MayReceive } from './event-streams.js';
+import { eventStreamLimits, EventStreams, type EventStreamLimits } from './event-streams.js';
 import { gigRoutes } from './gig-routes.js';
 import { checkOrigin, hostCheck } from './guard.js';
 import { ledgerRoutes } from './ledger-routes.js';
@@ -29,8 +29,6 @@ export interface ApiOptions {
   readonly panelFolder: string;
   /** Names besides the loopback ones and the connection's own address that requests may be addressed to. */
   readonly hostNames?: readonly string[];
-  /** Which session may be told which live event; without it, every session is told all. */
-  readonly mayReceive?: MayReceive;
   /** Tries a client has for each of sign-in, setup and join, a minute. Default 10. */
   readonly triesPerMinute?: number;
   readonly streamLimits?: Partial<EventStreamLimits>;
@@ -132,7 +130,7 @@ export async function buildApi(options: ApiOptions): Promise<FastifyInstance> {
   for (const schema of sharedSchemas()) app.addSchema(schema);
   await addDocs(app, node.status().version);
 
-  const streams = new EventStreams(node, app.log, options.mayReceive ?? (() => true), {
+  const streams = new EventStreams(node, app.log, {
     ...eventStreamLimits,
     ...options.streamLimits,
   });

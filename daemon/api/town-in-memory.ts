@@ -14,7 +14,7 @@ export const session: Shape.SessionView = {
   member: memberOfTest,
   name: 'Ada',
   roles: ['steward'],
-  permissions: ['people.manage'],
+  permissions: ['door.open', 'door-access.*', 'membership.*'],
   expiresAt: 4_000_000_000_000,
 };
 
