@@ -13,6 +13,16 @@ export type Route =
 const plain = new Set(['people', 'doors', 'gigs', 'bank', 'town-hall'] as const);
 const tabs = new Set(['merges', 'entries', 'branches'] as const);
 
+/** Addresses that people may type or that were linked without the `#`. */
+const placeOfPath: { readonly [path: string]: Route } = {
+  '/people': { page: 'people' },
+  '/doors': { page: 'doors' },
+  '/ledger': { page: 'ledger', tab: 'merges' },
+  '/gigs': { page: 'gigs' },
+  '/bank': { page: 'bank' },
+  '/town': { page: 'town-hall' },
+};
+
 const isIn = <T extends string>(set: ReadonlySet<T>, text: string): text is T =>
   (set as ReadonlySet<string>).has(text);
 
@@ -25,6 +35,8 @@ export function routeOf(location: { readonly pathname: string; readonly hash: st
     if (path === '/setup') return { page: 'setup', token: hash };
     if (path === '/join') return { page: 'join', code: hash };
   }
+  const place = hash === '' ? placeOfPath[path] : undefined;
+  if (place !== undefined) return place;
   const [first = '', second = '', ...more] = hash.split('/').slice(1).map(decoded);
   if (first === '') return { page: 'home' };
   if (more.length > 0) return { page: 'unknown' };

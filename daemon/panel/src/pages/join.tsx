@@ -12,7 +12,7 @@ import { Problem } from '../widgets/problem.js';
 
 /** An invitation turns its holder into a credit member with a key of their own. */
 export function JoinPage({ code: fromLink }: { code: string }) {
-  const { status, signedIn, follow } = useTown();
+  const { status, session, signedIn, follow } = useTown();
   const [code, setCode] = useState(fromLink);
   const [name, setName] = useState('');
   const [passphrase, setPassphrase] = useState('');
@@ -36,6 +36,12 @@ export function JoinPage({ code: fromLink }: { code: string }) {
         title={status ? `Join ${status.town.name}` : 'Join the town'}
         lead="You get a key of your own, an account at the bank, and a session on this board."
       />
+      {session && (
+        <p class="notice wait">
+          You are signed in as <strong>{session.name}</strong>. Joining makes another account and signs you in
+          with it.
+        </p>
+      )}
       <form
         class="card"
         noValidate

@@ -1,6 +1,7 @@
 /** @jsxImportSource preact */
 import type { ComponentChildren } from 'preact';
 import { useEffect, useId, useRef } from 'preact/hooks';
+import { Cross } from './cross.js';
 
 interface DialogProps {
   readonly title: string;
@@ -35,9 +36,7 @@ export function Dialog({ title, onClose, children }: DialogProps) {
       <div class="dialog-head">
         <h2 id={id}>{title}</h2>
         <button type="button" class="quiet square" aria-label="Close" onClick={onClose}>
-          <svg viewBox="0 0 20 20" width="20" height="20" aria-hidden="true" class="stroke-icon">
-            <path d="M4.5 4.2 L15.6 15.7 M15.5 4.4 L4.3 15.6" />
-          </svg>
+          <Cross size={20} />
         </button>
       </div>
       {children}

@@ -2,6 +2,7 @@
 import { hrefOf } from '../router.js';
 import { useTown, type Sent } from '../live-town.js';
 import { StateChip } from './chips.js';
+import { Cross } from './cross.js';
 
 const words: { readonly [state in Sent['state']]: string } = {
   pending: 'Recorded. It counts once a merge has accepted it.',
@@ -19,14 +20,19 @@ export function Outbox() {
           <div class="slip-head">
             <a href={hrefOf({ page: 'entry', id: each.entry })}>{each.label}</a>
             <StateChip state={each.state} />
+            <button
+              type="button"
+              class="quiet square"
+              aria-label={`Dismiss: ${each.label}`}
+              onClick={() => dismiss(each.entry)}
+            >
+              <Cross size={14} />
+            </button>
           </div>
           <p class="small">
             {words[each.state]}
-            {each.state === 'rejected' && (each.reason ?? 'see the entry')}
+            {each.state === 'rejected' && `${each.reason ?? 'see the entry'}.`}
           </p>
-          <button type="button" class="quiet small" onClick={() => dismiss(each.entry)}>
-            Dismiss<span class="unseen"> the note about {each.label}</span>
-          </button>
         </div>
       ))}
     </section>

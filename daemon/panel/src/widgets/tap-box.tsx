@@ -38,7 +38,7 @@ export function TapBox({ door, label, random = false }: TapBoxProps) {
       <div class="row bottom">
         <div class="grow">
           <TextField
-            label="Badge number (simulated reader)"
+            label="Badge number (simulated)"
             value={badgeNumber}
             onInput={setBadgeNumber}
             maxLength={64}
