@@ -1,0 +1,120 @@
+/** Opens the one database file: settings, checks, migrations. */
+import { createHash } from 'node:crypto';
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import Database from 'better-sqlite3';
+import { TownError } from '../ledger/ids.js';
+import { migrate } from './migrations.js';
+
+export const databaseFile = (folder: string): string => join(folder, 'town.db');
+
+/** Up to this size every page, index and hash is checked at each start (a few 100 ms on a small board). */
+const wholeCheckBytes = 32 * 1024 * 1024;
+/** Rows whose hashes are checked at each start, newest first. */
+const hashedRowsMax = 20_000;
+
+/**
+ * The writer's connection: made with mode 600 where there is none, checked, migrated.
+ * @throws TownError `database-corrupt`, `database-newer`
+ */
+export function openForWriting(folder: string): Database.Database {
+  const file = databaseFile(folder);
+  createPrivately(folder, file);
+  let db: Database.Database | undefined;
+  try {
+    db = new Database(file, { timeout: 5_000 });
+    db.pragma('journal_mode = WAL');
+    db.pragma('synchronous = FULL');
+    db.pragma('foreign_keys = ON');
+    db.pragma('trusted_schema = OFF');
+    db.pragma('cache_size = -8000');
+    // The writer folds the log in when nobody waits for it.
+    db.pragma('wal_autocheckpoint = 0');
+    check(db, file);
+    migrate(db);
+    return db;
+  } catch (error) {
+    db?.close();
+    throw isCorruption(error) ? corrupt(file, (error as Error).message) : error;
+  }
+}
+
+/** The main thread's connection: cannot write. */
+export function openForReading(folder: string): Database.Database {
+  const db = new Database(databaseFile(folder), { readonly: true, fileMustExist: true, timeout: 5_000 });
+  db.pragma('query_only = ON');
+  db.pragma('cache_size = -4000');
+  return db;
+}
+
+/** Whether SQLite says that the file itself is broken. */
+export function isCorruption(error: unknown): boolean {
+  const code = String((error as { code?: unknown } | null)?.code);
+  return code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB';
+}
+
+export function corrupt(file: string, found: string): TownError {
+  return new TownError(
+    'database-corrupt',
+    `The database ${file} is damaged: ${found}`,
+    `Nothing was changed. Move ${file} aside together with its -wal and -shm (keep them: most rows can still be read ` +
+      `with "sqlite3 ${file} .recover"), and put back a copy of the whole data folder. ` +
+      `What was merged is still readable with git in ${join(dirname(file), 'ledger.git')}. ` +
+      'Check the disk or SD card before going on.',
+  );
+}
+
+function createPrivately(folder: string, file: string): void {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  if (existsSync(file)) return;
+  // The -wal and -shm take their mode from the database file.
+  closeSync(openSync(file, 'a', 0o600));
+  const handle = openSync(folder, 'r');
+  fsyncSync(handle);
+  closeSync(handle);
+}
+
+function check(db: Database.Database, file: string): void {
+  const tables = db
+    .prepare("SELECT count(*) FROM sqlite_schema WHERE type = 'table'")
+    .pluck()
+    .get() as number;
+  if (tables === 0) return;
+  const size = statSync(file).size;
+  // The whole of a small database; of a large one what is always needed whole, so that a start stays quick.
+  const checks =
+    size <= wholeCheckBytes
+      ? ['integrity_check(3)']
+      : ['meta', 'refs', 'state', 'blocks', 'merges', 'consensus_log'].map(
+          (table) => `quick_check(${table})`,
+        );
+  for (const pragma of checks) {
+    const found = db.pragma(pragma, { simple: true }) as string;
+    if (found !== 'ok') throw corrupt(file, found.replaceAll('\n', '; '));
+  }
+  checkHashes(db, file);
+}
+
+/** SQLite checks its structure, not the bytes of a value; ids that are hashes do that. */
+function checkHashes(db: Database.Database, file: string): void {
+  if ((db.pragma('user_version', { simple: true }) as number) < 1) return;
+  const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
+  const kinds: [what: string, sql: string, hash: (bytes: Buffer, type: string) => string][] = [
+    ['entry', "SELECT id, bytes, '' FROM entries ORDER BY row DESC LIMIT ?", sha256],
+    ['block', "SELECT id, raw, '' FROM blocks ORDER BY rowid DESC LIMIT ?", sha256],
+    ['merge', "SELECT id, raw, '' FROM merges ORDER BY height DESC LIMIT ?", sha256],
+    ['git object', 'SELECT oid, data, type FROM objects ORDER BY seq DESC LIMIT ?', gitHash],
+  ];
+  for (const [what, sql, hash] of kinds) {
+    const rows = db.prepare<[number], [string, Buffer, string]>(sql).raw().iterate(hashedRowsMax);
+    for (const [id, bytes, type] of rows) {
+      if (hash(bytes, type) !== id)
+        throw corrupt(file, `the bytes of ${what} ${id} are not those it was stored with.`);
+    }
+  }
+}
+
+/** Git's name of an object: SHA-1 over its header and bytes. */
+export function gitHash(bytes: Uint8Array, type: string): string {
+  return createHash('sha1').update(`${type} ${bytes.byteLength}\0`).update(bytes).digest('hex');
+}

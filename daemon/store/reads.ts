@@ -1,0 +1,348 @@
+/**
+ * Everything that can be asked of the store: synchronous, prepared, on a connection that cannot write.
+ * Every list takes a limit; what comes back was durable when the question was asked.
+ */
+import type { Database, Statement } from 'better-sqlite3';
+import { type EntryId, type NodeId, type Oid, type Sha256, TownError } from '../ledger/ids.js';
+import type { GitObject } from '../ledger/git-object.js';
+import { corrupt, isCorruption } from './database.js';
+import type {
+  BlockRow,
+  BranchRow,
+  ConsensusRow,
+  EntryRow,
+  GateRecordRow,
+  InvitationRow,
+  MergeRow,
+  NoticeRow,
+  PrivateKeyRow,
+  Ref,
+  StateRow,
+  StoreCounts,
+} from './rows.js';
+
+/** No list is longer, whatever was asked for. */
+export const listMax = 100_000;
+
+/** A git object that the repository does not have yet. */
+export interface StagedObject extends GitObject {
+  readonly seq: number;
+}
+
+const branchEnd = 9_007_199_254_740_991;
+
+export class StoreReads {
+  readonly #db: Database;
+  readonly #prepared = new Map<string, Statement<unknown[], unknown>>();
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  // Entries.
+
+  entry(id: string): EntryRow | null {
+    return this.#one<EntryRow>('SELECT * FROM entries WHERE id = ?', id);
+  }
+
+  /** Entries whose id begins with `prefix` (8–64 hex digits), in order of their ids. */
+  entriesByPrefix(prefix: string, limit = 2): EntryRow[] {
+    const [from, to] = prefixRange(prefix);
+    return this.#all('SELECT * FROM entries WHERE id >= ? AND id < ? ORDER BY id LIMIT ?', limit, from, to);
+  }
+
+  /**
+   * Entries of one node on one line with `n` > `after`, in order of `n`:
+   * `pending`: no merge has judged them; `unblocked`: in no block yet; `all`.
+   */
+  entriesOf(
+    node: string,
+    line: string,
+    which: 'pending' | 'unblocked' | 'all',
+    limit: number,
+    after = -1,
+  ): EntryRow[] {
+    const only = { pending: "AND state = 'pending'", unblocked: 'AND block IS NULL', all: '' }[which];
+    const sql = `SELECT * FROM entries WHERE node = ? AND line = ? AND n > ? ${only} ORDER BY n LIMIT ?`;
+    return this.#all(sql, limit, node, line, after);
+  }
+
+  /** All entries of a line that no merge has judged, by node and number. */
+  pendingOn(line: string, limit: number): EntryRow[] {
+    const sql = "SELECT * FROM entries WHERE line = ? AND state = 'pending' ORDER BY node, n LIMIT ?";
+    return this.#all(sql, limit, line);
+  }
+
+  /** Newest first, those with `row` < `beforeRow`. */
+  log(limit: number, beforeRow: number = branchEnd): EntryRow[] {
+    return this.#all('SELECT * FROM entries WHERE row < ? ORDER BY row DESC LIMIT ?', limit, beforeRow);
+  }
+
+  /** The highest number of an entry that the node has on the line; −1 where it has none. */
+  lastN(node: string, line: string): number {
+    const sql = 'SELECT max(n) AS n FROM entries WHERE node = ? AND line = ?';
+    return this.#one<{ n: number | null }>(sql, node, line)?.n ?? -1;
+  }
+
+  // Blocks.
+
+  block(id: string): BlockRow | null {
+    return this.#one<BlockRow>('SELECT * FROM blocks WHERE id = ?', id);
+  }
+
+  /** The branch's block with the highest number; null for an empty branch. */
+  lastBlock(node: string, line: string): BlockRow | null {
+    return this.#one<BlockRow>(
+      'SELECT * FROM blocks WHERE node = ? AND line = ? ORDER BY seq DESC LIMIT 1',
+      ...[node, line],
+    );
+  }
+
+  /** By sequence, those that no merge has folded in. */
+  blocksUnmerged(node: string, line: string, limit: number): BlockRow[] {
+    const sql = 'SELECT * FROM blocks WHERE node = ? AND line = ? AND height IS NULL ORDER BY seq LIMIT ?';
+    return this.#all(sql, limit, node, line);
+  }
+
+  /** By node and sequence, of the whole line. */
+  blocksUnmergedOn(line: string, limit: number): BlockRow[] {
+    const sql = 'SELECT * FROM blocks WHERE height IS NULL AND line = ? ORDER BY node, seq LIMIT ?';
+    return this.#all(sql, limit, line);
+  }
+
+  /** By node and sequence, those that the merge folded in. */
+  blocksOfMerge(height: number, limit: number): BlockRow[] {
+    return this.#all('SELECT * FROM blocks WHERE height = ? ORDER BY node, seq LIMIT ?', limit, height);
+  }
+
+  /** The block's entries in their order; at most 256, as a block holds. */
+  blockEntries(id: string): EntryRow[] {
+    return this.#all('SELECT * FROM entries WHERE block = ? ORDER BY idx LIMIT ?', 256, id);
+  }
+
+  /** Every branch that has a block. */
+  branches(limit: number): BranchRow[] {
+    const rows = this.#all<{ node: NodeId; line: string; unmergedBlocks: number }>(
+      'SELECT node, line, sum(height IS NULL) AS unmergedBlocks FROM blocks GROUP BY node, line LIMIT ?',
+      limit,
+    );
+    return rows.map((row) => {
+      const { seq, id, oid } = this.lastBlock(row.node, row.line)!;
+      return { ...row, seq, head: id, oid };
+    });
+  }
+
+  // Merges.
+
+  merge(height: number): MergeRow | null {
+    return this.#merge('SELECT * FROM merges WHERE height = ?', height);
+  }
+
+  mergeById(id: string): MergeRow | null {
+    return this.#merge('SELECT * FROM merges WHERE id = ?', id);
+  }
+
+  lastMerge(): MergeRow | null {
+    return this.#merge('SELECT * FROM merges ORDER BY height DESC LIMIT 1');
+  }
+
+  mergesByPrefix(prefix: string, limit = 2): MergeRow[] {
+    const [from, to] = prefixRange(prefix);
+    const sql = 'SELECT * FROM merges WHERE id >= ? AND id < ? ORDER BY id LIMIT ?';
+    return this.#all<StoredMerge>(sql, limit, from, to).map(mergeOf);
+  }
+
+  /** Newest first, those with a height < `before`. */
+  merges(limit: number, before: number = branchEnd): MergeRow[] {
+    const sql = 'SELECT * FROM merges WHERE height < ? ORDER BY height DESC LIMIT ?';
+    return this.#all<StoredMerge>(sql, limit, before).map(mergeOf);
+  }
+
+  /** The entries the merge judged, in order of arrival here. */
+  mergeEntries(height: number, limit: number, afterRow = -1): EntryRow[] {
+    return this.#all(
+      'SELECT * FROM entries WHERE height = ? AND row > ? ORDER BY row LIMIT ?',
+      ...[limit, height, afterRow],
+    );
+  }
+
+  certificate(height: number): string | null {
+    return (
+      this.#one<{ text: string }>('SELECT text FROM certificates WHERE height = ?', height)?.text ?? null
+    );
+  }
+
+  // State.
+
+  /**
+   * The whole state of `main`, by dapp, collection and key: one consistent snapshot, however the writer goes on.
+   * Run it to its end without waiting in between: the snapshot holds the log file back.
+   */
+  *allState(): IterableIterator<StateRow> {
+    const sql = 'SELECT * FROM state ORDER BY dapp, collection, key';
+    yield* this.#db.prepare<[], StateRow>(sql).iterate();
+  }
+
+  stateValue(dapp: string, collection: string, key: string): string | null {
+    const sql = 'SELECT value FROM state WHERE dapp = ? AND collection = ? AND key = ?';
+    return this.#one<{ value: string }>(sql, dapp, collection, key)?.value ?? null;
+  }
+
+  /** Bytewise by key, those after `after`. */
+  stateCollection(dapp: string, collection: string, limit: number, after = ''): StateRow[] {
+    const sql = 'SELECT * FROM state WHERE dapp = ? AND collection = ? AND key > ? ORDER BY key LIMIT ?';
+    return this.#all(sql, limit, dapp, collection, after);
+  }
+
+  // Consensus, git, the rest.
+
+  consensusLog(height: number, limit = 10_000): ConsensusRow[] {
+    return this.#all('SELECT * FROM consensus_log WHERE height = ? ORDER BY seq LIMIT ?', limit, height);
+  }
+
+  refs(limit = listMax): Ref[] {
+    return this.#all('SELECT name, oid FROM refs ORDER BY name LIMIT ?', limit);
+  }
+
+  ref(name: string): Oid | null {
+    return this.#one<{ oid: Oid }>('SELECT oid FROM refs WHERE name = ?', name)?.oid ?? null;
+  }
+
+  /** In the order they came, those after `afterSeq`, up to `upTo`; ends after `bytesMax` (the last may cross it). */
+  stagedObjects(
+    limit: number,
+    afterSeq = 0,
+    upTo: number = branchEnd,
+    bytesMax = 64 * 1024 * 1024,
+  ): StagedObject[] {
+    const sql =
+      'SELECT seq, length(data) AS size FROM objects WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?';
+    let bytes = 0;
+    const taken: StagedObject[] = [];
+    for (const { seq, size } of this.#all<{ seq: number; size: number }>(sql, limit, afterSeq, upTo)) {
+      taken.push(this.#one<StagedObject>('SELECT seq, oid, type, data FROM objects WHERE seq = ?', seq)!);
+      bytes += size;
+      if (bytes >= bytesMax) break;
+    }
+    return taken;
+  }
+
+  stagedObject(oid: string): GitObject | null {
+    return this.#one<GitObject>('SELECT oid, type, data FROM objects WHERE oid = ?', oid);
+  }
+
+  /** One moment's refs and the last staged object: every ref's objects are in git or staged up to there. */
+  gitSnapshot(): { refs: Ref[]; lastStaged: number } {
+    return this.#db.transaction(() => {
+      const last = this.#one<{ seq: number | null }>('SELECT max(seq) AS seq FROM objects')?.seq ?? 0;
+      return { refs: this.refs(), lastStaged: last };
+    })();
+  }
+
+  /** Whether this git object is a block or a merge of ours. */
+  knowsCommit(oid: string): boolean {
+    const sql = 'SELECT 1 AS found FROM blocks WHERE oid = ? UNION ALL SELECT 1 FROM merges WHERE oid = ?';
+    return this.#one(sql, oid, oid) !== null;
+  }
+
+  privateKey(handle: string): PrivateKeyRow | null {
+    return this.#one('SELECT * FROM private_keys WHERE handle = ?', handle);
+  }
+
+  privateKeyOf(subject: string, month: string): PrivateKeyRow | null {
+    return this.#one('SELECT * FROM private_keys WHERE subject = ? AND month = ?', subject, month);
+  }
+
+  gateRecord(id: string): GateRecordRow | null {
+    return this.#one('SELECT * FROM gate_records WHERE id = ?', id);
+  }
+
+  /** Newest first; of one door, or (null) of all. */
+  gateRecords(door: string | null, limit: number): GateRecordRow[] {
+    return door === null
+      ? this.#all('SELECT * FROM gate_records ORDER BY at DESC, id DESC LIMIT ?', limit)
+      : this.#all('SELECT * FROM gate_records WHERE door = ? ORDER BY at DESC, id DESC LIMIT ?', limit, door);
+  }
+
+  invitation(hash: string): InvitationRow | null {
+    return this.#one('SELECT * FROM invitations WHERE hash = ?', hash);
+  }
+
+  /** Newest first. */
+  notices(member: string, limit: number): NoticeRow[] {
+    const rows = this.#all<Omit<NoticeRow, 'read'> & { read: number }>(
+      'SELECT * FROM notices WHERE member = ? ORDER BY id DESC LIMIT ?',
+      ...[limit, member],
+    );
+    return rows.map((row) => ({ ...row, read: row.read === 1 }));
+  }
+
+  meta(key: string): string | null {
+    return this.#one<{ value: string }>('SELECT value FROM meta WHERE key = ?', key)?.value ?? null;
+  }
+
+  /** `pending` and `unblocked` are counted in their small indexes. */
+  counts(): StoreCounts {
+    return this.#one<StoreCounts>(
+      `SELECT (SELECT coalesce(max(row), 0) FROM entries) AS entries,
+        (SELECT count(*) FROM entries WHERE state = 'pending') AS pending,
+        (SELECT count(*) FROM entries WHERE block IS NULL) AS unblocked,
+        (SELECT coalesce(max(height), -1) FROM merges) AS height,
+        (SELECT count(*) FROM objects) AS stagedObjects,
+        (SELECT coalesce(sum(length(data)), 0) FROM objects) AS stagedBytes`,
+    )!;
+  }
+
+  /** Closes the reading connection. */
+  protected closeReads(): void {
+    this.#db.close();
+  }
+
+  #statement(sql: string): Statement<unknown[], unknown> {
+    let statement = this.#prepared.get(sql);
+    if (statement === undefined) this.#prepared.set(sql, (statement = this.#db.prepare(sql)));
+    return statement;
+  }
+
+  #guarded<T>(read: () => T): T {
+    try {
+      return read();
+    } catch (error) {
+      throw isCorruption(error) ? corrupt(this.#db.name, (error as Error).message) : error;
+    }
+  }
+
+  #one<T>(sql: string, ...values: unknown[]): T | null {
+    return this.#guarded(() => (this.#statement(sql).get(...values) as T | undefined) ?? null);
+  }
+
+  /** `limit` is the statement's last parameter. */
+  #all<T>(sql: string, limit: number, ...values: unknown[]): T[] {
+    const bounded = Math.max(0, Math.min(Math.floor(limit), listMax));
+    return this.#guarded(() => this.#statement(sql).all(...values, bounded) as T[]);
+  }
+
+  #merge(sql: string, ...values: unknown[]): MergeRow | null {
+    const row = this.#one<StoredMerge>(sql, ...values);
+    return row === null ? null : mergeOf(row);
+  }
+}
+
+type StoredMerge = Omit<MergeRow, 'counts'> & { readonly counts: string };
+
+const mergeOf = (row: StoredMerge): MergeRow => ({
+  ...row,
+  counts: JSON.parse(row.counts) as MergeRow['counts'],
+});
+
+/** @throws TownError `bad-prefix` */
+function prefixRange(prefix: string): [from: EntryId | Sha256 | string, to: string] {
+  if (!/^[0-9a-f]{8,64}$/.test(prefix)) {
+    throw new TownError(
+      'bad-prefix',
+      `An id begins with 8 to 64 of the digits 0–9 and a–f; “${prefix.slice(0, 80)}” does not.`,
+      'Copy more of the id.',
+    );
+  }
+  return [prefix, `${prefix}g`];
+}

@@ -1,0 +1,151 @@
+/**
+ * The one durable place of a node: entries, blocks, merges, votes, refs, keys and the state of `main`, in one SQLite
+ * file. Reads are here and now; a write's promise resolves when its transaction is on disk, and not before.
+ */
+import type { MemberId, Millis } from '../ledger/ids.js';
+import type { GitObject } from '../ledger/git-object.js';
+import { openForReading } from './database.js';
+import { holdsLock, lockFolder } from './folder-lock.js';
+import { StoreReads } from './reads.js';
+import type { ConsensusRecord, InvitationRow, NewEntry, PrivateKeyRow, Ref } from './rows.js';
+import type { AdoptBatch, AppendBatch, AppendResult, BlockBatch } from './writer-protocol.js';
+import { WriterThread } from './writer.js';
+
+export interface StoreOptions {
+  /**
+   * The disk or the database failed: end the process. Called once; nothing is written after it,
+   * and every write not acknowledged is rejected with `store-failed`.
+   */
+  onFatal(error: Error): void;
+}
+
+export class Store extends StoreReads {
+  readonly folder: string;
+  readonly #writer: WriterThread;
+  readonly #release: () => Promise<void>;
+  #closing: Promise<void> | null = null;
+
+  private constructor(folder: string, writer: WriterThread, release: () => Promise<void>) {
+    super(openForReading(folder));
+    this.folder = folder;
+    this.#writer = writer;
+    this.#release = release;
+  }
+
+  /**
+   * Opens `<folder>/town.db`; makes folder (mode 700) and file (mode 600) where they are missing, checks and migrates.
+   * Takes the folder's lock unless this process holds it already (`lockFolder`).
+   * @throws TownError `folder-in-use`, `database-corrupt`, `database-newer`
+   */
+  static async open(folder: string, options: StoreOptions): Promise<Store> {
+    const release = holdsLock(folder) ? () => Promise.resolve() : await lockFolder(folder);
+    try {
+      const writer = await WriterThread.start(folder, (error) => options.onFatal(error));
+      try {
+        return new Store(folder, writer, release);
+      } catch (error) {
+        await writer.close();
+        throw error;
+      }
+    } catch (error) {
+      await release();
+      throw error;
+    }
+  }
+
+  /** Commits so far: fewer than writes, when many came at once. */
+  get transactions(): number {
+    return this.#writer.transactions;
+  }
+
+  /**
+   * Takes the entries, the gate records they carry and the new private keys: all, or none.
+   * A gate record that is here already is skipped with its entry (whose `n` then stays unused) and told in `skipped`.
+   * @throws TownError `duplicate-entry` (an id or a (node, line, n) that is here), `duplicate-key`, `entry-too-large`
+   */
+  appendEntries(batch: AppendBatch): Promise<AppendResult> {
+    return this.#writer.write('append', { ...batch, entries: batch.entries.map(tightEntry) });
+  }
+
+  /**
+   * Takes a block, places its entries, stages its git objects and moves its refs.
+   * @throws TownError `duplicate-block`, `entry-not-free`, `block-size`
+   */
+  putBlock(batch: BlockBatch): Promise<void> {
+    return this.#writer.write('putBlock', { ...batch, objects: batch.objects.map(tightObject) });
+  }
+
+  /**
+   * Makes a merge the head of `main`: its certificate, verdicts, state changes, git objects, refs and notices.
+   * @throws TownError `wrong-height` unless it is the next one (genesis is 0)
+   */
+  adopt(batch: AdoptBatch): Promise<void> {
+    return this.#writer.write('adopt', { ...batch, objects: batch.objects.map(tightObject) });
+  }
+
+  /** Stages objects and moves refs that belong to neither a block nor a merge, such as the notes with certificates. */
+  putRefs(batch: { objects: readonly GitObject[]; refs: readonly Ref[] }): Promise<void> {
+    return this.#writer.write('putRefs', { refs: batch.refs, objects: batch.objects.map(tightObject) });
+  }
+
+  /** Votes and locks: durable before they are sent. */
+  logConsensus(records: readonly ConsensusRecord[]): Promise<void> {
+    return this.#writer.write('logConsensus', records);
+  }
+
+  /** Drops the log of heights below this one. */
+  forgetConsensus(belowHeight: number): Promise<void> {
+    return this.#writer.write('forgetConsensus', belowHeight);
+  }
+
+  setMeta(key: string, value: string): Promise<void> {
+    return this.#writer.write('setMeta', { key, value });
+  }
+
+  /** @throws TownError `duplicate-key` */
+  putPrivateKey(row: PrivateKeyRow): Promise<void> {
+    return this.#writer.write('putPrivateKey', row);
+  }
+
+  putInvitation(invitation: Omit<InvitationRow, 'used'>): Promise<void> {
+    return this.#writer.write('putInvitation', invitation);
+  }
+
+  /** Uses an invitation up. False: unknown, used already, or expired at `at`. True is given once. */
+  useInvitation(hash: string, at: Millis): Promise<boolean> {
+    return this.#writer.write('useInvitation', { hash, at });
+  }
+
+  /** Marks the member's notices up to this id as read. */
+  readNotices(member: MemberId, upTo: number): Promise<void> {
+    return this.#writer.write('readNotices', { member, upTo });
+  }
+
+  /** Forgets staged objects up to this number: only once the repository has them durably. */
+  dropStaged(upTo: number): Promise<void> {
+    return this.#writer.write('dropStaged', upTo);
+  }
+
+  /** Ends all writing, as a failed disk does. For what else must be durable, such as the repository. */
+  fail(error: Error): void {
+    this.#writer.fail(error);
+  }
+
+  /** Writes what waits, closes the database and gives the lock back. */
+  close(): Promise<void> {
+    this.#closing ??= (async () => {
+      // The reader first, so that the writer is the last one and leaves no log behind.
+      this.closeReads();
+      await this.#writer.close();
+      await this.#release();
+    })();
+    return this.#closing;
+  }
+}
+
+/** A view into a larger buffer would cross to the other thread with the whole of that buffer. */
+const tight = (bytes: Uint8Array): Uint8Array =>
+  bytes.byteLength === bytes.buffer.byteLength ? bytes : Uint8Array.prototype.slice.call(bytes);
+
+const tightEntry = (entry: NewEntry): NewEntry => ({ ...entry, bytes: tight(entry.bytes) });
+const tightObject = (object: GitObject): GitObject => ({ ...object, data: tight(object.data) });

@@ -1,0 +1,98 @@
+/** What the main thread and the writer's thread say to each other. Everything is structured-cloneable. */
+import type { Millis, EntryId, MemberId, Sha256 } from '../ledger/ids.js';
+import type { GitObject } from '../ledger/git-object.js';
+import type {
+  ConsensusRecord,
+  EntryVerdict,
+  GateRecordRow,
+  InvitationRow,
+  MergeRow,
+  NewBlock,
+  NewEntry,
+  NewNotice,
+  PrivateKeyRow,
+  Ref,
+  StateWrite,
+} from './rows.js';
+
+/** Requests that one transaction may take: bounds how long the first of them waits for its commit. */
+export const requestsPerTransaction = 256;
+export const entryBytesMax = 16 * 1024;
+export const entriesPerBlockMax = 256;
+
+export interface AppendBatch {
+  readonly entries: readonly NewEntry[];
+  readonly gateRecords?: readonly GateRecordRow[];
+  readonly privateKeys?: readonly PrivateKeyRow[];
+}
+
+export interface AppendResult {
+  /** Gate records that were here already; neither they nor their entries of this batch were taken. */
+  readonly skipped: readonly string[];
+}
+
+export interface BlockBatch {
+  readonly block: NewBlock;
+  /** In their order in the block. */
+  readonly entryIds: readonly EntryId[];
+  readonly objects: readonly GitObject[];
+  readonly refs: readonly Ref[];
+}
+
+export interface AdoptBatch {
+  readonly merge: MergeRow;
+  /** Canonical text of the certificate. */
+  readonly certificate: string;
+  readonly verdicts: readonly EntryVerdict[];
+  /** The blocks it folds in. */
+  readonly blocks: readonly Sha256[];
+  readonly state: readonly StateWrite[];
+  readonly objects: readonly GitObject[];
+  readonly refs: readonly Ref[];
+  readonly notices?: readonly NewNotice[];
+}
+
+/** Every write there is: name → what it takes and what it gives. */
+export interface Operations {
+  append: { takes: AppendBatch; gives: AppendResult };
+  putBlock: { takes: BlockBatch; gives: void };
+  adopt: { takes: AdoptBatch; gives: void };
+  logConsensus: { takes: readonly ConsensusRecord[]; gives: void };
+  forgetConsensus: { takes: number; gives: void };
+  setMeta: { takes: { key: string; value: string }; gives: void };
+  putPrivateKey: { takes: PrivateKeyRow; gives: void };
+  putInvitation: { takes: Omit<InvitationRow, 'used'>; gives: void };
+  useInvitation: { takes: { hash: string; at: Millis }; gives: boolean };
+  putRefs: { takes: { objects: readonly GitObject[]; refs: readonly Ref[] }; gives: void };
+  dropStaged: { takes: number; gives: void };
+  readNotices: { takes: { member: MemberId; upTo: number }; gives: void };
+}
+
+export type OperationName = keyof Operations;
+
+export interface WriteRequest {
+  readonly name: OperationName;
+  readonly takes: unknown;
+}
+
+/** An error as it crosses threads. */
+export interface Failure {
+  readonly kind: 'town' | 'invariant' | 'other';
+  readonly code: string;
+  readonly message: string;
+  readonly advice?: string | undefined;
+}
+
+export type Outcome = { readonly gives: unknown } | { readonly failed: Failure };
+
+export type ToWriter =
+  { readonly t: 'batch'; readonly requests: readonly WriteRequest[] } | { readonly t: 'close' };
+
+export type FromWriter =
+  | { readonly t: 'ready' }
+  | { readonly t: 'refused'; readonly failure: Failure }
+  /** Durable now (or, each by its own error, not taken). `transactions`: commits so far. */
+  | { readonly t: 'done'; readonly outcomes: readonly Outcome[]; readonly transactions: number }
+  /** The disk failed. Nothing of the last batch is known to be durable; nothing more is written. */
+  | { readonly t: 'fatal'; readonly failure: Failure }
+  | { readonly t: 'closed' };

@@ -1,0 +1,161 @@
+/**
+ * The writer's thread: the only one that writes to the database. Takes a batch, makes it one transaction,
+ * and answers when it is on disk (group commit).
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import type { Database } from 'better-sqlite3';
+import { invariant, InvariantError, TownError } from '../ledger/ids.js';
+import { corrupt, databaseFile, isCorruption, openForWriting } from './database.js';
+import type { Failure, FromWriter, Outcome, ToWriter, WriteRequest } from './writer-protocol.js';
+import { makeWrites } from './writes.js';
+
+/** After so many requests the log is folded into the database once nobody waits; */
+const requestsBeforeCheckpoint = 200;
+/** and after so many even if somebody does: it bounds the log's size. */
+const requestsBeforeForcedCheckpoint = 20_000;
+/** How long nothing may have come for the writer to count as idle. */
+const idleMs = 40;
+
+const port = parentPort;
+invariant(port !== null, 'this file runs as a worker thread');
+const { folder } = workerData as { folder: string };
+const say = (message: FromWriter): void => port.postMessage(message);
+
+function failureOf(error: unknown): Failure {
+  if (error instanceof TownError) {
+    return { kind: 'town', code: error.code, message: error.message, advice: error.advice };
+  }
+  const { code, message } = error as { code?: unknown; message?: unknown };
+  const kind = error instanceof InvariantError ? 'invariant' : 'other';
+  return { kind, code: String(code ?? 'unknown'), message: String(message ?? error) };
+}
+
+/** Full disks and locked files pass; the transaction was undone and nothing is in doubt. */
+function passing(error: unknown): TownError | null {
+  const code = String((error as { code?: unknown }).code);
+  if (code === 'SQLITE_FULL') {
+    return new TownError(
+      'disk-full',
+      'The disk is full: nothing was recorded.',
+      'Free some space in the data folder’s file system; the town goes on by itself then.',
+    );
+  }
+  if (code.startsWith('SQLITE_BUSY')) {
+    return new TownError(
+      'database-busy',
+      'Another program holds the database: nothing was recorded.',
+      'Close the program that has town.db open, and try again.',
+    );
+  }
+  return null;
+}
+
+/** Errors of the file or the disk, after which nothing more may be written. */
+function ofTheDisk(error: unknown): boolean {
+  const code = String((error as { code?: unknown } | null)?.code);
+  return /^SQLITE_(IOERR|READONLY|CANTOPEN|NOMEM|PROTOCOL|INTERRUPT)/.test(code) || isCorruption(error);
+}
+
+class Writer {
+  readonly #writes;
+  readonly #begin;
+  readonly #commit;
+  readonly #savepoint;
+  readonly #release;
+  readonly #undo;
+  #transactions = 0;
+  #sinceCheckpoint = 0;
+  #idle: NodeJS.Timeout | undefined;
+
+  constructor(readonly db: Database) {
+    this.#writes = makeWrites(db);
+    this.#begin = db.prepare('BEGIN IMMEDIATE');
+    this.#commit = db.prepare('COMMIT');
+    this.#savepoint = db.prepare('SAVEPOINT request');
+    this.#release = db.prepare('RELEASE request');
+    this.#undo = db.prepare('ROLLBACK TO request');
+  }
+
+  /** One transaction. Throws only what is fatal. */
+  batch(requests: readonly WriteRequest[]): void {
+    clearTimeout(this.#idle);
+    say({ t: 'done', outcomes: this.#outcomes(requests), transactions: this.#transactions });
+    this.#sinceCheckpoint += requests.length;
+    if (this.#sinceCheckpoint >= requestsBeforeForcedCheckpoint) this.#checkpoint();
+    else if (this.#sinceCheckpoint >= requestsBeforeCheckpoint) {
+      this.#idle = setTimeout(() => guard(() => this.#checkpoint()), idleMs);
+    }
+  }
+
+  close(): void {
+    clearTimeout(this.#idle);
+    this.db.close();
+  }
+
+  #outcomes(requests: readonly WriteRequest[]): Outcome[] {
+    try {
+      this.#begin.run();
+      const outcomes = requests.map((request) => this.#one(request));
+      this.#commit.run();
+      this.#transactions += 1;
+      return outcomes;
+    } catch (error) {
+      const failure = passing(error);
+      if (failure === null) throw error;
+      if (this.db.inTransaction) this.db.exec('ROLLBACK');
+      return requests.map(() => ({ failed: failureOf(failure) }));
+    }
+  }
+
+  /** A refused request is undone alone; the others of the batch stay. */
+  #one({ name, takes }: WriteRequest): Outcome {
+    this.#savepoint.run();
+    try {
+      const gives: unknown = this.#writes[name](takes as never);
+      this.#release.run();
+      return { gives };
+    } catch (error) {
+      if (ofTheDisk(error) || passing(error) !== null) throw error;
+      this.#undo.run();
+      this.#release.run();
+      return { failed: failureOf(error) };
+    }
+  }
+
+  #checkpoint(): void {
+    this.#sinceCheckpoint = 0;
+    try {
+      this.db.pragma('wal_checkpoint(PASSIVE)');
+    } catch (error) {
+      // Without space the log simply stays as it is, whole.
+      if (passing(error) === null) throw error;
+    }
+  }
+}
+
+/** Runs a step of the writer; what it throws ends all writing. A failed commit or fsync is never tried again. */
+function guard(step: () => void): void {
+  try {
+    step();
+  } catch (error) {
+    const told = isCorruption(error) ? corrupt(databaseFile(folder), (error as Error).message) : error;
+    say({ t: 'fatal', failure: failureOf(told) });
+    port!.close();
+  }
+}
+
+try {
+  const writer = new Writer(openForWriting(folder));
+  port.on('message', (message: ToWriter) => {
+    guard(() => {
+      if (message.t === 'batch') return writer.batch(message.requests);
+      writer.close();
+      say({ t: 'closed' });
+      port.close();
+    });
+  });
+  say({ t: 'ready' });
+} catch (error) {
+  say({ t: 'refused', failure: failureOf(error) });
+  port.close();
+}
