@@ -1,12 +1,16 @@
 /** Lint rules: what the compiler cannot see and a reviewer should not have to. */
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import typescript from 'typescript-eslint';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 export default [
   { ignores: ['dist/', 'node_modules/', '.data/', '.tap/', 'coverage/'] },
   ...typescript.configs.recommended,
   {
     files: ['**/*.ts', '**/*.tsx'],
-    languageOptions: { parserOptions: { project: './tsconfig.json' } },
+    languageOptions: { parserOptions: { project: './tsconfig.json', tsconfigRootDir: root } },
     rules: {
       '@typescript-eslint/no-floating-promises': 'error',
       '@typescript-eslint/no-misused-promises': ['error', { checksVoidReturn: false }],
@@ -23,6 +27,9 @@ export default [
         { selector: 'ExportDefaultDeclaration', message: 'Named exports only.' },
       ],
       eqeqeq: 'error',
+      'no-control-regex': 'error',
+      'no-empty': 'error',
+      'no-fallthrough': 'error',
     },
   },
   {

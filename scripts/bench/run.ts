@@ -1,0 +1,46 @@
+/** Runs the benches and prints their figures: a table, or one JSON line a figure with `--json`. */
+import type { BenchLine } from './bench-line.js';
+
+const help = `npm run bench [-- NAME…] [-- --json]     measures this machine; each figure stands beside its baseline
+
+  append     durable signed entries per second, beside a bare loop on the same database
+  door       badge to strike, beside a bare write and sync of the same bytes
+  start      spawn to serving, beside a bare server on the same libraries
+
+  --json     one line per figure: {"bench","name","value","unit","baseline","ratio"}
+             ratio: 1 = as good as the baseline, larger is better
+`;
+
+/** Loaded one at a time, so that no bench pays for another's libraries. */
+const benches: { readonly [name: string]: () => Promise<{ run(): Promise<BenchLine[]> }> } = {
+  append: () => import('./append.js'),
+  door: () => import('./door.js'),
+  start: () => import('./start.js'),
+};
+
+process.exitCode = await main(process.argv.slice(2));
+
+async function main(words: readonly string[]): Promise<number> {
+  if (words.includes('--help')) {
+    process.stdout.write(help);
+    return 0;
+  }
+  const json = words.includes('--json');
+  const named = words.filter((word) => !word.startsWith('-'));
+  const unknown = named.find((name) => !(name in benches));
+  if (unknown !== undefined) {
+    process.stderr.write(`No bench is called ${unknown}.\nThere are: ${Object.keys(benches).join(', ')}.\n`);
+    return 2;
+  }
+  for (const name of named.length > 0 ? named : Object.keys(benches)) {
+    if (!json) process.stdout.write(`${name}\n`);
+    const { run } = await benches[name]!();
+    for (const line of await run()) process.stdout.write(json ? `${JSON.stringify(line)}\n` : row(line));
+  }
+  return 0;
+}
+
+function row(line: BenchLine): string {
+  const figure = (value: number): string => `${value.toLocaleString('en')} ${line.unit}`.padStart(18);
+  return `  ${line.name.padEnd(28)}${figure(line.value)}   baseline ${figure(line.baseline)}   ratio ${line.ratio.toFixed(2)}\n`;
+}

@@ -1,0 +1,148 @@
+/**
+ * How soon the daemon is of use after a start on an existing data folder.
+ * Baseline: a bare Node that imports the same libraries and listens with fastify, in the same run.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { StatusView } from '../../daemon/node/use-cases.js';
+import { timeLine, type BenchLine } from './bench-line.js';
+
+const rounds = 5;
+const waitMax = 120_000;
+const pollEvery = 5;
+
+const libraries = [
+  '@fastify/cookie',
+  '@fastify/helmet',
+  '@fastify/rate-limit',
+  '@fastify/static',
+  '@fastify/swagger',
+  'aedes',
+  'better-sqlite3',
+  'isomorphic-git',
+  '@noble/ed25519',
+  'pino',
+  'typebox',
+];
+
+/** Times in ms from spawn: the API answering, the gate connected, the dapps ready; medians. */
+export async function run(): Promise<BenchLine[]> {
+  const folder = await mkdtemp(join(tmpdir(), 'mergetown-bench-start-'));
+  try {
+    // The first run makes keys, town and images; it is not measured.
+    await measureDaemon(folder);
+    const api: number[] = [];
+    const gate: number[] = [];
+    const dapps: number[] = [];
+    const bare: number[] = [];
+    for (let round = 0; round < rounds; round++) {
+      bare.push(await measureBare());
+      const times = await measureDaemon(folder);
+      api.push(times.api);
+      gate.push(times.gate);
+      dapps.push(times.dapps);
+    }
+    const baseline = median(bare);
+    return [
+      timeLine('start', 'spawn-to-api', median(api), 'ms', baseline),
+      timeLine('start', 'spawn-to-doors', median(gate), 'ms', baseline),
+      timeLine('start', 'spawn-to-dapps', median(dapps), 'ms', baseline),
+    ];
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function measureDaemon(folder: string): Promise<{ api: number; gate: number; dapps: number }> {
+  const port = await freePort();
+  const mqttPort = await freePort();
+  const main = fileURLToPath(new URL('../../daemon/main.js', import.meta.url));
+  const began = performance.now();
+  const child = spawn(
+    process.execPath,
+    [main, '--data', folder, '--port', String(port), '--mqtt-port', String(mqttPort)],
+    { stdio: ['ignore', 'ignore', 'inherit'] },
+  );
+  try {
+    const url = `http://127.0.0.1:${port}/api/status`;
+    const api = await until(child, began, url, () => true);
+    const gate = await until(child, began, url, (status) => status.gate.connected);
+    const dapps = await until(child, began, url, (status) => status.dapps.ready);
+    return { api, gate, dapps };
+  } finally {
+    await end(child);
+  }
+}
+
+async function measureBare(): Promise<number> {
+  const port = await freePort();
+  const program = `
+    import fastify from 'fastify';
+    await Promise.all(${JSON.stringify(libraries)}.map((name) => import(name)));
+    const server = fastify();
+    server.get('/api/status', async () => ({}));
+    await server.listen({ host: '127.0.0.1', port: ${port} });
+  `;
+  const began = performance.now();
+  const root = fileURLToPath(new URL('../../../', import.meta.url));
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', program], {
+    cwd: root,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  try {
+    return await until(child, began, `http://127.0.0.1:${port}/api/status`, () => true);
+  } finally {
+    await end(child);
+  }
+}
+
+/** Milliseconds from `began` until the URL answers with what is waited for. */
+async function until(
+  child: ChildProcess,
+  began: number,
+  url: string,
+  holds: (status: StatusView) => boolean,
+): Promise<number> {
+  while (performance.now() - began < waitMax) {
+    if (child.exitCode !== null)
+      throw new Error(`The process ended with ${child.exitCode} instead of serving.`);
+    try {
+      const answer = await fetch(url);
+      if (answer.ok && holds((await answer.json()) as StatusView)) return performance.now() - began;
+    } catch {
+      // Not listening yet.
+    }
+    await sleep(pollEvery);
+  }
+  throw new Error(`${url} did not come to serve within ${waitMax} ms.`);
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const closed = once(child, 'close');
+  child.kill('SIGTERM');
+  const killer = setTimeout(() => child.kill('SIGKILL'), 15_000);
+  await closed;
+  clearTimeout(killer);
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  if (address === null || typeof address === 'string') throw new Error('No port was given.');
+  return address.port;
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+}

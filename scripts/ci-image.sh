@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Builds Dockerfile.arm64 for this machine's own architecture and runs it until its health check is good.
+# No registry is asked for images: the base is made here, with debootstrap and this machine's own Node.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+base=mergetown-ci-base:local image=mergetown-ci:local name=mergetown-ci-$$
+folder=$(mktemp -d)
+cleanup() {
+  docker rm -f "$name" >/dev/null 2>&1 || true
+  docker volume rm "$name" >/dev/null 2>&1 || true
+  docker rmi -f "$image" >/dev/null 2>&1 || true
+  rm -rf "$folder"
+}
+trap cleanup EXIT
+
+# A Debian of the same release with what the native parts compile with, and Node with npm and its headers.
+make_base() {
+  docker image inspect "$base" >/dev/null 2>&1 && return
+  local release mirror prefix
+  release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+  mirror=$(grep -rhoE 'https?://[^ ]+' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null | grep -v security | head -n 1)
+  debootstrap --variant=minbase --include=make,g++,python3,ca-certificates \
+    "$release" "$folder/root" "${mirror:-http://deb.debian.org/debian}" >"$folder/debootstrap.log" 2>&1 ||
+    { tail -n 20 "$folder/debootstrap.log"; return 1; }
+  prefix=$(dirname "$(dirname "$(readlink -f "$(command -v node)")")")
+  mkdir -p "$folder/root/usr/local/bin" "$folder/root/usr/local/lib/node_modules" "$folder/root/usr/local/include"
+  cp -L "$(command -v node)" "$folder/root/usr/local/bin/node"
+  cp -aL "$(npm root --global)/npm" "$folder/root/usr/local/lib/node_modules/"
+  ln -s ../lib/node_modules/npm/bin/npm-cli.js "$folder/root/usr/local/bin/npm"
+  ln -s ../lib/node_modules/npm/bin/npx-cli.js "$folder/root/usr/local/bin/npx"
+  if [ -d "$prefix/include/node" ]; then cp -a "$prefix/include/node" "$folder/root/usr/local/include/"; fi
+  # What a Node of this system links to and the small Debian lacks.
+  ldd "$(command -v node)" | awk '$3 ~ /^\// { print $3 }' | while read -r library; do
+    [ -e "$folder/root$library" ] || cp -L --parents "$library" "$folder/root/"
+  done
+  # A machine with certificates or npm settings of its own needs them inside as well.
+  cp -a /etc/ssl/certs/. "$folder/root/etc/ssl/certs/"
+  tar -C "$folder/root" -c . | docker import - "$base" >/dev/null
+  rm -rf "$folder/root"
+}
+
+make_base
+# npm's settings reach the build as a build argument and stay out of the image's last stage.
+docker build --quiet --network host --file Dockerfile.arm64 --tag "$image" \
+  --build-arg BASE="$base" --build-arg RUNTIME="$base" \
+  --build-arg NPM_REGISTRY="$(npm config get registry 2>/dev/null)" .
+docker run --detach --name "$name" --volume "$name:/data" --publish 127.0.0.1::4870 "$image" >/dev/null
+for _ in $(seq 60); do
+  case $(docker inspect --format '{{.State.Running}} {{.State.Health.Status}}' "$name") in
+    'true healthy') echo "the image is healthy: $(docker inspect --format '{{.Size}}' "$image") bytes"; exit 0 ;;
+    'false'*) break ;;
+  esac
+  sleep 2
+done
+docker logs "$name" 2>&1 | tail -n 40
+echo 'the container did not become healthy'
+exit 1
