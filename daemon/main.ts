@@ -1,0 +1,239 @@
+/**
+ * Reads the config and puts one daemon together: store, node, gate, broker, API, dapps. Nobody imports this file.
+ */
+import { rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { readFile } from 'node:fs/promises';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { pino, type Logger } from 'pino';
+import { buildApi } from './api/server.js';
+import { chooseDriver } from './dapps/choose-driver.js';
+import { TownError } from './ledger/ids.js';
+import { systemClock } from './node/clock.js';
+import { readConfig, type NodeConfig } from './node/config.js';
+import { readPackages } from './node/dapp-set.js';
+import { hasTown, initTown } from './node/init-town.js';
+import { KeyStore, readNodeKeys } from './node/key-files.js';
+import { notifyReady, notifyStopping, startWatchdog } from './node/sd-notify.js';
+import { RunningNode } from './node/town-node.js';
+import { writeFileDurably } from './store/durable-file.js';
+import { Store } from './store/store.js';
+import { startBroker, type Broker } from './sync/broker.js';
+import { HeadAnnouncer, headTopic, sealHead } from './sync/head-announcer.js';
+
+const HOST = '127.0.0.1';
+const STOP_MS_MAX = 15_000;
+
+const built = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+const packagesFolder = built('../packages');
+const panelFolder = built('../panel');
+
+interface Options {
+  readonly data: string;
+  readonly port?: number;
+  readonly mqttPort?: number;
+  readonly townName: string;
+  readonly preset: string;
+  readonly driver?: 'auto' | 'container' | 'process';
+  readonly gate?: 'spawn' | 'external';
+  readonly json: boolean;
+}
+
+function portOf(text: string): number {
+  const port = Number(text);
+  if (!/^[0-9]{1,5}$/.test(text) || port > 65_535)
+    throw new InvalidArgumentError('a port is a number from 0 to 65535.');
+  return port;
+}
+
+function parseOptions(): Options {
+  return new Command('mergetown')
+    .description('Runs one node of a town: ledger, doors, dapps, API and panel.')
+    .option('--data <dir>', 'data folder', '.data')
+    .option('--port <n>', 'port of API and panel (0: any free one)', portOf)
+    .option('--mqtt-port <n>', 'port of the embedded MQTT broker (0: any free one)', portOf)
+    .option('--town-name <name>', 'name of the town, when it is founded now', 'Our makerspace')
+    .option('--preset <name>', 'preset of the town, when it is founded now', 'makerspace')
+    .addOption(new Option('--driver <kind>', 'how contracts run').choices(['auto', 'container', 'process']))
+    .addOption(new Option('--gate <start>', 'who starts the gate').choices(['spawn', 'external']))
+    .option('--json', 'log lines of JSON instead of words', false)
+    .parse()
+    .opts<Options>();
+}
+
+/** Words for a person on the terminal, or lines of JSON for a program. */
+function makeLogger(json: boolean): Logger {
+  if (json) return pino({ level: 'info' });
+  return pino(
+    { level: 'warn' },
+    {
+      write(line: string): void {
+        const { msg } = JSON.parse(line) as { msg: string };
+        process.stderr.write(`warning: ${msg}\n`);
+      },
+    },
+  );
+}
+
+function withOptions(config: NodeConfig, options: Options): NodeConfig {
+  return {
+    ...config,
+    port: options.port ?? config.port,
+    mqttPort: options.mqttPort ?? config.mqttPort,
+    driver: options.driver ?? config.driver,
+    gate: { ...config.gate, start: options.gate ?? config.gate.start },
+  };
+}
+
+async function version(): Promise<string> {
+  const text = await readFile(built('../../package.json'), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+/** What was started, in order; stopped the other way round. */
+class Started {
+  private readonly stops: (() => Promise<unknown>)[] = [];
+
+  add(stop: () => Promise<unknown>): void {
+    this.stops.unshift(stop);
+  }
+
+  async stop(): Promise<void> {
+    for (const stop of this.stops.splice(0)) await stop().catch(() => undefined);
+  }
+}
+
+async function run(options: Options, started: Started): Promise<void> {
+  const folder = resolve(options.data);
+  const logger = makeLogger(options.json);
+  const say = (text: string): void =>
+    void (options.json ? logger.info(text) : process.stdout.write(`${text}\n`));
+  const isNew = !(await hasTown(folder));
+  if (isNew) {
+    say(`Founding the town "${options.townName}" in ${folder} …`);
+    await initTown(folder, {
+      name: options.townName,
+      preset: options.preset,
+      packagesFolder,
+      clock: systemClock,
+    });
+  }
+  const config = withOptions(await readConfig(folder), options);
+  const keys = await readNodeKeys(folder);
+  const store = await Store.open(folder, {
+    onFatal(error) {
+      process.stderr.write(
+        `error: the disk or the database failed: ${error.message}\nThe daemon stops; the gate goes on.\n`,
+      );
+      process.exit(1);
+    },
+  });
+  started.add(() => store.close());
+
+  let url = '';
+  let broker: Broker | null = null;
+  const node = new RunningNode({
+    folder,
+    store,
+    keys,
+    keyStore: await KeyStore.open(folder),
+    config,
+    clock: systemClock,
+    version: await version(),
+    packages: await readPackages(packagesFolder),
+    logger,
+    url: () => url,
+    brokerPort: () => broker?.port ?? null,
+  });
+  const api = await buildApi({ node, logger, panelFolder });
+  try {
+    await api.listen({ host: HOST, port: config.port });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+    throw new TownError(
+      'port-in-use',
+      `The port ${config.port} is in use by another program.`,
+      'Choose another with --port (0: any free one).',
+    );
+  }
+  started.add(() => api.close());
+  const address = api.server.address();
+  url = `http://${HOST}:${typeof address === 'object' && address ? address.port : config.port}`;
+  broker = await startBroker(config.mqttPort, HOST);
+  started.add(() => (broker as Broker).close());
+  node.startDoors();
+  started.add(() => node.stop(config.gate.start === 'spawn'));
+
+  const runtime = join(folder, 'daemon.json');
+  const about = { pid: process.pid, url, mqttPort: broker.port, startedAt: Date.now() };
+  await writeFileDurably(runtime, Buffer.from(`${JSON.stringify(about)}\n`), 0o600);
+  started.add(() => rm(runtime, { force: true }));
+
+  const { town } = node.status();
+  say(`\n${town.name} is open: ${url}`);
+  say(`Data: ${folder}   MQTT: 127.0.0.1:${broker.port}   API: ${url}/docs`);
+  if (node.status().needsSetup) {
+    say(
+      `\nNext step, once: open this link and choose the steward's passphrase.\n  ${url}/setup#${await node.setupToken()}\n`,
+    );
+  } else say('Next step: sign in at the panel, or with `town login NAME`.');
+
+  await node.openRepository();
+  const { driver, warning } = await chooseDriver({
+    town: node.town,
+    node: keys.id,
+    log: ({ level, dapp, text }) => logger[level]({ dapp }, text),
+    prefer: config.driver === 'auto' ? undefined : config.driver,
+  });
+  if (warning !== null) process.stderr.write(`warning: ${warning}\n`);
+  await node.startDapps(driver, warning);
+  say(
+    `The dapps are ready (${driver.kind === 'container' ? 'in containers' : 'as child processes, not isolated'}).`,
+  );
+
+  const announcer = new HeadAnnouncer(
+    `mqtt://${HOST}:${broker.port}`,
+    headTopic(node.town, keys.id),
+    (head) => sealHead(head, keys.secretKey, keys.townKey),
+  );
+  await announcer.start();
+  announcer.announce(node.announcedHead());
+  const unsubscribe = node.subscribe((event) => {
+    if (event.kind === 'merge') announcer.announce(node.announcedHead());
+  });
+  started.add(() => announcer.stop());
+  started.add(async () => unsubscribe());
+  await notifyReady(`${town.name} at ${url}`);
+  const stopWatchdog = startWatchdog(() => true);
+  started.add(async () => stopWatchdog());
+}
+
+function tell(error: unknown): void {
+  if (error instanceof TownError) {
+    process.stderr.write(`error: ${error.message}\n`);
+    if (error.advice !== undefined) process.stderr.write(`  ${error.advice}\n`);
+  } else
+    process.stderr.write(
+      `error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+    );
+}
+
+const started = new Started();
+let stopping = false;
+
+async function stop(code: number): Promise<void> {
+  if (stopping) return;
+  stopping = true;
+  setTimeout(() => process.exit(code || 1), STOP_MS_MAX).unref();
+  await notifyStopping();
+  await started.stop();
+  process.exit(code);
+}
+
+process.on('SIGINT', () => void stop(0));
+process.on('SIGTERM', () => void stop(0));
+run(parseOptions(), started).catch((error: unknown) => {
+  tell(error);
+  void stop(1);
+});

@@ -1,0 +1,157 @@
+/** The way of an entry into this node's branch: numbered, signed, judged if it is a claim, durable, acknowledged. */
+import { signEntry, type EntryContent, type VerifiedEntry } from '../ledger/entry.js';
+import type { JsonObject, KeyId, MemberId, NodeId } from '../ledger/ids.js';
+import { TownError } from '../ledger/ids.js';
+import { readKey } from '../ledger/kernel.js';
+import { publicKeyOf } from '../ledger/signature.js';
+import type { NewEntry } from '../store/rows.js';
+import type { Store } from '../store/store.js';
+import type { Clock } from './clock.js';
+import type { NodeKeys } from './key-files.js';
+import { MAIN, type MainLine } from './main-line.js';
+import type { View } from './view.js';
+
+/** Claims of this node that may wait for a merge. */
+const UNMERGED_CLAIMS_MAX = 10_000;
+
+/** A claim that a rule refuses; nothing of it was recorded. */
+export class Refused extends TownError {
+  constructor(code: string, reason: string) {
+    super(code, reason, 'Nothing was recorded.');
+  }
+}
+
+export interface Signer {
+  readonly secretKey: Uint8Array;
+}
+
+export class Appender {
+  /** Numbers given out to entries that are not durable yet: blocks stop below the lowest. */
+  private readonly underway = new Set<number>();
+  private lastNumber: number;
+
+  constructor(
+    private readonly store: Store,
+    private readonly main: MainLine,
+    private readonly view: View,
+    private readonly keys: NodeKeys,
+    private readonly clock: Clock,
+    private readonly appended: (entry: VerifiedEntry, kind: 'claim' | 'fact') => void,
+  ) {
+    this.lastNumber = store.lastN(keys.id, MAIN);
+  }
+
+  /** Entries below this number are durable and can go into a block. */
+  get settledBelow(): number {
+    return this.underway.size === 0 ? this.lastNumber + 1 : Math.min(...this.underway);
+  }
+
+  /**
+   * Records what a member asks for; durable when it resolves.
+   * @throws Refused where a rule refuses it on the node's view; TownError `busy`, `too-many-unmerged`
+   */
+  claim(
+    type: string,
+    body: JsonObject,
+    by: Signer,
+    cosigners: readonly Signer[] = [],
+  ): Promise<VerifiedEntry> {
+    return this.view.hold(async () => {
+      if (this.store.counts().pending >= UNMERGED_CLAIMS_MAX)
+        throw new TownError(
+          'too-many-unmerged',
+          `${UNMERGED_CLAIMS_MAX} entries of this node wait for a merge.`,
+          'Ask for a merge (town merge) and see town status for what holds it up.',
+        );
+      return this.numbered(async (n) => {
+        const entry = this.sign(n, type, body, by, cosigners);
+        const { verdict } = await this.view.judge(entry);
+        if (verdict.verdict === 'rejected')
+          throw new Refused(verdict.code ?? 'rejected', verdict.reason ?? 'A rule refuses it.');
+        await this.store.appendEntries({ entries: [this.rowOf(entry, 'claim')] });
+        this.appended(entry, 'claim');
+        return entry;
+      });
+    });
+  }
+
+  /**
+   * Records what this node saw; durable when it resolves. It waits for no contract.
+   * @returns the entry, or null where the gate's record was here already
+   */
+  async fact(
+    type: string,
+    body: JsonObject,
+    gateRecord?: { id: string; door: string },
+  ): Promise<VerifiedEntry | null> {
+    const entry = await this.numbered(async (n) => {
+      const signed = this.sign(n, type, body, this.keys, []);
+      const { skipped } = await this.store.appendEntries({
+        entries: [this.rowOf(signed, 'fact')],
+        ...(gateRecord ? { gateRecords: [{ ...gateRecord, entry: signed.id, at: signed.at }] } : {}),
+      });
+      return skipped.length > 0 ? null : signed;
+    });
+    if (!entry) return null;
+    this.appended(entry, 'fact');
+    // The view hears of it when its turn comes; a busy view hears of it with the next merge.
+    this.view.hold(() => this.view.judge(entry)).catch(() => undefined);
+    return entry;
+  }
+
+  private async numbered<T>(task: (n: number) => Promise<T>): Promise<T> {
+    const n = (this.lastNumber += 1);
+    this.underway.add(n);
+    try {
+      return await task(n);
+    } finally {
+      this.underway.delete(n);
+    }
+  }
+
+  private sign(
+    n: number,
+    type: string,
+    body: JsonObject,
+    by: Signer,
+    cosigners: readonly Signer[],
+  ): VerifiedEntry {
+    const content: EntryContent = {
+      v: 1,
+      town: this.main.town,
+      line: MAIN,
+      base: this.main.head.id,
+      node: this.keys.id as NodeId,
+      n,
+      type,
+      by: publicKeyOf(by.secretKey),
+      at: this.clock.now(),
+      body,
+    };
+    return signEntry(
+      content,
+      by.secretKey,
+      cosigners.map(({ secretKey }) => ({ by: publicKeyOf(secretKey), secretKey })),
+    );
+  }
+
+  private rowOf(entry: VerifiedEntry, kind: 'claim' | 'fact'): NewEntry {
+    const { id, node, line, n, type, by, at } = entry;
+    return {
+      id,
+      node,
+      line,
+      n,
+      type,
+      kind,
+      by,
+      member: this.memberOf(by),
+      at,
+      bytes: Buffer.from(entry.text),
+    };
+  }
+
+  private memberOf(key: KeyId): MemberId | null {
+    return readKey(this.view.state, key)?.member ?? null;
+  }
+}

@@ -1,0 +1,157 @@
+/** Cuts this node's durable entries into blocks, and reads blocks back for the replay. */
+import { BLOCK_ENTRIES_MAX, NO_BLOCK, makeBlock } from '../ledger/block.js';
+import { verifyEntry, type VerifiedEntry } from '../ledger/entry.js';
+import type { Millis } from '../ledger/ids.js';
+import { TownError, invariant } from '../ledger/ids.js';
+import type { BranchPart } from '../ledger/order.js';
+import { readBranch } from '../ledger/replay.js';
+import type { BlockRow, EntryRow } from '../store/rows.js';
+import type { Store } from '../store/store.js';
+import type { Clock } from './clock.js';
+import { Serial } from './drive.js';
+import type { NodeKeys } from './key-files.js';
+import { MAIN, type MainLine } from './main-line.js';
+
+const BRANCHES_MAX = 1000;
+const BLOCKS_MAX = 4096;
+
+export const branchRef = (node: string): string => `refs/heads/nodes/${node}/${MAIN}`;
+
+const textOf = (row: EntryRow): string => Buffer.from(row.bytes).toString('utf8');
+
+export class Blocks {
+  private readonly cuts = new Serial(64);
+
+  constructor(
+    private readonly store: Store,
+    private readonly main: MainLine,
+    private readonly keys: NodeKeys,
+    private readonly clock: Clock,
+    private readonly settledBelow: () => number,
+  ) {}
+
+  /** Puts every durable entry into a block. Resolves to how many blocks were made, durable. */
+  cut(): Promise<number> {
+    return this.cuts.run(
+      async () => {
+        let made = 0;
+        while (await this.cutOne()) made += 1;
+        return made;
+      },
+      () => new TownError('busy', 'Blocks are being cut already.'),
+    );
+  }
+
+  private async cutOne(): Promise<boolean> {
+    const { id: node, secretKey } = this.keys;
+    const limit = this.settledBelow();
+    const rows = this.store
+      .entriesOf(node, MAIN, 'unblocked', BLOCK_ENTRIES_MAX)
+      .filter(({ n }) => n < limit);
+    if (rows.length === 0) return false;
+    const before = this.store.lastBlock(node, MAIN);
+    const { head, town } = this.main;
+    const { block, objects } = makeBlock(
+      { town, line: MAIN, node, seq: (before?.seq ?? 0) + 1, prev: before?.id ?? NO_BLOCK, base: head.id },
+      { prev: before?.oid ?? null, main: before?.base === head.id ? null : head.oid },
+      rows.map((row) => verifyEntry(textOf(row))),
+      this.clock.now(),
+      secretKey,
+    );
+    await this.store.putBlock({
+      block: {
+        id: block.id,
+        oid: block.oid,
+        node,
+        line: MAIN,
+        seq: block.seq,
+        prev: before?.id ?? null,
+        base: block.base,
+        raw: block.raw,
+        entries: block.entries.length,
+      },
+      entryIds: block.entries.map(({ id }) => id),
+      objects,
+      refs: [{ name: branchRef(node), oid: block.oid }],
+    });
+    return true;
+  }
+
+  /** The blocks that a merge of these bounds folds in now: prefixes of all branches in equal shares. */
+  choose(limits: { readonly mergeEntries: number; readonly mergeBytes: number }): readonly BlockRow[] {
+    const branches = this.store
+      .branches(BRANCHES_MAX)
+      .filter(({ line, unmergedBlocks }) => line === MAIN && unmergedBlocks > 0)
+      .map(({ node }) => this.store.blocksUnmerged(node, MAIN, BLOCKS_MAX));
+    return chooseBlocks(branches, limits, (block) => this.bytesOf(block));
+  }
+
+  private bytesOf(block: BlockRow): number {
+    return this.store.blockEntries(block.id).reduce((sum, { bytes }) => sum + bytes.length + 1, 0);
+  }
+
+  /** Every block of the heads back to what is merged, as the replay takes them. @throws TownError `unknown-head` */
+  partsOf(heads: readonly string[]): readonly BranchPart[] {
+    return heads.map((head) => {
+      const last = this.store.block(head);
+      if (!last) throw new TownError('unknown-head', `The block ${head.slice(0, 12)}… is not here.`);
+      const mark = readBranch(this.main.state, last.node, MAIN);
+      const blocks = this.store
+        .blocksUnmerged(last.node, MAIN, BLOCKS_MAX)
+        .filter(({ seq }) => seq <= last.seq);
+      const first = blocks[0];
+      if (
+        !first ||
+        blocks[blocks.length - 1]?.id !== head ||
+        (first.prev ?? NO_BLOCK) !== (mark?.head ?? NO_BLOCK)
+      )
+        throw new TownError(
+          'unknown-head',
+          `The block ${head.slice(0, 12)}… does not follow what is merged.`,
+        );
+      return {
+        node: last.node,
+        line: MAIN,
+        tau: (mark?.tau ?? 0) as Millis,
+        blocks: blocks.map(({ id, seq }) => ({ id, seq, entries: this.entriesOf(id) })),
+      };
+    });
+  }
+
+  private entriesOf(block: string): readonly VerifiedEntry[] {
+    return this.store.blockEntries(block).map((row) => verifyEntry(textOf(row)));
+  }
+}
+
+/**
+ * Takes blocks in turns, one of each branch, the longest branch first, until a bound is reached. Always at least one.
+ * @param branches unmerged blocks of each branch, oldest first
+ */
+export function chooseBlocks<B extends { readonly entries: number }>(
+  branches: readonly (readonly B[])[],
+  limits: { readonly mergeEntries: number; readonly mergeBytes: number },
+  bytesOf: (block: B) => number,
+): readonly B[] {
+  const queues = branches.filter((blocks) => blocks.length > 0).map((blocks) => [...blocks]);
+  queues.sort((a, b) => b.length - a.length);
+  const chosen: B[] = [];
+  let entries = 0;
+  let bytes = 0;
+  for (let open = queues; open.length > 0;) {
+    const next: B[][] = [];
+    for (const queue of open) {
+      const block = queue[0];
+      invariant(block !== undefined, 'an open branch has a block');
+      const size = bytesOf(block);
+      const fits = entries + block.entries <= limits.mergeEntries && bytes + size <= limits.mergeBytes;
+      if (!fits && chosen.length > 0) continue;
+      chosen.push(block);
+      entries += block.entries;
+      bytes += size;
+      queue.shift();
+      if (queue.length > 0) next.push(queue);
+    }
+    open = next;
+  }
+  return chosen;
+}

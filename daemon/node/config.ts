@@ -1,0 +1,120 @@
+/** The node's config file, `<data>/config.json`: what a person may set on this board. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Type, type Static } from 'typebox';
+import { Value } from 'typebox/value';
+import { TownError } from '../ledger/ids.js';
+import { writeFileDurably } from '../store/durable-file.js';
+
+const closed = { additionalProperties: false } as const;
+const Line = Type.String({ pattern: '^[a-z0-9-]{1,32}$' });
+const Port = Type.Integer({ minimum: 0, maximum: 65_535 });
+
+const DoorSchema = Type.Object(
+  {
+    id: Type.String({ pattern: '^[a-z0-9-]{1,32}$' }),
+    name: Type.String({ minLength: 1, maxLength: 60 }),
+    strike: Line,
+    reader: Type.Union([
+      Type.Object({ kind: Type.Literal('simulated') }, closed),
+      Type.Object({ kind: Type.Literal('wiegand'), d0: Line, d1: Line }, closed),
+    ]),
+    exitButton: Type.Optional(Line),
+    pulseMs: Type.Integer({ minimum: 100, maximum: 60_000 }),
+  },
+  closed,
+);
+
+const ConfigSchema = Type.Object(
+  {
+    version: Type.Literal(1),
+    nodeName: Type.String({ minLength: 1, maxLength: 60 }),
+    /** Ports of the API and of the embedded MQTT broker; 0: any free one. */
+    port: Port,
+    mqttPort: Port,
+    /** Where contracts run: `auto` takes containers when an engine answers. */
+    driver: Type.Union([Type.Literal('auto'), Type.Literal('container'), Type.Literal('process')]),
+    gate: Type.Object(
+      {
+        /** `spawn`: the daemon starts the gate; `external`: systemd does. */
+        start: Type.Union([Type.Literal('spawn'), Type.Literal('external')]),
+        board: Type.String({ pattern: '^[a-z0-9-]{1,64}$' }),
+        durableWaitMs: Type.Integer({ minimum: 0, maximum: 5000 }),
+        lastTableMs: Type.Integer({ minimum: 0, maximum: 31 * 86_400_000 }),
+        doors: Type.Array(DoorSchema, { maxItems: 32 }),
+      },
+      closed,
+    ),
+  },
+  closed,
+);
+
+export type NodeConfig = Static<typeof ConfigSchema>;
+
+export const DEFAULT_PORT = 4870;
+export const DEFAULT_MQTT_PORT = 1883;
+
+/** What a new board starts with: one simulated door, everything on loopback. */
+export const defaultConfig = (nodeName: string): NodeConfig => ({
+  version: 1,
+  nodeName,
+  port: DEFAULT_PORT,
+  mqttPort: DEFAULT_MQTT_PORT,
+  driver: 'auto',
+  gate: {
+    start: 'spawn',
+    board: 'simulated',
+    durableWaitMs: 150,
+    lastTableMs: 72 * 3_600_000,
+    doors: [
+      { id: 'front', name: 'Front door', strike: 'strike1', reader: { kind: 'simulated' }, pulseMs: 3000 },
+    ],
+  },
+});
+
+const configPath = (folder: string): string => join(folder, 'config.json');
+
+/**
+ * Reads and checks the config.
+ * @throws TownError `no-town` (no config here), `bad-config` that names the place
+ */
+export async function readConfig(folder: string): Promise<NodeConfig> {
+  const path = configPath(folder);
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT')
+      throw new TownError(
+        'no-town',
+        `There is no town in ${folder}.`,
+        `Found one with: town init --data ${folder}`,
+      );
+    throw error;
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new TownError(
+      'bad-config',
+      `${path} is not valid JSON: ${(error as Error).message}.`,
+      'Mend the file, or put back a copy that was good.',
+    );
+  }
+  if (!Value.Check(ConfigSchema, value)) {
+    const [first] = Value.Errors(ConfigSchema, value);
+    throw new TownError(
+      'bad-config',
+      `${path} does not hold at ${first?.instancePath || 'its root'}: ${first?.message}.`,
+      'Mend that place; README.md lists what may stand there.',
+    );
+  }
+  const doors = value.gate.doors.map(({ id }) => id);
+  if (new Set(doors).size !== doors.length)
+    throw new TownError('bad-config', `${path} names a door twice.`, 'Give each door an id of its own.');
+  return value;
+}
+
+export const writeConfig = (folder: string, config: NodeConfig): Promise<void> =>
+  writeFileDurably(configPath(folder), Buffer.from(`${JSON.stringify(config, null, 2)}\n`), 0o600);

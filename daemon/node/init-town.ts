@@ -1,0 +1,109 @@
+/** Founds a town in a data folder: keys, config, genesis. All of it, or nothing that a second try would trip over. */
+import { randomBytes } from 'node:crypto';
+import { access, mkdir } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { PRESETS } from '../ledger/charter.js';
+import { sha256 } from '../ledger/hash.js';
+import type { Sha256 } from '../ledger/ids.js';
+import { TownError } from '../ledger/ids.js';
+import { makeGenesis } from '../ledger/merge.js';
+import { lockFolder } from '../store/folder-lock.js';
+import { Store } from '../store/store.js';
+import type { Clock } from './clock.js';
+import { defaultConfig, writeConfig } from './config.js';
+import { readPackages } from './dapp-set.js';
+import { cleanName, makeNodeKeys } from './key-files.js';
+
+export interface InitOptions {
+  readonly name: string;
+  readonly preset: string;
+  /** Folder of the built dapps. */
+  readonly packagesFolder: string;
+  readonly clock: Clock;
+}
+
+/** Whether a town was founded here: the config is written last. */
+export const hasTown = (folder: string): Promise<boolean> =>
+  access(join(folder, 'config.json')).then(
+    () => true,
+    () => false,
+  );
+
+/**
+ * Founds a town.
+ * @returns its id
+ * @throws TownError `town-exists`, `no-such-preset`, `bad-name`, `folder-in-use`
+ */
+export async function initTown(folder: string, options: InitOptions): Promise<Sha256> {
+  if (await hasTown(folder))
+    throw new TownError(
+      'town-exists',
+      `There is a town in ${folder} already.`,
+      'Start it with `town start`, or choose another folder with --data.',
+    );
+  const preset = PRESETS[options.preset];
+  if (!preset)
+    throw new TownError(
+      'no-such-preset',
+      `There is no preset "${options.preset}".`,
+      `There is: ${Object.keys(PRESETS).join(', ')}.`,
+    );
+  const name = cleanName(options.name);
+  const packages = await readPackages(options.packagesFolder);
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const release = await lockFolder(folder);
+  try {
+    const keys = await makeNodeKeys(folder);
+    const nodeName = hostname().slice(0, 60) || 'board';
+    const store = await Store.open(folder, { onFatal: () => undefined });
+    try {
+      const genesis = store.merge(0);
+      if (genesis) return await finish(folder, nodeName, genesis.content);
+      const charter = preset({
+        name,
+        node: { id: keys.id, key: keys.key, name: nodeName },
+        dapps: packages.map(({ manifest, digest }) => ({
+          name: manifest.name,
+          version: manifest.version,
+          digest,
+        })),
+      });
+      const { merge, writes, objects } = makeGenesis(
+        charter,
+        sha256(randomBytes(32)),
+        keys.id,
+        options.clock.now(),
+        keys.secretKey,
+      );
+      await store.adopt({
+        merge: {
+          height: 0,
+          id: merge.id,
+          oid: merge.oid,
+          content: merge.content,
+          time: merge.time,
+          node: merge.node,
+          raw: merge.raw,
+          counts: { accepted: 0, rejected: 0, irregular: 0 },
+        },
+        certificate: '',
+        verdicts: [],
+        blocks: [],
+        state: writes,
+        objects,
+        refs: [{ name: 'refs/heads/main', oid: merge.oid }],
+      });
+      return await finish(folder, nodeName, merge.content);
+    } finally {
+      await store.close();
+    }
+  } finally {
+    await release();
+  }
+}
+
+async function finish(folder: string, nodeName: string, town: Sha256): Promise<Sha256> {
+  await writeConfig(folder, defaultConfig(nodeName));
+  return town;
+}

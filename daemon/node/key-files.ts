@@ -1,0 +1,228 @@
+/** The secrets of a node, each in a file of its own (mode 600) in `<data>/keys`. None of them is ever in the ledger. */
+import { createCipheriv, createDecipheriv, randomBytes, scrypt } from 'node:crypto';
+import { mkdir, readFile, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { hexOf, bytesOf } from '../ledger/hash.js';
+import type { KeyId, MemberId, NodeId } from '../ledger/ids.js';
+import { TownError, isKeyId, isMemberId } from '../ledger/ids.js';
+import { nodeIdOf, publicKeyOf } from '../ledger/signature.js';
+import { writeFileDurably } from '../store/durable-file.js';
+
+export interface NodeKeys {
+  /** Ed25519 seed that signs for the node. */
+  readonly secretKey: Uint8Array;
+  readonly key: KeyId;
+  readonly id: NodeId;
+  /** Turns badge numbers into keyed hashes. */
+  readonly badgeKey: Uint8Array;
+  /** Seals what nodes of the town send each other. */
+  readonly townKey: Uint8Array;
+}
+
+const keysFolder = (folder: string): string => join(folder, 'keys');
+const NAMES = { node: 'node.key', badge: 'badge.key', town: 'town.key' } as const;
+
+/** Makes the node's keys. @throws TownError `keys-exist` */
+export async function makeNodeKeys(folder: string): Promise<NodeKeys> {
+  await mkdir(join(keysFolder(folder), 'members'), { recursive: true, mode: 0o700 });
+  for (const name of Object.values(NAMES)) {
+    const path = join(keysFolder(folder), name);
+    const there = await readFile(path).then(
+      () => true,
+      () => false,
+    );
+    if (!there) await writeFileDurably(path, Buffer.from(`${hexOf(randomBytes(32))}\n`), 0o600);
+  }
+  return readNodeKeys(folder);
+}
+
+/** @throws TownError `no-keys` that names the file and what to do */
+export async function readNodeKeys(folder: string): Promise<NodeKeys> {
+  const read = async (name: string): Promise<Uint8Array> => {
+    const path = join(keysFolder(folder), name);
+    const text = await readFile(path, 'utf8').catch(() => '');
+    if (!/^[0-9a-f]{64}\n?$/.test(text))
+      throw new TownError(
+        'no-keys',
+        `${path} does not hold a key (64 hex digits).`,
+        'Put back the file from this board; a node without its key must join anew.',
+      );
+    return bytesOf(text.trim());
+  };
+  const secretKey = await read(NAMES.node);
+  const key = publicKeyOf(secretKey);
+  return {
+    secretKey,
+    key,
+    id: nodeIdOf(key),
+    badgeKey: await read(NAMES.badge),
+    townKey: await read(NAMES.town),
+  };
+}
+
+/** A member's key as it lies on this node: under the member's passphrase. */
+interface KeptKey {
+  readonly v: 1;
+  readonly member: MemberId;
+  /** The name the member signs in with. Personal: it stands here and nowhere in the ledger. */
+  readonly name: string;
+  readonly key: KeyId;
+  readonly kdf: {
+    readonly name: 'scrypt';
+    readonly n: number;
+    readonly r: number;
+    readonly p: number;
+    readonly salt: string;
+  };
+  readonly iv: string;
+  readonly ct: string;
+}
+
+/** RFC 7914; 32 MiB and about 0.1 s here. */
+const SCRYPT = { n: 32_768, r: 8, p: 1 } as const;
+const MEMBERS_MAX = 100_000;
+export const PASSPHRASE_MIN = 10;
+export const PASSPHRASE_MAX = 512;
+
+const derive = (
+  passphrase: string,
+  salt: Buffer,
+  { n, r, p }: { n: number; r: number; p: number },
+): Promise<Buffer> =>
+  new Promise((resolve, reject) =>
+    scrypt(passphrase.normalize('NFKC'), salt, 32, { N: n, r, p, maxmem: 256 * 1024 * 1024 }, (error, key) =>
+      error ? reject(error) : resolve(key),
+    ),
+  );
+
+/** @throws TownError `weak-passphrase` */
+export function assertPassphrase(passphrase: string): void {
+  if (passphrase.length < PASSPHRASE_MIN || passphrase.length > PASSPHRASE_MAX)
+    throw new TownError(
+      'weak-passphrase',
+      `A passphrase has ${PASSPHRASE_MIN} to ${PASSPHRASE_MAX} characters; this one has ${passphrase.length}.`,
+      'Take four or five words that do not belong together.',
+    );
+}
+
+/** Names are compared without case and outer space. */
+export const nameKey = (name: string): string => name.trim().normalize('NFKC').toLowerCase();
+
+/** @throws TownError `bad-name` */
+export function cleanName(name: string): string {
+  const clean = name.trim().replace(/\s+/g, ' ');
+  // eslint-disable-next-line no-control-regex -- control characters are what must not be there
+  if (clean.length < 1 || clean.length > 60 || /[\u0000-\u001f\u007f]/.test(clean))
+    throw new TownError('bad-name', 'A name has 1 to 60 characters and no control characters.');
+  return clean;
+}
+
+/** The members whose keys lie on this node, by name. */
+export class KeyStore {
+  private readonly byName = new Map<string, KeptKey>();
+  private readonly byMember = new Map<MemberId, KeptKey>();
+
+  private constructor(private readonly folder: string) {}
+
+  static async open(dataFolder: string): Promise<KeyStore> {
+    const store = new KeyStore(join(keysFolder(dataFolder), 'members'));
+    await mkdir(store.folder, { recursive: true, mode: 0o700 });
+    const names = (await readdir(store.folder))
+      .filter((name) => name.endsWith('.json'))
+      .slice(0, MEMBERS_MAX);
+    for (const name of names) {
+      const path = join(store.folder, name);
+      const text = await readFile(path, 'utf8');
+      try {
+        const kept = JSON.parse(text) as KeptKey;
+        if (kept.v !== 1 || !isMemberId(kept.member) || !isKeyId(kept.key)) throw new Error('not a kept key');
+        store.remember(kept);
+      } catch {
+        throw new TownError(
+          'bad-key-file',
+          `${path} is not a member's key file.`,
+          'Put back a good copy, or move it aside.',
+        );
+      }
+    }
+    return store;
+  }
+
+  private remember(kept: KeptKey): void {
+    this.byName.set(nameKey(kept.name), kept);
+    this.byMember.set(kept.member, kept);
+  }
+
+  has(member: string): boolean {
+    return this.byMember.has(member as MemberId);
+  }
+
+  nameOf(member: string): string | null {
+    return this.byMember.get(member as MemberId)?.name ?? null;
+  }
+
+  /** @throws TownError `name-taken`, `bad-name` */
+  assertFree(name: string): void {
+    if (this.byName.has(nameKey(cleanName(name))))
+      throw new TownError(
+        'name-taken',
+        `Somebody signs in here as "${name.trim()}" already.`,
+        'Choose another name.',
+      );
+  }
+
+  /** Keeps a key under its member's passphrase; durable when it resolves. */
+  async put(member: MemberId, name: string, secretKey: Uint8Array, passphrase: string): Promise<void> {
+    assertPassphrase(passphrase);
+    this.assertFree(name);
+    const salt = randomBytes(16);
+    const iv = randomBytes(12);
+    const cipher = createCipheriv('aes-256-gcm', await derive(passphrase, salt, SCRYPT), iv);
+    cipher.setAAD(Buffer.from(member));
+    const ct = Buffer.concat([cipher.update(secretKey), cipher.final(), cipher.getAuthTag()]);
+    const kept: KeptKey = {
+      v: 1,
+      member,
+      name: cleanName(name),
+      key: publicKeyOf(secretKey),
+      kdf: { name: 'scrypt', ...SCRYPT, salt: salt.toString('base64url') },
+      iv: iv.toString('base64url'),
+      ct: ct.toString('base64url'),
+    };
+    await writeFileDurably(
+      join(this.folder, `${member}.json`),
+      Buffer.from(`${JSON.stringify(kept, null, 2)}\n`),
+      0o600,
+    );
+    this.remember(kept);
+  }
+
+  /**
+   * The key of who signs in. Unknown names take as long as known ones.
+   * @throws TownError `wrong-passphrase`
+   */
+  async unlock(
+    name: string,
+    passphrase: string,
+  ): Promise<{ member: MemberId; name: string; secretKey: Uint8Array }> {
+    const kept = this.byName.get(nameKey(name));
+    const salt = kept ? Buffer.from(kept.kdf.salt, 'base64url') : randomBytes(16);
+    const key = await derive(passphrase.slice(0, PASSPHRASE_MAX), salt, kept?.kdf ?? SCRYPT);
+    const wrong = new TownError(
+      'wrong-passphrase',
+      'Name and passphrase do not fit together.',
+      'Check both; names are those of people whose key lies on this node.',
+    );
+    if (!kept) throw wrong;
+    const bytes = Buffer.from(kept.ct, 'base64url');
+    const decipher = createDecipheriv('aes-256-gcm', key, Buffer.from(kept.iv, 'base64url'));
+    decipher.setAAD(Buffer.from(kept.member));
+    decipher.setAuthTag(bytes.subarray(-16));
+    try {
+      const secretKey = Buffer.concat([decipher.update(bytes.subarray(0, -16)), decipher.final()]);
+      return { member: kept.member, name: kept.name, secretKey: new Uint8Array(secretKey) };
+    } catch {
+      throw wrong;
+    }
+  }
+}

@@ -1,0 +1,200 @@
+/** The ledger for people: entries, merges and branches, told in words. Use cases of the post office. */
+import { parseCertificate } from '../consensus/certificate.js';
+import { verifyEntry } from '../ledger/entry.js';
+import { isEnvelope } from '../ledger/envelope.js';
+import { parseCommit, parseTrailers } from '../ledger/git-object.js';
+import type { EntryId, Json, JsonObject, KeyId } from '../ledger/ids.js';
+import { TownError } from '../ledger/ids.js';
+import { readKey } from '../ledger/kernel.js';
+import { nodeIdOf } from '../ledger/signature.js';
+import type { EntryRow, MergeRow } from '../store/rows.js';
+import type { Store } from '../store/store.js';
+import { tellEntry } from './explain.js';
+import type { MainLine } from './main-line.js';
+import { ABOUT, type Names } from './names.js';
+import type { PrivateRecords } from './private-records.js';
+import type { Session, Sessions } from './sessions.js';
+import type { BranchView, EntryView, MergeView, Page } from './use-cases.js';
+import type { View } from './view.js';
+
+const PAGE_MAX = 200;
+const BRANCHES_MAX = 1000;
+const ENTRIES_OF_MERGE_MAX = 2000;
+const PREFIX_MIN = 8;
+
+const ABOUT_FIELD: { readonly [field: string]: string } = {
+  profile: ABOUT.profile,
+  record: ABOUT.record,
+  memo: ABOUT.memo,
+};
+
+export class LedgerCases {
+  constructor(
+    private readonly store: Store,
+    private readonly main: MainLine,
+    private readonly view: View,
+    private readonly records: PrivateRecords,
+    private readonly names: Names,
+    private readonly sessions: Sessions,
+  ) {}
+
+  /** Stewards may read what concerns persons; others get it without. */
+  private mayRead(session: Session): boolean {
+    return this.sessions.may(session, 'membership.add');
+  }
+
+  log(token: string, input: { limit: number; before?: string | undefined }): Page<EntryView> {
+    const session = this.sessions.need(token);
+    const limit = Math.min(Math.max(input.limit, 1), PAGE_MAX);
+    const before = input.before === undefined ? undefined : Number(input.before);
+    if (before !== undefined && !Number.isSafeInteger(before))
+      throw new TownError('bad-page', '"before" is what the last page gave as "next".', 'Begin without it.');
+    const rows = before === undefined ? this.store.log(limit) : this.store.log(limit, before);
+    const last = rows[rows.length - 1];
+    return {
+      items: rows.map((row) => this.entryView(row, this.mayRead(session))),
+      next: rows.length === limit && last ? String(last.row) : null,
+    };
+  }
+
+  /** An entry as people see it; `open`: with personal fields in plain words. */
+  entryView(row: EntryRow, open: boolean): EntryView {
+    const entry = verifyEntry(Buffer.from(row.bytes).toString('utf8'));
+    const plain = this.opened(entry.body);
+    const by = this.authorOf(entry.by);
+    const record = open ? ((plain['record'] ?? null) as { person?: string; reason?: string } | null) : null;
+    const says = tellEntry(entry.type, entry.body, {
+      by,
+      member: (id) => this.names.ofMember(String(id)) ?? String(id),
+      person: (id) => (open ? this.names.ofPerson(String(id)) : null) ?? String(id),
+      record: typeof record === 'object' ? record : null,
+    });
+    const merge = row.height === null ? null : this.store.merge(row.height);
+    return {
+      id: row.id,
+      type: row.type,
+      at: row.at,
+      node: row.node,
+      n: row.n,
+      by,
+      member: row.member ?? readKey(this.view.state, entry.by)?.member ?? null,
+      state: row.state,
+      verdict: row.verdict,
+      ...(row.code === null ? {} : { code: row.code }),
+      ...(row.reason === null ? {} : { reason: row.reason }),
+      ...(row.other === null ? {} : { other: row.other }),
+      ...(merge ? { merge: merge.id, height: merge.height } : {}),
+      says,
+      body: open ? plain : this.closed(entry.body),
+    };
+  }
+
+  private authorOf(key: KeyId): string {
+    const member = readKey(this.view.state, key)?.member;
+    if (member) return this.names.ofMember(member) ?? member;
+    return this.main.charter.nodes[nodeIdOf(key)]?.name ?? key.slice(0, 12);
+  }
+
+  private opened(body: JsonObject): JsonObject {
+    return this.mapSealed(
+      body,
+      (field, value) => this.records.open(ABOUT_FIELD[field] ?? field, value) ?? '(erased)',
+    );
+  }
+
+  private closed(body: JsonObject): JsonObject {
+    return this.mapSealed(body, () => '(private)');
+  }
+
+  private mapSealed(body: JsonObject, open: (field: string, value: Json) => Json): JsonObject {
+    return Object.fromEntries(
+      Object.entries(body).map(([field, value]) => [field, isEnvelope(value) ? open(field, value) : value]),
+    );
+  }
+
+  merges(token: string, input: { limit: number; before?: number | undefined }): Page<MergeView> {
+    this.sessions.need(token);
+    const limit = Math.min(Math.max(input.limit, 1), PAGE_MAX);
+    const rows =
+      input.before === undefined ? this.store.merges(limit) : this.store.merges(limit, input.before);
+    const last = rows[rows.length - 1];
+    return {
+      items: rows.map((row) => this.mergeView(row)),
+      next: rows.length === limit && last && last.height > 0 ? String(last.height) : null,
+    };
+  }
+
+  mergeView(row: MergeRow, entriesFor?: Session): MergeView {
+    const { fields } = parseCommit(row.raw);
+    const trailers = parseTrailers(fields.message);
+    const certificate = this.store.certificate(row.height);
+    const blocks = row.height === 0 ? [] : this.store.blocksOfMerge(row.height, 4096);
+    const heads = (trailers.get('Head-SHA256') ?? []).map((id) => {
+      const node = this.store.block(id)?.node ?? '';
+      const entries = blocks
+        .filter((block) => block.node === node)
+        .reduce((sum, block) => sum + block.entries, 0);
+      return { node, id, entries };
+    });
+    const entries = entriesFor
+      ? this.store
+          .mergeEntries(row.height, ENTRIES_OF_MERGE_MAX)
+          .map((entry) => this.entryView(entry, this.mayRead(entriesFor)))
+      : undefined;
+    return {
+      height: row.height,
+      id: row.id,
+      oid: row.oid,
+      content: row.content,
+      time: row.time,
+      by: row.node,
+      heads,
+      counts: row.counts,
+      testedBy: (trailers.get('Tested-by') ?? []).map((line) => line.split(' ')[0] as string),
+      attestedBy:
+        certificate && row.height > 0 ? parseCertificate(certificate).votes.map(({ node }) => node) : [],
+      ...(entries ? { entries } : {}),
+    };
+  }
+
+  branches(token: string): readonly BranchView[] {
+    this.sessions.need(token);
+    return this.store.branches(BRANCHES_MAX).map(({ node, seq, head, unmergedBlocks }) => ({
+      node,
+      name: this.main.charter.nodes[node]?.name ?? node,
+      seq,
+      head,
+      unmerged: unmergedBlocks,
+    }));
+  }
+
+  /** @throws TownError `not-found`, `ambiguous`, `bad-id` */
+  show(token: string, id: string): { kind: 'entry'; entry: EntryView } | { kind: 'merge'; merge: MergeView } {
+    const session = this.sessions.need(token);
+    const prefix = id.toLowerCase();
+    if (!/^[0-9a-f]+$/.test(prefix) || prefix.length < PREFIX_MIN || prefix.length > 64)
+      throw new TownError(
+        'bad-id',
+        `An id is named by its first ${PREFIX_MIN} to 64 hex digits.`,
+        'Take it from town log.',
+      );
+    const merges = this.store.mergesByPrefix(prefix);
+    const entries = this.store.entriesByPrefix(prefix);
+    if (merges.length + entries.length > 1)
+      throw new TownError('ambiguous', `More than one thing begins with ${prefix}.`, 'Give more digits.');
+    const [merge] = merges;
+    if (merge) return { kind: 'merge', merge: this.mergeView(merge, session) };
+    const [entry] = entries;
+    if (entry) return { kind: 'entry', entry: this.entryView(entry, this.mayRead(session)) };
+    throw new TownError(
+      'not-found',
+      `Nothing in the ledger begins with ${prefix}.`,
+      'Take an id from town log.',
+    );
+  }
+
+  entry(id: EntryId, open: boolean): EntryView | null {
+    const row = this.store.entry(id);
+    return row ? this.entryView(row, open) : null;
+  }
+}

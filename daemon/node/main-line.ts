@@ -1,0 +1,79 @@
+/** What `main` is by now, in memory: the state after the last adopted merge, its tree and its head. */
+import type { Charter } from '../ledger/charter.js';
+import { readCharter } from '../ledger/kernel.js';
+import type { Millis, Oid, Sha256 } from '../ledger/ids.js';
+import { TownError, invariant } from '../ledger/ids.js';
+import { assertSupply } from '../ledger/accounts.js';
+import { changeTree, type StateTree } from '../ledger/state-tree.js';
+import { State, type StateWrite } from '../ledger/state.js';
+import type { Store } from '../store/store.js';
+
+/** The line that every town has; forks come later. */
+export const MAIN = 'main';
+
+export interface Head {
+  readonly height: number;
+  readonly id: Sha256;
+  readonly oid: Oid;
+  readonly time: Millis;
+}
+
+export class MainLine {
+  private constructor(
+    readonly town: Sha256,
+    readonly state: State,
+    private currentTree: StateTree,
+    private currentHead: Head,
+    private readonly store: Store,
+  ) {}
+
+  /** From the store. @throws TownError `no-town` where there is no genesis */
+  static load(store: Store): MainLine {
+    const genesis = store.merge(0);
+    const last = store.lastMerge();
+    if (!genesis || !last)
+      throw new TownError(
+        'no-town',
+        `There is no town in ${store.folder}.`,
+        `Found one with: town init --data ${store.folder}`,
+      );
+    const rows = [...store.allState()];
+    const state = State.from(rows);
+    const { tree } = changeTree(null, rows, {});
+    assertSupply(state, readCharter(state).supply);
+    const { height, id, oid, time } = last;
+    return new MainLine(genesis.content, state, tree, { height, id, oid, time }, store);
+  }
+
+  get head(): Head {
+    return this.currentHead;
+  }
+
+  /** The tree of the head (its receipt may be left out: the next merge writes its own). */
+  get tree(): StateTree {
+    return this.currentTree;
+  }
+
+  get charter(): Charter {
+    return readCharter(this.state);
+  }
+
+  /**
+   * Time of an adopted merge.
+   * @throws TownError `unknown-base`
+   */
+  timeOf(base: Sha256): Millis {
+    if (base === this.currentHead.id) return this.currentHead.time;
+    const merge = this.store.mergeById(base);
+    if (!merge) throw new TownError('unknown-base', `No adopted merge is called ${base.slice(0, 12)}….`);
+    return merge.time;
+  }
+
+  /** Steps to the next merge; the store has it already. */
+  advance(head: Head, tree: StateTree, writes: readonly StateWrite[]): void {
+    invariant(head.height === this.currentHead.height + 1, 'main goes up by one merge at a time');
+    this.state.apply(writes);
+    this.currentTree = tree;
+    this.currentHead = head;
+  }
+}

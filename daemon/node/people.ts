@@ -1,0 +1,223 @@
+/** People and their badges: use cases of the registry office. */
+import { randomBytes } from 'node:crypto';
+import { hexOf, hmacSha256 } from '../ledger/hash.js';
+import { TownError } from '../ledger/ids.js';
+import { readJson, type StateReader } from '../ledger/state.js';
+import type { Appender } from './appender.js';
+import type { Clock } from './clock.js';
+import { cleanName, type NodeKeys } from './key-files.js';
+import type { MainLine } from './main-line.js';
+import { ABOUT, readPerson, type Names, type PersonRecord } from './names.js';
+import type { PrivateRecords } from './private-records.js';
+import type { Session, Sessions } from './sessions.js';
+import type { BadgeView, PersonView, Recorded } from './use-cases.js';
+import type { View } from './view.js';
+
+const PEOPLE_MAX = 100_000;
+const PAGE = 1000;
+
+/** As the door-access dapp keeps a badge. */
+export interface BadgeRecord {
+  readonly person: string;
+  readonly doors: readonly string[] | '*';
+  readonly status: 'active' | 'revoked';
+  readonly until?: number;
+  readonly reason?: string;
+}
+
+/** Keys of a collection, page by page, up to a bound. */
+export function* keysOf(
+  state: StateReader,
+  dapp: string,
+  collection: string,
+  limit = PEOPLE_MAX,
+): Generator<string> {
+  let given = 0;
+  for (let after = ''; given < limit;) {
+    const page = state.keys(dapp, collection, after, PAGE);
+    for (const key of page) {
+      if (given >= limit) return;
+      given += 1;
+      yield key;
+    }
+    if (page.length < PAGE) return;
+    after = page[page.length - 1] as string;
+  }
+}
+
+/** The keyed hash of a badge number: what the ledger and the gate know a badge by. */
+export const badgeHash = (badgeKey: Uint8Array, number: string): string => hmacSha256(badgeKey, number);
+
+export class People {
+  constructor(
+    private readonly view: View,
+    private readonly main: MainLine,
+    private readonly appender: Appender,
+    private readonly records: PrivateRecords,
+    private readonly names: Names,
+    private readonly sessions: Sessions,
+    private readonly keys: NodeKeys,
+    private readonly clock: Clock,
+  ) {}
+
+  list(token: string): readonly PersonView[] {
+    this.sessions.needPermission(token, 'membership.add');
+    const { state } = this.view;
+    const badges = new Map<string, BadgeView[]>();
+    for (const badge of keysOf(state, 'door-access', 'badges')) {
+      const shown = this.badgeView(badge);
+      const list = badges.get(shown.person);
+      if (list) list.push(shown);
+      else badges.set(shown.person, [shown]);
+    }
+    return [...keysOf(state, 'membership', 'people')].map((id) => this.personView(id, badges.get(id) ?? []));
+  }
+
+  private personView(id: string, badges: readonly BadgeView[]): PersonView {
+    const person = readPerson(this.view.state, id) as PersonRecord;
+    const { name, contact } = this.names.profile(person);
+    const { status, member } = person;
+    return { id, name, contact, status, member, badges, state: this.stateOf('membership', 'people', id) };
+  }
+
+  private badgeView(badge: string): BadgeView {
+    const { person, doors, status, until, reason } = readJson<BadgeRecord>(
+      this.view.state,
+      'door-access',
+      'badges',
+      badge,
+    ) as BadgeRecord;
+    return {
+      badge,
+      person,
+      doors,
+      status,
+      ...(until === undefined ? {} : { until }),
+      ...(reason === undefined ? {} : { reason }),
+      state: this.stateOf('door-access', 'badges', badge),
+    };
+  }
+
+  private stateOf(dapp: string, collection: string, key: string): 'pending' | 'merged' {
+    return this.main.state.get(dapp, collection, key) === this.view.state.get(dapp, collection, key)
+      ? 'merged'
+      : 'pending';
+  }
+
+  async add(
+    token: string,
+    input: { name: string; contact?: string | undefined },
+  ): Promise<Recorded & { person: string }> {
+    const session = this.sessions.needPermission(token, 'membership.add');
+    return this.addAs(session, input.name, input.contact ?? null);
+  }
+
+  /** The entry that adds a person, signed by this session's member. */
+  async addAs(
+    session: Session,
+    name: string,
+    contact: string | null,
+  ): Promise<Recorded & { person: string }> {
+    const clean = cleanName(name);
+    const reach = contact?.trim() ? contact.trim() : null;
+    if (reach !== null && reach.length > 200)
+      throw new TownError(
+        'bad-contact',
+        'A contact has at most 200 characters.',
+        'Give an e-mail address or a telephone number.',
+      );
+    const person = `p${hexOf(randomBytes(8))}`;
+    const profile = await this.records.seal(
+      person,
+      ABOUT.profile,
+      { name: clean, contact: reach },
+      this.clock.now(),
+    );
+    const { id } = await this.appender.claim('membership.add', { person, profile }, session);
+    return { entry: id, state: 'pending', person };
+  }
+
+  /** A person of the given name who is no credit member yet, or a new one. */
+  async findOrAdd(session: Session, name: string): Promise<string> {
+    const clean = cleanName(name);
+    for (const id of keysOf(this.view.state, 'membership', 'people')) {
+      const person = readPerson(this.view.state, id) as PersonRecord;
+      if (person.member === null && this.names.profile(person).name === clean) return id;
+    }
+    return (await this.addAs(session, clean, null)).person;
+  }
+
+  async suspend(token: string, person: string, reason: string): Promise<Recorded> {
+    const session = this.sessions.needPermission(token, 'membership.suspend');
+    return recorded(
+      await this.appender.claim('membership.suspend', { person: this.known(person), reason }, session),
+    );
+  }
+
+  async reinstate(token: string, person: string): Promise<Recorded> {
+    const session = this.sessions.needPermission(token, 'membership.reinstate');
+    return recorded(
+      await this.appender.claim('membership.reinstate', { person: this.known(person) }, session),
+    );
+  }
+
+  private known(person: string): string {
+    if (!readPerson(this.view.state, person))
+      throw new TownError('not-found', `There is no person ${person}.`, 'See the list of people.');
+    return person;
+  }
+
+  async enrolNumber(
+    token: string,
+    input: {
+      person: string;
+      badgeNumber: string;
+      doors?: readonly string[] | '*' | undefined;
+      until?: number | undefined;
+    },
+  ): Promise<Recorded & { badge: string }> {
+    const session = this.sessions.needPermission(token, 'door-access.enrol');
+    if (!/^[\x21-\x7e]{1,64}$/.test(input.badgeNumber))
+      throw new TownError(
+        'bad-badge-number',
+        'A badge number is 1 to 64 printable characters without spaces.',
+      );
+    const badge = badgeHash(this.keys.badgeKey, input.badgeNumber);
+    return this.enrol(session, { ...input, badge });
+  }
+
+  /** The entry that gives a badge (by its hash) to a person. */
+  async enrol(
+    session: Session,
+    input: {
+      person: string;
+      badge: string;
+      doors?: readonly string[] | '*' | undefined;
+      until?: number | undefined;
+    },
+  ): Promise<Recorded & { badge: string }> {
+    const { person, badge, doors = '*', until } = input;
+    this.known(person);
+    const body = {
+      badge,
+      person,
+      doors: doors === '*' ? doors : [...doors],
+      ...(until === undefined ? {} : { until }),
+    };
+    const { id } = await this.appender.claim('door-access.enrol', body, session);
+    return { entry: id, state: 'pending', badge };
+  }
+
+  async revoke(token: string, badge: string, reason: string): Promise<Recorded> {
+    const session = this.sessions.needPermission(token, 'door-access.revoke');
+    if (this.view.state.get('door-access', 'badges', badge) === undefined)
+      throw new TownError(
+        'not-found',
+        `No badge ${badge.slice(0, 12)}… is enrolled.`,
+        'See the list of badges.',
+      );
+    return recorded(await this.appender.claim('door-access.revoke', { badge, reason }, session));
+  }
+}
+
+export const recorded = ({ id }: { readonly id: string }): Recorded => ({ entry: id, state: 'pending' });

@@ -1,0 +1,132 @@
+/** Who is signed in: a token for the person, their unlocked key inside the node. Nothing of it is on disk. */
+import { randomBytes } from 'node:crypto';
+import { permissionsOf, permits } from '../ledger/charter.js';
+import { sha256 } from '../ledger/hash.js';
+import type { MemberId } from '../ledger/ids.js';
+import { TownError } from '../ledger/ids.js';
+import { readMember } from '../ledger/kernel.js';
+import { forgetSecretKey } from '../ledger/signature.js';
+import type { Clock } from './clock.js';
+import type { KeyStore } from './key-files.js';
+import type { MainLine } from './main-line.js';
+import type { SessionView } from './use-cases.js';
+import type { View } from './view.js';
+
+const IDLE_MS = 12 * 3_600_000;
+const SESSIONS_MAX = 1000;
+
+export interface Session {
+  readonly member: MemberId;
+  readonly name: string;
+  readonly secretKey: Uint8Array;
+  usedAt: number;
+}
+
+export class Sessions {
+  /** By the SHA-256 of the token, so that a look at the memory of this map signs nobody in. */
+  private readonly open = new Map<string, Session>();
+
+  constructor(
+    private readonly keyStore: KeyStore,
+    private readonly main: MainLine,
+    private readonly view: View,
+    private readonly clock: Clock,
+  ) {}
+
+  /** @throws TownError `wrong-passphrase` */
+  async signIn(name: string, passphrase: string): Promise<SessionView> {
+    const { member, name: known, secretKey } = await this.keyStore.unlock(name, passphrase);
+    return this.start(member, known, secretKey);
+  }
+
+  start(member: MemberId, name: string, secretKey: Uint8Array): SessionView {
+    this.dropIdle();
+    if (this.open.size >= SESSIONS_MAX) {
+      const [oldest] = [...this.open].sort(([, a], [, b]) => a.usedAt - b.usedAt);
+      if (oldest) this.drop(oldest[0]);
+    }
+    const token = randomBytes(32).toString('base64url');
+    this.open.set(sha256(token), { member, name, secretKey, usedAt: this.clock.now() });
+    const view = this.look(token);
+    if (!view) throw new TownError('signed-out', 'The session ended before it began.');
+    return view;
+  }
+
+  /** The session of a token, its idle time begun anew; null where there is none. */
+  look(token: string): SessionView | null {
+    const session = this.find(token);
+    if (!session) return null;
+    const roles = this.rolesOf(session.member);
+    return {
+      token,
+      member: session.member,
+      name: session.name,
+      roles,
+      permissions: permissionsOf(this.main.charter, roles),
+      expiresAt: session.usedAt + IDLE_MS,
+    };
+  }
+
+  /** @throws TownError `signed-out` */
+  need(token: string): Session {
+    const session = this.find(token);
+    if (!session)
+      throw new TownError(
+        'signed-out',
+        'You are not signed in, or your session has ended.',
+        'Sign in again.',
+      );
+    return session;
+  }
+
+  /** The session, if its roles permit this. @throws TownError `signed-out`, `not-allowed` */
+  needPermission(token: string, permission: string): Session {
+    const session = this.need(token);
+    if (!this.may(session, permission))
+      throw new TownError(
+        'not-allowed',
+        `The charter does not allow "${permission}" to you (${this.rolesOf(session.member).join(', ') || 'no role'}).`,
+        'Ask a steward.',
+      );
+    return session;
+  }
+
+  may(session: Session, permission: string): boolean {
+    return permits(this.main.charter, this.rolesOf(session.member), permission);
+  }
+
+  end(token: string): void {
+    this.drop(sha256(token));
+  }
+
+  private find(token: string): Session | null {
+    const id = sha256(token);
+    const session = this.open.get(id);
+    if (!session) return null;
+    const now = this.clock.now();
+    if (now - session.usedAt > IDLE_MS) {
+      this.drop(id);
+      return null;
+    }
+    session.usedAt = now;
+    return session;
+  }
+
+  private rolesOf(member: MemberId): readonly string[] {
+    return readMember(this.view.state, member)?.roles ?? [];
+  }
+
+  private dropIdle(): void {
+    const now = this.clock.now();
+    for (const [id, { usedAt }] of this.open) if (now - usedAt > IDLE_MS) this.drop(id);
+  }
+
+  private drop(id: string): void {
+    const session = this.open.get(id);
+    if (!session) return;
+    this.open.delete(id);
+    const stillUsed = [...this.open.values()].some(({ member }) => member === session.member);
+    if (!stillUsed) forgetSecretKey(session.secretKey);
+    session.secretKey.fill(0);
+  }
+}

@@ -1,0 +1,392 @@
+/** One node, put together: what the API, the panel and the CLI call. Parts know each other only as they are given here. */
+import { join } from 'node:path';
+import type { ContractDriver } from '../dapps/driver.js';
+import type { DappPackage } from '../dapps/package.js';
+import { mayBeOff, quorumOf } from '../consensus/quorum.js';
+import { totalsOf } from '../ledger/accounts.js';
+import type { EntryId, JsonObject, KeyId } from '../ledger/ids.js';
+import { TownError } from '../ledger/ids.js';
+import { allowedSignersLine } from '../ledger/sshsig.js';
+import { writeAllowedSigners } from '../store/allowed-signers.js';
+import { Repository } from '../store/repository.js';
+import type { MergeRow } from '../store/rows.js';
+import type { Store } from '../store/store.js';
+import { Appender } from './appender.js';
+import { Blocks } from './blocks.js';
+import type { Clock } from './clock.js';
+import type { NodeConfig } from './config.js';
+import { manifestsOf, packagesOf } from './dapp-set.js';
+import { Doors } from './doors.js';
+import { Events } from './events.js';
+import { Gigs } from './gigs.js';
+import type { KeyStore, NodeKeys } from './key-files.js';
+import { LedgerCases } from './ledger-cases.js';
+import { MAIN, MainLine } from './main-line.js';
+import { Members } from './members.js';
+import { Merger, type Alarm } from './merger.js';
+import { Names } from './names.js';
+import { People, recorded } from './people.js';
+import { PrivateRecords } from './private-records.js';
+import { Sessions } from './sessions.js';
+import type { MergeView, Recorded, SessionView, StatusView, TownEvent, TownNode } from './use-cases.js';
+import { View } from './view.js';
+import type { GateLogger } from '../gate/link.js';
+
+/** How long a claim waits for dapps that are still starting. */
+const DAPPS_WAIT_MS = 60_000;
+const EVENTS_OF_MERGE_MAX = 200;
+
+export interface RunningParts {
+  readonly folder: string;
+  readonly store: Store;
+  readonly keys: NodeKeys;
+  readonly keyStore: KeyStore;
+  readonly config: NodeConfig;
+  readonly clock: Clock;
+  readonly version: string;
+  readonly packages: readonly DappPackage[];
+  readonly logger: GateLogger;
+  /** The address of the panel, once it listens. */
+  readonly url: () => string;
+  /** The port of the embedded broker while it listens. */
+  readonly brokerPort: () => number | null;
+}
+
+export class RunningNode implements TownNode {
+  private readonly events = new Events();
+  private readonly main: MainLine;
+  private readonly view: View;
+  private readonly appender: Appender;
+  private readonly merger: Merger;
+  private readonly records: PrivateRecords;
+  private readonly sessions: Sessions;
+  private readonly peopleCases: People;
+  private readonly doorCases: Doors;
+  private readonly memberCases: Members;
+  private readonly gigCases: Gigs;
+  private readonly ledgerCases: LedgerCases;
+  private readonly startedAt: number;
+  private driver: ContractDriver | null = null;
+  private driverWarning: string | null = null;
+  private alarm: Alarm | null = null;
+  private dappsReady = false;
+  private readonly dappsStarted: Promise<ContractDriver>;
+  private resolveDriver: (driver: ContractDriver) => void = () => undefined;
+  private repository: Repository | null = null;
+
+  constructor(private readonly parts: RunningParts) {
+    const { store, keys, keyStore, clock, config, folder, logger } = parts;
+    this.startedAt = clock.now();
+    this.dappsStarted = new Promise((resolve) => (this.resolveDriver = resolve));
+    const main = (this.main = MainLine.load(store));
+    const packages = packagesOf(main.charter, parts.packages);
+    const manifests = manifestsOf(packages);
+    const contracts = {
+      exchange: async (...call: Parameters<ContractDriver['exchange']>) =>
+        (await this.contracts()).exchange(...call),
+    };
+    const view = (this.view = new View(main, store, keys.id, manifests, clock, contracts));
+    this.records = new PrivateRecords(store, main.town);
+    const names = new Names(view, this.records, keyStore);
+    const sessions = (this.sessions = new Sessions(keyStore, main, view, clock));
+    const appender = (this.appender = new Appender(store, main, view, keys, clock, (entry, kind) =>
+      this.appended(entry.id, kind),
+    ));
+    const blocks = new Blocks(store, main, keys, clock, () => appender.settledBelow);
+    this.merger = new Merger({
+      store,
+      main,
+      view,
+      blocks,
+      keys,
+      clock,
+      manifests,
+      adopted: (merge, entries) => this.adopted(merge, entries),
+      alarm: (alarm) => this.setAlarm(alarm),
+      readObject: async (oid) => {
+        if (!this.repository) throw new TownError('starting', 'The repository is not open yet.');
+        return this.repository.read(oid);
+      },
+    });
+    const people = (this.peopleCases = new People(
+      view,
+      main,
+      appender,
+      this.records,
+      names,
+      sessions,
+      keys,
+      clock,
+    ));
+    const { records, events } = this;
+    this.doorCases = new Doors({
+      store,
+      main,
+      view,
+      appender,
+      records,
+      names,
+      people,
+      sessions,
+      events,
+      keys,
+      clock,
+      config,
+      logger,
+      gateFolder: join(folder, 'gate'),
+    });
+    this.memberCases = new Members({
+      store,
+      main,
+      view,
+      appender,
+      records,
+      names,
+      people,
+      sessions,
+      keyStore,
+      keys,
+      clock,
+      url: parts.url,
+    });
+    this.gigCases = new Gigs(view, main, appender, names, sessions, clock);
+    this.ledgerCases = new LedgerCases(store, main, view, records, names, sessions);
+  }
+
+  // Life --------------------------------------------------------------------------------------------------------------
+
+  /** Connects the doors: they serve before anything else does. */
+  startDoors(): void {
+    this.doorCases.start();
+  }
+
+  /** Completes the git repository from the store. @throws TownError where history is lost */
+  async openRepository(): Promise<void> {
+    const { folder, store, logger } = this.parts;
+    this.repository = await Repository.open(join(folder, 'ledger.git'), store, {
+      onTrouble: (error) =>
+        logger.warn({ error: error.message }, 'The git repository could not be written; it is tried again.'),
+    });
+    await this.writeSigners();
+  }
+
+  /** The contracts answer from now on: the view takes in what is not merged, the doors follow it, merging begins. */
+  async startDapps(driver: ContractDriver, warning: string | null): Promise<void> {
+    this.driver = driver;
+    this.driverWarning = warning;
+    this.emitStatus();
+    const rebuilt = this.view.rebuild(() => Promise.resolve());
+    await driver.start(packagesOf(this.main.charter, this.parts.packages));
+    this.resolveDriver(driver);
+    await rebuilt;
+    this.dappsReady = true;
+    this.doorCases.follow();
+    this.merger.start();
+    this.emitStatus();
+  }
+
+  get town(): string {
+    return this.main.town;
+  }
+
+  /** Stops merging, lets go of the gate (`gateToo`: sends it home), completes the repository. The store stays open. */
+  async stop(gateToo: boolean): Promise<void> {
+    await this.merger.stop();
+    await this.doorCases.stop(gateToo);
+    await this.driver?.stop();
+    await this.repository?.close();
+  }
+
+  /** How far this node is, as it tells its peers. */
+  announcedHead() {
+    const { store, keys, clock } = this.parts;
+    const { height, id } = this.main.head;
+    const seq = store.lastBlock(keys.id, MAIN)?.seq ?? 0;
+    return { town: this.main.town, line: MAIN, node: keys.id, height, main: id, seq, at: clock.now() };
+  }
+
+  setupToken(): Promise<string> {
+    return this.memberCases.newSetupToken();
+  }
+
+  private contracts(): Promise<ContractDriver> {
+    if (this.dappsReady && this.driver) return Promise.resolve(this.driver);
+    return new Promise((resolve, reject) => {
+      const cancel = this.parts.clock.after(DAPPS_WAIT_MS, () =>
+        reject(
+          new TownError(
+            'starting',
+            'The dapps are still starting.',
+            'Try again in a moment; `town status` tells how they are.',
+          ),
+        ),
+      );
+      this.dappsStarted.then((driver) => {
+        cancel();
+        resolve(driver);
+      }, reject);
+    });
+  }
+
+  private appended(id: EntryId, kind: 'claim' | 'fact'): void {
+    const entry = this.ledgerCases.entry(id, true);
+    if (entry) this.events.emit({ kind: 'entry', entry });
+    this.merger.noticed(kind);
+  }
+
+  private adopted(merge: MergeRow, entries: readonly EntryId[]): void {
+    this.repository?.scheduleFlush();
+    this.writeSigners().catch((error: unknown) =>
+      this.parts.logger.warn({ error: String(error) }, 'allowed_signers could not be written.'),
+    );
+    this.events.emit({ kind: 'merge', merge: this.ledgerCases.mergeView(merge) });
+    for (const id of entries.slice(0, EVENTS_OF_MERGE_MAX)) {
+      const entry = this.ledgerCases.entry(id, true);
+      if (entry) this.events.emit({ kind: 'entry', entry });
+    }
+    this.emitStatus();
+  }
+
+  /** Keys of every node that ever wrote here: old commits stay verifiable. */
+  private async writeSigners(): Promise<void> {
+    const { store, folder } = this.parts;
+    const known = new Set(JSON.parse(store.meta('signers') ?? '[]') as string[]);
+    const before = known.size;
+    for (const [id, { key }] of Object.entries(this.main.charter.nodes))
+      known.add(allowedSignersLine(`${id}@node.invalid`, key as KeyId));
+    if (known.size > before) await store.setMeta('signers', JSON.stringify([...known].sort()));
+    await writeAllowedSigners(join(folder, 'allowed_signers'), [...known]);
+  }
+
+  private setAlarm(alarm: Alarm | null): void {
+    if (alarm?.code === this.alarm?.code && alarm?.message === this.alarm?.message) return;
+    this.alarm = alarm;
+    if (alarm) this.parts.logger.warn({ code: alarm.code }, alarm.message);
+    this.emitStatus();
+  }
+
+  private emitStatus(): void {
+    this.events.emit({ kind: 'status', status: this.status() });
+  }
+
+  // Status and sessions -----------------------------------------------------------------------------------------------
+
+  status(): StatusView {
+    const { store, keys, config, version } = this.parts;
+    const { charter, head, state } = this.main;
+    const { vault, members, locked } = totalsOf(state);
+    const count = charter.validators.length;
+    const gate = this.doorCases.gate;
+    const { driver } = this;
+    const brokerPort = this.parts.brokerPort();
+    return {
+      town: { id: this.main.town, name: charter.name, preset: charter.preset },
+      node: { id: keys.id, name: charter.nodes[keys.id]?.name ?? config.nodeName },
+      version,
+      needsSetup: this.memberCases.needsSetup,
+      height: head.height,
+      main: head.oid,
+      pendingEntries: store.counts().pending,
+      merging: this.merger.isMerging,
+      alarm: this.alarm,
+      gate: { connected: gate !== null, board: gate?.board ?? null, simulated: gate?.simulated ?? false },
+      dapps: {
+        driver: driver?.kind ?? 'starting',
+        isolated: driver?.isolated ?? false,
+        ready: this.dappsReady,
+        list: charter.dapps.map(({ name, version: v, digest }) => ({ name, version: v, digest })),
+        warning: this.driverWarning,
+      },
+      broker: { listening: brokerPort !== null, port: brokerPort },
+      supply: { total: charter.supply, vault, members, locked },
+      validators: {
+        count,
+        quorum: quorumOf(count, charter.quorum),
+        mayBeOff: mayBeOff(count, charter.quorum),
+      },
+      startedAt: this.startedAt,
+    };
+  }
+
+  subscribe(listener: (event: TownEvent) => void): () => void {
+    return this.events.subscribe(listener);
+  }
+
+  setup(input: {
+    token: string;
+    name: string;
+    passphrase: string;
+    doorName?: string | undefined;
+  }): Promise<SessionView> {
+    const [first] = this.parts.config.gate.doors;
+    return this.memberCases.setup(input, async (session) => {
+      if (first)
+        await this.doorCases.addAs(session, { id: first.id, name: input.doorName?.trim() || first.name });
+      this.emitStatus();
+    });
+  }
+
+  signIn(input: { name: string; passphrase: string }): Promise<SessionView> {
+    return this.sessions.signIn(input.name, input.passphrase);
+  }
+
+  session(token: string): SessionView | null {
+    return this.sessions.look(token);
+  }
+
+  signOut(token: string): void {
+    this.sessions.end(token);
+  }
+
+  // People, badges, doors, members, gigs --------------------------------------------------------------------------------
+
+  people: TownNode['people'] = async (s) => this.peopleCases.list(s);
+  addPerson: TownNode['addPerson'] = (s, input) => this.peopleCases.add(s, input);
+  suspendPerson: TownNode['suspendPerson'] = (s, person, reason) =>
+    this.peopleCases.suspend(s, person, reason);
+  reinstatePerson: TownNode['reinstatePerson'] = (s, person) => this.peopleCases.reinstate(s, person);
+  enrolBadge: TownNode['enrolBadge'] = (s, input) => this.peopleCases.enrolNumber(s, input);
+  startEnrolment: TownNode['startEnrolment'] = async (s, input) => this.doorCases.startEnrolment(s, input);
+  enrolment: TownNode['enrolment'] = async (s, id) => this.doorCases.enrolment(s, id);
+  cancelEnrolment: TownNode['cancelEnrolment'] = (s, id) => this.doorCases.cancelEnrolment(s, id);
+  revokeBadge: TownNode['revokeBadge'] = (s, badge, reason) => this.peopleCases.revoke(s, badge, reason);
+  doors: TownNode['doors'] = async (s) => this.doorCases.list(s);
+  addDoor: TownNode['addDoor'] = (s, input) => this.doorCases.add(s, input);
+  lockDown: TownNode['lockDown'] = (s, door, on) => this.doorCases.lockDown(s, door, on);
+  tap: TownNode['tap'] = (s, door, number) => this.doorCases.tap(s, door, number);
+  open: TownNode['open'] = (s, door) => this.doorCases.open(s, door);
+  doorEvents: TownNode['doorEvents'] = async (s, input) => this.doorCases.events(s, input);
+  members: TownNode['members'] = async (s) => this.memberCases.list(s);
+  inviteMember: TownNode['inviteMember'] = (s, input) => this.memberCases.invite(s, input);
+  join: TownNode['join'] = (input) => this.memberCases.join(input);
+  transfer: TownNode['transfer'] = (s, input) => this.memberCases.transfer(s, input);
+  grant: TownNode['grant'] = (s, input) => this.memberCases.grant(s, input);
+  gigs: TownNode['gigs'] = async (s) => this.gigCases.list(s);
+  openGig: TownNode['openGig'] = (s, input) => this.gigCases.open(s, input);
+  gigStep: TownNode['gigStep'] = (s, gig, step, input) => this.gigCases.step(s, gig, step, input);
+
+  // Charter and ledger ------------------------------------------------------------------------------------------------
+
+  async charter(): Promise<JsonObject> {
+    return this.main.charter as unknown as JsonObject;
+  }
+
+  async changeCharter(s: string, input: { set: JsonObject; remove: readonly string[] }): Promise<Recorded> {
+    const session = this.sessions.needPermission(s, 'charter.change');
+    const { set, remove } = input;
+    return recorded(await this.appender.claim('charter.change', { set, remove: [...remove] }, session));
+  }
+
+  log: TownNode['log'] = async (s, input) => this.ledgerCases.log(s, input);
+  merges: TownNode['merges'] = async (s, input) => this.ledgerCases.merges(s, input);
+  branches: TownNode['branches'] = async (s) => this.ledgerCases.branches(s);
+  show: TownNode['show'] = async (s, id) => this.ledgerCases.show(s, id);
+
+  async mergeNow(s: string): Promise<MergeView | null> {
+    const session = this.sessions.needPermission(s, 'ledger.merge');
+    if (!(await this.merger.mergeNow())) return null;
+    await this.repository?.flush();
+    const last = this.parts.store.lastMerge();
+    return last ? this.ledgerCases.mergeView(last, session) : null;
+  }
+}
