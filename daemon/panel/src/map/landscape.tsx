@@ -42,6 +42,17 @@ function Light({ x, y }: { x: number; y: number }) {
   );
 }
 
+/** Shown by night only. */
+function Stars({ at }: { at: string }) {
+  return (
+    <g class="night">
+      {pointsOf(at).map(([x, y]) => (
+        <circle key={x} cx={x} cy={y} r={x % 3 === 0 ? 1.8 : 1.2} />
+      ))}
+    </g>
+  );
+}
+
 function Hills({ points, floor, width }: { points: string; floor: number; width: number }) {
   const d = smooth(pointsOf(points));
   return (
@@ -61,6 +72,7 @@ export function WideLandscape() {
       aria-hidden="true"
     >
       <Light x={1080} y={56} />
+      <Stars at="60,48 141,90 220,30 305,74 396,22 470,50 540,36 712,24 780,46 866,30 930,72 990,26 1160,96" />
       <Hills points={hillsWide} floor={260} width={1200} />
       <path d="M0 168Q300 150 620 164T1200 158V760H0Z" class="meadow" />
       <River points="1230,350 1090,372 960,366 860,420 800,520 760,640 770,790" />
@@ -106,6 +118,7 @@ export function TallLandscape() {
   return (
     <svg class="landscape tall" viewBox="0 0 400 860" preserveAspectRatio="xMidYMid slice" aria-hidden="true">
       <Light x={350} y={36} />
+      <Stars at="30,30 81,16 132,42 190,20 240,28 291,14" />
       <Hills points={hillsTall} floor={180} width={400} />
       <path d="M0 112Q120 98 240 112T400 104V860H0Z" class="meadow" />
       <River points="430,600 330,560 240,580 120,560 -30,610" />
