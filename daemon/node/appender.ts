@@ -38,7 +38,8 @@ export class Appender {
     private readonly clock: Clock,
     private readonly appended: (entry: VerifiedEntry, kind: 'claim' | 'fact') => void,
   ) {
-    this.lastNumber = store.lastN(keys.id, MAIN);
+    // Numbers begin at 1; the store says less where there are none.
+    this.lastNumber = Math.max(store.lastN(keys.id, MAIN), 0);
   }
 
   /** Entries below this number are durable and can go into a block. */

@@ -1,6 +1,6 @@
 /** The secrets of a node, each in a file of its own (mode 600) in `<data>/keys`. None of them is ever in the ledger. */
 import { createCipheriv, createDecipheriv, randomBytes, scrypt } from 'node:crypto';
-import { mkdir, readFile, readdir } from 'node:fs/promises';
+import { mkdir, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hexOf, bytesOf } from '../ledger/hash.js';
 import type { KeyId, MemberId, NodeId } from '../ledger/ids.js';
@@ -195,6 +195,15 @@ export class KeyStore {
       0o600,
     );
     this.remember(kept);
+  }
+
+  /** Takes a key back whose entry was refused: nobody can sign in with it. */
+  async remove(member: MemberId): Promise<void> {
+    const kept = this.byMember.get(member);
+    if (!kept) return;
+    await rm(join(this.folder, `${member}.json`), { force: true });
+    this.byMember.delete(member);
+    this.byName.delete(nameKey(kept.name));
   }
 
   /**

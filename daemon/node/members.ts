@@ -95,7 +95,7 @@ export class Members {
       const member = memberIdOf(publicKeyOf(secretKey));
       // The key first: an entry whose key is lost would leave a town without a steward.
       await keyStore.put(member, name, secretKey, input.passphrase);
-      await appender.claim('member.found', {}, { secretKey }, [keys]);
+      await this.orTakeBack(member, appender.claim('member.found', {}, { secretKey }, [keys]));
       await store.setMeta('setup-token', 'used');
       return this.settleIn(member, name, secretKey, null, addDoor);
     });
@@ -116,6 +116,16 @@ export class Members {
     await appender.claim('membership.link', { person: linked, member }, session);
     await more(session);
     return view;
+  }
+
+  /** A member whose first entry is refused leaves no key behind. */
+  private async orTakeBack<T>(member: MemberId, entry: Promise<T>): Promise<T> {
+    try {
+      return await entry;
+    } catch (error) {
+      await this.parts.keyStore.remove(member);
+      throw error;
+    }
   }
 
   private async once<T>(what: string, task: () => Promise<T>): Promise<T> {
@@ -229,7 +239,7 @@ export class Members {
       const member = memberIdOf(publicKeyOf(secretKey));
       await keyStore.put(member, name, secretKey, input.passphrase);
       const body = { invitation: kept.invitation as unknown as JsonObject };
-      const { id } = await appender.claim('member.join', body, { secretKey });
+      const { id } = await this.orTakeBack(member, appender.claim('member.join', body, { secretKey }));
       await store.useInvitation(hash, clock.now());
       return { ...(await this.settleIn(member, name, secretKey, kept.person)), entry: id };
     });
