@@ -290,7 +290,7 @@ t.test('bad input', async (t) => {
       [
         'POST',
         '/api/session',
-        { name: 'Ada', passphrase: 's3cret'.repeat(60) },
+        { name: 'Ada', passphrase: 's3cret'.repeat(90) },
         /passphrase: expected the passphrase/,
       ],
       ['GET', '/api/ledger/show/nothex', undefined, /id: expected 8 to 64 lower-case hex digits/],

@@ -3,6 +3,7 @@
  * and tell people what was wrong with what they sent.
  */
 import { Type, type TProperties, type TSchema } from 'typebox';
+import { PASSPHRASE_MAX, PASSPHRASE_MIN } from '../node/key-files.js';
 import { gigSteps, problemView } from './views.js';
 import type { GigStep } from '../node/use-cases.js';
 
@@ -25,14 +26,21 @@ export const pathWith = <Name extends string, Field extends TSchema>(name: Name,
 export const name = () => text(80, 'a name');
 export const contact = () => text(200, 'how to reach the person');
 export const reason = () => text(200, 'a reason');
-export const memo = () => text(200, 'a memo');
+export const memo = () => text(300, 'a memo');
 export const title = () => text(80, 'a title');
 export const description = () => text(2000, 'a description');
 
+/** Whether a new one is strong enough is for the node to say. */
 export const newPassphrase = () =>
-  Type.String({ minLength: 8, maxLength: 256, description: 'a passphrase of 8 to 256 characters' });
+  Type.String({
+    maxLength: PASSPHRASE_MAX,
+    description: `a passphrase of ${PASSPHRASE_MIN} to ${PASSPHRASE_MAX} characters`,
+  });
 export const passphrase = () =>
-  Type.String({ minLength: 1, maxLength: 256, description: 'the passphrase, 256 characters at most' });
+  Type.String({
+    maxLength: PASSPHRASE_MAX,
+    description: `the passphrase, ${PASSPHRASE_MAX} characters at most`,
+  });
 
 /** A one-time secret from a link: setup token or invitation code. */
 export const linkSecret = () =>
@@ -57,8 +65,8 @@ export const doors = () =>
 
 export const badgeNumber = () =>
   Type.String({
-    pattern: '^[0-9A-Za-z][0-9A-Za-z:._-]{0,63}$',
-    description: 'the number of a badge: 1 to 64 letters, digits, : . _ and -',
+    pattern: '^[\\x21-\\x7e]{1,64}$',
+    description: 'the number of a badge as the reader gives it: 1 to 64 ASCII characters without spaces',
   });
 
 export const until = () =>

@@ -103,11 +103,11 @@ export const ledgerRoutes: FastifyPluginAsyncTypebox<{ readonly node: TownNode }
           set: Type.Unsafe<JsonObject>({
             type: 'object',
             additionalProperties: true,
-            description: 'an object: dotted path in the charter to its new value',
+            description: 'an object: JSON pointer into the charter, and the value to put there',
           }),
           remove: Type.Array(Type.String({ minLength: 1, maxLength: 256 }), {
             maxItems: 64,
-            description: 'a list of at most 64 paths in the charter',
+            description: 'a list of at most 64 JSON pointers into the charter',
           }),
         }),
         response: input.answers(recordedView),

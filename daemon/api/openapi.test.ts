@@ -57,7 +57,7 @@ const requests: [method: string, path: string, body?: object][] = [
   ['post', '/api/gigs', { title: 'Fix the lathe', description: 'It squeaks.', price: 50 }],
   ['post', '/api/gigs/{id}/{step}', { stars: 4, sharePercent: 50 }],
   ['get', '/api/charter'],
-  ['post', '/api/charter/changes', { set: { 'gigs.priceMax': 900 }, remove: ['gigs.old'] }],
+  ['post', '/api/charter/changes', { set: { '/name': 'New Town' }, remove: ['/roles/guest'] }],
   ['get', '/api/ledger/log'],
   ['get', '/api/ledger/merges'],
   ['get', '/api/ledger/branches'],
