@@ -16,7 +16,8 @@ export const ROUNDS_BEHIND_MAX = 16;
 export const ROUNDS_AHEAD_MAX = 4;
 /**
  * Different votes of one validator for one round and step, different proposals for one round. Two, because a liar may send one
- * to us and another to the others, and theirs may be the one that counts; the second is evidence; a third says nothing new.
+ * to us and another to the others; the second is evidence. More are kept only of values that someone honest voted for
+ * (`isBacked`): the liar's part in the others' quorum may be among them. At most six values can be so backed in one round and step.
  */
 const VERSIONS_MAX = 2;
 
@@ -233,20 +234,30 @@ export interface Kept<T> {
   readonly conflict: T | null;
 }
 
+/** Whether more validators than may be off (or lie) voted for the value in some round and step: at least one honest one did. */
+function isBacked(state: HeightState, value: Sha256 | null): boolean {
+  for (const round of state.rounds.keys()) {
+    for (const step of ['prevote', 'precommit'] as const) {
+      if (votesFor(state, round, step, value).length >= state.skipCount) return true;
+    }
+  }
+  return false;
+}
+
 /** Keeps a vote (its signature verified before); a vote that is known, foreign or out of the bounds changes nothing. */
 export function keepVote(state: HeightState, vote: Vote): Kept<Vote> {
   if (!belongs(state, vote)) return { state, conflict: null };
   const earlier = roundLog(state, vote.round).votes.filter(
     (other) => other.node === vote.node && other.step === vote.step,
   );
-  if (earlier.length === VERSIONS_MAX || earlier.some((other) => other.value === vote.value)) {
-    return { state, conflict: null };
-  }
+  const { value } = vote;
+  if (earlier.some((other) => other.value === value)) return { state, conflict: null };
+  if (earlier.length >= VERSIONS_MAX && !isBacked(state, value)) return { state, conflict: null };
   const room = withRoomAhead(state, vote.node, vote.round);
   if (room === null) return { state, conflict: null };
   const log = roundLog(room, vote.round);
   const rounds = new Map(room.rounds).set(vote.round, { ...log, votes: [...log.votes, vote] });
-  return { state: { ...room, rounds }, conflict: earlier[0] ?? null };
+  return { state: { ...room, rounds }, conflict: earlier.length === 1 ? (earlier[0] ?? null) : null };
 }
 
 /** Keeps a proposal with its bytes; one that is known, not of its round's proposer, or out of the bounds changes nothing. */
@@ -261,17 +272,19 @@ export function keepProposal(state: HeightState, proposal: Proposal, bytes: Uint
     valueIdOf(bytes) === value;
   if (!sound) return { state, conflict: null };
   const earlier = roundLog(state, round).proposals;
-  if (
-    earlier.length === VERSIONS_MAX ||
-    earlier.some((other) => other.value === value && other.validRound === validRound)
-  ) {
+  if (earlier.some((other) => other.value === value && other.validRound === validRound)) {
     return { state, conflict: null };
   }
+  const isNew = !earlier.some((other) => other.value === value);
+  if (earlier.length >= VERSIONS_MAX && !(isNew && isBacked(state, value))) return { state, conflict: null };
   const room = withRoomAhead(state, node, round);
   if (room === null) return { state, conflict: null };
   const log = roundLog(room, round);
   const rounds = new Map(room.rounds).set(round, { ...log, proposals: [...log.proposals, proposal] });
-  return { state: keepValue({ ...room, rounds }, value, bytes), conflict: earlier[0] ?? null };
+  return {
+    state: keepValue({ ...room, rounds }, value, bytes),
+    conflict: earlier.length === 1 ? (earlier[0] ?? null) : null,
+  };
 }
 
 /** Keeps the bytes of a value, not yet judged. */
