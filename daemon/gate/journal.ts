@@ -221,9 +221,14 @@ export class Journal {
     return path;
   }
 
+  /** Resolves when nothing is being written; with appends coming without end, it waits as long. */
+  async whenIdle(): Promise<void> {
+    while (this.#work !== null) await this.#work;
+  }
+
   /** Waits for what was accepted, then closes the file. */
   async close(): Promise<void> {
-    while (this.#work !== null) await this.#work;
+    await this.whenIdle();
     await this.handle.close();
   }
 }

@@ -40,6 +40,8 @@ export class Outbox {
   /** Up to here the journal's records are held in memory or done. */
   #loaded = 0;
   #loading: Promise<void> | null = null;
+  #finishing: Promise<void> | null = null;
+  #finishAsked = false;
   #closed = false;
   #dropped = 0;
 
@@ -136,6 +138,8 @@ export class Outbox {
     this.#closed = true;
     await Promise.all([...this.#held.values()].map((held) => this.#append(held)));
     await this.#loading;
+    this.#finish();
+    await this.#finishing;
     await this.journal.close();
   }
 
@@ -227,15 +231,29 @@ export class Outbox {
     }
   }
 
-  /** Empties the journal once all that it holds is acknowledged. */
+  /** Empties the journal once all that it holds is acknowledged; looks again when asked meanwhile. */
   #finish(): void {
-    const { journal } = this;
-    if (journal.size === 0 || this.#loaded < journal.size || !journal.idle || journal.failed !== null) return;
-    for (const held of this.#held.values()) if (held.journalled || held.journalling) return;
-    const upTo = journal.size;
-    void journal.clear(upTo).then((cleared) => {
-      if (cleared) this.#loaded = 0;
-      else if (journal.failed !== null) this.events.problem(journal.failed.code, journal.failed.message);
+    this.#finishAsked = true;
+    this.#finishing ??= this.#clearWhenDone().finally(() => {
+      this.#finishing = null;
     });
+  }
+
+  async #clearWhenDone(): Promise<void> {
+    const { journal } = this;
+    while (this.#finishAsked) {
+      this.#finishAsked = false;
+      await journal.whenIdle();
+      if (!this.#journalIsDone()) continue;
+      if (await journal.clear(journal.size)) this.#loaded = 0;
+      else if (journal.failed !== null) this.events.problem(journal.failed.code, journal.failed.message);
+    }
+  }
+
+  #journalIsDone(): boolean {
+    const { journal } = this;
+    if (journal.size === 0 || this.#loaded < journal.size || journal.failed !== null) return false;
+    for (const held of this.#held.values()) if (held.journalled || held.journalling) return false;
+    return true;
   }
 }
