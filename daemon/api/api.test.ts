@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { TownError } from '../ledger/ids.js';
-import { statusOfCode } from './errors.js';
+import { Refused } from '../node/appender.js';
 import { buildApi, type ApiOptions } from './server.js';
 import { session, tokenOfTest, TownInMemory } from './town-in-memory.js';
 
@@ -428,11 +428,28 @@ t.test('errors of the node', async (t) => {
       ['disk-full', 507],
     ];
     for (const [code, status] of fitting) {
-      t.equal(statusOfCode(code), status, code);
       node.nextError = new TownError(code, `It is ${code}.`, 'Do something else.');
       const answer = await app.inject({ url: '/api/people', headers: bearer });
-      t.equal(answer.statusCode, status);
+      t.equal(answer.statusCode, status, code);
       t.same(answer.json(), { error: { code, message: `It is ${code}.`, advice: 'Do something else.' } });
+    }
+  });
+
+  t.test('what a rule of the ledger refuses is 422, unless its code says better', async (t) => {
+    const { app, node } = await setUp(t);
+    for (const [code, status] of [
+      ['own-gig', 422],
+      ['lock-differs', 422],
+      ['not-enough-credits', 422],
+      ['wrong-status', 409],
+      ['badge-taken', 409],
+      ['unknown-person', 404],
+      ['contract-error', 500],
+    ] as const) {
+      node.nextError = new Refused(code, 'Because.');
+      const answer = await app.inject({ method: 'POST', url: '/api/gigs/g1/take', headers: bearer });
+      t.equal(answer.statusCode, status, code);
+      t.equal(answer.json().error.code, code);
     }
   });
 

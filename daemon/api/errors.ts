@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { TownError } from '../ledger/ids.js';
+import { Refused } from '../node/appender.js';
 
 export interface Problem {
   readonly code: string;
@@ -9,7 +10,8 @@ export interface Problem {
   readonly advice?: string;
 }
 
-/** The one place where a code becomes an HTTP status: exact codes first, then families of codes, then 400. */
+/** The one place where a code becomes an HTTP status: exact codes first, then families of codes,
+ * then 422 for what a rule of the ledger or of a dapp refuses, and 400. */
 const statusByCode: ReadonlyMap<string, number> = new Map([
   ['signed-out', 401],
   ['wrong-passphrase', 401],
@@ -23,17 +25,12 @@ const statusByCode: ReadonlyMap<string, number> = new Map([
   ['busy', 409],
   ['real-reader', 409],
   ['gone', 410],
-  ['too-large', 413],
-  ['not-json-type', 415],
   ['rejected', 422],
-  ['details-differ', 422],
-  ['not-yours', 422],
   ['members-only', 422],
-  ['not-enough', 422],
-  ['overdraft', 422],
   ['dapp-tests-fail', 422],
   ['too-many-tries', 429],
   ['too-many-unmerged', 429],
+  ['content-differs', 500],
   ['contract-timeout', 504],
   ['disk-full', 507],
   ['journal-full', 507],
@@ -48,39 +45,51 @@ const statusByFamily: readonly (readonly [RegExp, number])[] = [
   [/-expired$/, 410],
   [/^rejected[:-]|^not-enough-|^insufficient-/, 422],
   [/-starting$|-busy$|-away$|-silent$|-unavailable$|-not-running$|-not-started$|-closed$/, 503],
-  [/-failed$|-crashed$|-corrupt$|-differs$|^contract-/, 500],
+  [/-failed$|-crashed$|-corrupt$|^contract-/, 500],
 ];
 
-/** The HTTP status for a `TownError` code. */
-export function statusOfCode(code: string): number {
+/** The HTTP status for a `TownError`, by its code. */
+export function statusOf(error: TownError): number {
+  const { code } = error;
   const exact = statusByCode.get(code);
   if (exact !== undefined) return exact;
-  return statusByFamily.find(([family]) => family.test(code))?.[1] ?? 400;
+  return statusByFamily.find(([family]) => family.test(code))?.[1] ?? (error instanceof Refused ? 422 : 400);
 }
 
+interface Told {
+  readonly status: number;
+  readonly problem: Problem;
+}
+
+const told = (status: number, code: string, message: string, advice?: string): Told => ({
+  status,
+  problem: advice === undefined ? { code, message } : { code, message, advice },
+});
+
 /** What fastify itself refuses before a route runs, in our words. */
-const frameworkProblems: ReadonlyMap<string, Problem> = new Map([
+const frameworkProblems: ReadonlyMap<string, Told> = new Map([
   [
     'FST_ERR_CTP_BODY_TOO_LARGE',
-    { code: 'too-large', message: 'A request may hold 64 KiB at most.', advice: 'Send less at once.' },
+    told(413, 'too-large', 'A request may hold 64 KiB at most.', 'Send less at once.'),
   ],
   [
     'FST_ERR_CTP_INVALID_MEDIA_TYPE',
-    {
-      code: 'not-json-type',
-      message: 'The body of a request must be JSON.',
-      advice: 'Send it with the header "Content-Type: application/json".',
-    },
+    told(
+      415,
+      'not-json-type',
+      'The body of a request must be JSON.',
+      'Send "Content-Type: application/json".',
+    ),
   ],
   [
     'FST_ERR_CTP_INVALID_CONTENT_LENGTH',
-    { code: 'not-json', message: 'The body is not as long as its Content-Length header says.' },
+    told(400, 'not-json', 'The body is not as long as its Content-Length header says.'),
   ],
   [
     'FST_ERR_CTP_INVALID_JSON_BODY',
-    { code: 'not-json', message: 'The body is not valid JSON.', advice: 'Check quotes, commas and braces.' },
+    told(400, 'not-json', 'The body is not valid JSON.', 'Check quotes, commas and braces.'),
   ],
-  ['FST_ERR_BAD_URL', { code: 'bad-request', message: 'The address in the request cannot be decoded.' }],
+  ['FST_ERR_BAD_URL', told(400, 'bad-request', 'The address in the request cannot be decoded.')],
 ]);
 
 type SchemaNode = {
@@ -122,40 +131,21 @@ function invalidInput(error: FastifyError, request: FastifyRequest): Problem {
 }
 
 /** What the asker is told of an error, and with which status. Anything unforeseen is told as 500 without its text. */
-export function explain(
-  error: FastifyError | Error,
-  request: FastifyRequest,
-): { status: number; problem: Problem } {
-  if (error instanceof TownError) {
-    const { code, message, advice } = error;
-    return {
-      status: statusOfCode(code),
-      problem: advice === undefined ? { code, message } : { code, message, advice },
-    };
-  }
-  const code = 'code' in error ? error.code : '';
+export function explain(error: FastifyError | Error, request: FastifyRequest): Told {
+  if (error instanceof TownError) return told(statusOf(error), error.code, error.message, error.advice);
   if ('validation' in error && error.validation)
     return { status: 400, problem: invalidInput(error, request) };
-  const known = frameworkProblems.get(code);
-  if (known) return { status: statusOfCode(known.code), problem: known };
-  if (
-    'statusCode' in error &&
-    error.statusCode !== undefined &&
-    error.statusCode < 500 &&
-    error.statusCode >= 400
-  )
-    return {
-      status: error.statusCode,
-      problem: { code: 'bad-request', message: 'The request could not be understood.' },
-    };
-  return {
-    status: 500,
-    problem: {
-      code: 'internal',
-      message: 'The daemon failed at this; what was acknowledged before is safe.',
-      advice: `The daemon's log says more: look for request ${request.id}.`,
-    },
-  };
+  const known = frameworkProblems.get('code' in error ? error.code : '');
+  if (known) return known;
+  const status = ('statusCode' in error ? error.statusCode : undefined) ?? 500;
+  if (status >= 400 && status < 500)
+    return told(status, 'bad-request', 'The request could not be understood.');
+  return told(
+    500,
+    'internal',
+    'The daemon failed at this; what was acknowledged before is safe.',
+    `The daemon's log says more: look for request ${request.id}.`,
+  );
 }
 
 /** Fastify's error handler: logs what is the daemon's own fault with its stack, what is the asker's in one line. */
