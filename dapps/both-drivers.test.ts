@@ -17,9 +17,11 @@ import { membership } from './membership/membership.js';
 import type { Contract, JsonObject } from './sdk/typescript/contract.js';
 import { inProcess, MemoryLedger, type Exchange } from './sdk/typescript/memory-ledger.js';
 
+// Containers on a busy board take their time.
+t.setTimeout(240_000);
 const NAMES = ['door-access', 'gigs', 'membership'];
 const contracts: Record<string, Contract> = { 'door-access': doorAccess, gigs, membership };
-const engine = await findEngine();
+const engine = await findEngine().catch(() => null);
 const noEngine = engine || process.env['CI'] === 'true' ? false : 'no container engine answers';
 
 const root = new URL('../../', import.meta.url);

@@ -18,17 +18,13 @@ export async function chooseDriver(
       driver: new ProcessDriver(options),
       warning: 'Dapps run as child processes, as asked for: they are not isolated from this machine.',
     };
-  const engine = await findEngine();
-  if (engine) return { driver: new ContainerDriver(options, engine), warning: null };
-  if (options.prefer === 'container')
-    throw new TownError(
-      'no-engine',
-      'No container engine answers at DOCKER_HOST or /var/run/docker.sock.',
-      'Start one (apt install docker.io; systemctl start docker), or start with --driver process.',
-    );
-  return {
-    driver: new ProcessDriver(options),
-    warning:
-      'No container engine answers: dapps run as child processes and are not isolated from this machine. Install one (apt install docker.io) and start again.',
-  };
+  try {
+    return { driver: new ContainerDriver(options, await findEngine()), warning: null };
+  } catch (error) {
+    if (options.prefer === 'container' || !(error instanceof TownError)) throw error;
+    return {
+      driver: new ProcessDriver(options),
+      warning: `${error.message} Dapps run as child processes and are not isolated from this machine. ${error.advice}`,
+    };
+  }
 }

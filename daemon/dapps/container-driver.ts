@@ -26,6 +26,7 @@ export class ContainerDriver extends SessionDriver {
   readonly isolated = true;
   private readonly images = new Map<string, string>();
   private swept = false;
+  private processors = 1;
 
   constructor(
     options: DriverOptions,
@@ -49,7 +50,7 @@ export class ContainerDriver extends SessionDriver {
       // What a killed daemon of this very node left behind.
       const left = await this.removeContainers();
       if (left > 0) log(`Removed ${left} containers of an earlier run.`);
-      await this.warnOfLimits();
+      await this.learnLimits();
       this.swept = true;
     }
     const base = await ensureBaseImage(engine, () => log('Making the base image of the dapps, once.'));
@@ -72,8 +73,10 @@ export class ContainerDriver extends SessionDriver {
   }
 
   /** Kernels without the memory controller (a Raspberry Pi's, by default) drop the limit silently. */
-  private async warnOfLimits(): Promise<void> {
+  private async learnLimits(): Promise<void> {
     const info = (await within(CALL_MS, 'tell about itself', this.engine.info())) as Record<string, unknown>;
+    // Asking for more processors than there are is an error to the engine.
+    this.processors = Number(info['NCPU']) || 1;
     const lacking = [
       ['MemoryLimit', 'memory'],
       ['CpuCfsQuota', 'processor'],
@@ -128,55 +131,15 @@ export class ContainerDriver extends SessionDriver {
   }
 
   protected launcher(dapp: DappPackage): LaunchContract {
-    const { engine, labels } = this;
-    const { name, contract, limits } = dapp.manifest;
+    const { name } = dapp.manifest;
     return async () => {
-      const bytes = limits.memoryMiB * 1024 * 1024;
-      const image = this.images.get(dapp.digest) as string;
-      const { town, node } = this.options;
       try {
-        const container = await within(
-          CALL_MS,
-          'make a container',
-          engine.createContainer({
-            name: `mergetown-${town.slice(0, 8)}-${node.slice(0, 8)}-${name}-${randomBytes(4).toString('hex')}`,
-            Image: image,
-            Cmd: [...contract.command],
-            Entrypoint: [],
-            WorkingDir: '/dapp',
-            User: '65534:65534',
-            Env: ['LANG=C', 'LC_ALL=C', 'TZ=UTC', `NODE_OPTIONS=--max-old-space-size=${heapMiB(limits)}`],
-            Labels: { ...labels, [LABEL_DAPP]: name },
-            NetworkDisabled: true,
-            AttachStdin: true,
-            AttachStdout: true,
-            AttachStderr: true,
-            OpenStdin: true,
-            // Its stdin closes with the daemon's connection: a contract ends when the daemon is killed.
-            StdinOnce: true,
-            Tty: false,
-            HostConfig: {
-              NetworkMode: 'none',
-              ReadonlyRootfs: true,
-              CapDrop: ['ALL'],
-              SecurityOpt: ['no-new-privileges'],
-              Memory: bytes,
-              MemorySwap: bytes,
-              NanoCpus: Math.round(limits.cpus * 1e9),
-              PidsLimit: limits.pids,
-              IpcMode: 'none',
-              Ulimits: [{ Name: 'nofile', Soft: 256, Hard: 256 }],
-              LogConfig: { Type: 'none', Config: {} },
-              RestartPolicy: { Name: 'no' },
-            },
-          }),
-        );
-        try {
-          return await attachAndStart(engine, container.id);
-        } catch (error) {
-          await remove(engine, container.id);
-          throw error;
-        }
+        return await this.launch(dapp).catch(async (error: { statusCode?: number }) => {
+          // The image is gone (somebody cleaned up): it is made again.
+          if (error.statusCode !== 404) throw error;
+          await this.prepare([dapp]);
+          return this.launch(dapp);
+        });
       } catch (error) {
         if (error instanceof TownError) throw error;
         throw new TownError(
@@ -186,6 +149,54 @@ export class ContainerDriver extends SessionDriver {
         );
       }
     };
+  }
+
+  private async launch(dapp: DappPackage): Promise<RunningContract> {
+    const { name, contract, limits } = dapp.manifest;
+    const { town, node } = this.options;
+    const bytes = limits.memoryMiB * 1024 * 1024;
+    const container = await within(
+      CALL_MS,
+      'make a container',
+      this.engine.createContainer({
+        name: `mergetown-${town.slice(0, 8)}-${node.slice(0, 8)}-${name}-${randomBytes(4).toString('hex')}`,
+        Image: this.images.get(dapp.digest) as string,
+        Cmd: [...contract.command],
+        Entrypoint: [],
+        WorkingDir: '/dapp',
+        User: '65534:65534',
+        Env: ['LANG=C', 'LC_ALL=C', 'TZ=UTC', `NODE_OPTIONS=--max-old-space-size=${heapMiB(limits)}`],
+        Labels: { ...this.labels, [LABEL_DAPP]: name },
+        NetworkDisabled: true,
+        AttachStdin: true,
+        AttachStdout: true,
+        AttachStderr: true,
+        OpenStdin: true,
+        // Its stdin closes with the daemon's connection: a contract ends when the daemon is killed.
+        StdinOnce: true,
+        Tty: false,
+        HostConfig: {
+          NetworkMode: 'none',
+          ReadonlyRootfs: true,
+          CapDrop: ['ALL'],
+          SecurityOpt: ['no-new-privileges'],
+          Memory: bytes,
+          MemorySwap: bytes,
+          NanoCpus: Math.round(Math.min(limits.cpus, this.processors) * 1e9),
+          PidsLimit: limits.pids,
+          IpcMode: 'none',
+          Ulimits: [{ Name: 'nofile', Soft: 256, Hard: 256 }],
+          LogConfig: { Type: 'none', Config: {} },
+          RestartPolicy: { Name: 'no' },
+        },
+      }),
+    );
+    try {
+      return await attachAndStart(this.engine, container.id);
+    } catch (error) {
+      await remove(this.engine, container.id);
+      throw error;
+    }
   }
 }
 

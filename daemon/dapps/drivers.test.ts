@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -12,7 +12,9 @@ import { readPackage, type DappPackage } from './package.js';
 import { ProcessDriver } from './process-driver.js';
 import type { FromContract, ToContract } from './protocol.js';
 
-const engine = await findEngine();
+// Containers on a busy board take their time.
+t.setTimeout(240_000);
+const engine = await findEngine().catch(() => null);
 const noEngine =
   engine || process.env['CI'] === 'true'
     ? false
@@ -122,18 +124,33 @@ const call = (verb: string, dapp = 'hostile'): ToContract => ({
   ctx: { town, height: 1, time: 1, tau: 1, parameters: {} },
 });
 
-const running = (dapp: string): string[] =>
-  execFileSync('docker', [
-    'ps',
-    '-aq',
-    '--filter',
-    `label=org.mergetown.town=${town}`,
-    '--filter',
-    `name=${dapp}`,
-  ])
-    .toString()
-    .split('\n')
-    .filter(Boolean);
+const containersOf = async (dapp: string): Promise<string[]> => {
+  const filters = JSON.stringify({ label: [`org.mergetown.town=${town}`, `org.mergetown.dapp=${dapp}`] });
+  const found = await (engine as Engine).listContainers({ all: true, filters });
+  return found.map(({ Id, State }) => `${Id} ${State}`);
+};
+
+/** Command lines of the processes of this machine. */
+const commandLines = (): string[] =>
+  readdirSync('/proc')
+    .filter((name) => /^[0-9]+$/.test(name))
+    .map((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+      } catch {
+        return '';
+      }
+    });
+
+/** Contracts that run in this folder as processes. */
+const contractsIn = (folder: string): string[] =>
+  readdirSync('/proc').filter((pid) => {
+    try {
+      return /^[0-9]+$/.test(pid) && readlinkSync(`/proc/${pid}/cwd`) === folder;
+    } catch {
+      return false;
+    }
+  });
 
 const kinds: { kind: string; skip: string | false; make: (log: string[]) => ContractDriver }[] = [
   {
@@ -144,7 +161,7 @@ const kinds: { kind: string; skip: string | false; make: (log: string[]) => Cont
         town,
         node: 'process'.padEnd(16, '0'),
         log: ({ text }) => log.push(text),
-        startMs: 1500,
+        startMs: 10_000,
       }),
   },
   {
@@ -152,7 +169,7 @@ const kinds: { kind: string; skip: string | false; make: (log: string[]) => Cont
     skip: noEngine,
     make: (log) =>
       new ContainerDriver(
-        { town, node: 'container'.padEnd(16, '0'), log: ({ text }) => log.push(text), startMs: 1500 },
+        { town, node: 'container'.padEnd(16, '0'), log: ({ text }) => log.push(text), startMs: 10_000 },
         engine as Engine,
       ),
   },
@@ -284,8 +301,7 @@ for (const { kind, skip, make } of kinds) {
         const last = driver.exchange('hostile', call('silent'));
         await Promise.all([t.rejects(last, { code: 'contract-stopped' }), driver.stop()]);
         await t.rejects(driver.exchange('hostile', call('good')), { code: 'dapp-not-running' });
-        const left = execFileSync('ps', ['-eo', 'args']).toString();
-        t.notMatch(left, /setInterval\(\(\) => \{\}, 1000\)/);
+        t.notOk(commandLines().some((line) => line.includes('setInterval(() => {}, 1000)')));
       });
     },
   );
@@ -325,16 +341,62 @@ t.test(
     const [killed, other] = [make('aa'), make('bb')];
     await killed.start([dapp]);
     await other.start([dapp]);
-    t.equal(running('leftover').length, 2);
+    t.equal((await containersOf('leftover')).length, 2);
     // As if `killed` had died: its containers are there, nobody stopped them.
     const next = make('aa');
     await next.start([dapp]);
-    t.equal(running('leftover').length, 2);
+    t.equal((await containersOf('leftover')).length, 2);
     t.match(await other.exchange('leftover', call('good', 'leftover')), { t: 'accept' });
     await Promise.all([next.stop(), other.stop(), killed.stop()]);
-    t.same(running('leftover'), []);
+    t.same(await containersOf('leftover'), []);
   },
 );
+
+for (const prefer of ['process', 'container'] as const) {
+  const skip = prefer === 'container' ? noEngine : false;
+  t.test(`${prefer}: contracts end with a daemon that is killed`, { skip }, async (t) => {
+    const dapp = await hostile(t, `orphan-${prefer}`);
+    const script = `
+      import { chooseDriver } from ${JSON.stringify(new URL('choose-driver.js', import.meta.url).href)};
+      import { readPackage } from ${JSON.stringify(new URL('package.js', import.meta.url).href)};
+      const { driver } = await chooseDriver({ prefer: '${prefer}', town: '${town}', node: 'orphan'.padEnd(16, '0'), log: () => {} });
+      await driver.start([await readPackage(${JSON.stringify(dapp.folder)})]);
+      const [{ diagnostics }] = driver.status();
+      console.log('started');
+      setInterval(() => diagnostics, 1000);`;
+    const daemon = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await new Promise((resolve) => daemon.stdout.once('data', resolve));
+    const alive = async (): Promise<boolean> =>
+      prefer === 'container'
+        ? (await containersOf('orphan-container')).some((line) => line.endsWith(' running'))
+        : contractsIn(dapp.folder).length > 0;
+    t.ok(await alive());
+    daemon.kill('SIGKILL');
+    for (let i = 0; i < 100 && (await alive()); i++) await new Promise((resolve) => setTimeout(resolve, 50));
+    t.notOk(await alive());
+    if (prefer === 'process') return;
+    const next = new ContainerDriver(
+      { town, node: 'orphan'.padEnd(16, '0'), log: () => undefined },
+      engine as Engine,
+    );
+    await next.start([]);
+    t.same(await containersOf('orphan-container'), [], 'and its container is removed at the next start');
+    await next.stop();
+  });
+}
+
+t.test('an image that somebody removed is made again', { skip: noEngine }, async (t) => {
+  const driver = (kinds[1] as (typeof kinds)[1]).make([]);
+  t.teardown(() => driver.stop());
+  await driver.start([await hostile(t, 'cleaned')]);
+  await driver.restart('cleaned');
+  const filters = JSON.stringify({ label: ['org.mergetown.dapp=cleaned'] });
+  for (const { Id } of await (engine as Engine).listImages({ filters }))
+    await (engine as Engine).getImage(Id).remove({ force: true });
+  t.match(await driver.exchange('cleaned', call('good', 'cleaned')), { t: 'accept' });
+});
 
 t.test('starting again replaces what changed and stops what is gone', async (t) => {
   const driver = (kinds[0] as (typeof kinds)[0]).make([]);
@@ -349,6 +411,11 @@ t.test('starting again replaces what changed and stops what is gone', async (t) 
   t.match(await driver.exchange('one', call('good', 'one')), { t: 'accept' });
   const broken = await hostile(t, 'broken', { contract: { command: ['no-such-program'] } });
   await t.rejects(driver.start([broken]), { code: 'contract-not-started', message: /broken/ });
+  const late = driver.start([two]);
+  await driver.stop();
+  await t.rejects(late, { code: 'driver-stopped' });
+  t.same(driver.status(), []);
+  t.same(contractsIn(two.folder), []);
 });
 
 t.test('a driver is chosen by what answers, and a missing isolation is said plainly', async (t) => {

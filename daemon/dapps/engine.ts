@@ -28,9 +28,10 @@ export async function within<T>(ms: number, what: string, work: Promise<T>): Pro
 }
 
 /**
- * @returns the engine that `DOCKER_HOST` names, else the one at /var/run/docker.sock; null where none answers in 2 s
+ * @returns the engine that `DOCKER_HOST` names, else the one at /var/run/docker.sock
+ * @throws TownError `no-engine` where none answers in 2 s, or this user may not use it
  */
-export async function findEngine(): Promise<Engine | null> {
+export async function findEngine(): Promise<Engine> {
   const { default: Docker } = await import('dockerode');
   try {
     const engine = process.env['DOCKER_HOST']
@@ -38,8 +39,18 @@ export async function findEngine(): Promise<Engine | null> {
       : new Docker({ socketPath: '/var/run/docker.sock' });
     await within(2000, 'answer', engine.ping());
     return engine;
-  } catch {
-    return null;
+  } catch (error) {
+    if ((error as { code?: string }).code === 'EACCES')
+      throw new TownError(
+        'no-engine',
+        'There is a container engine, but this user may not use it.',
+        'Add the user to the group docker and start again.',
+      );
+    throw new TownError(
+      'no-engine',
+      'No container engine answers at DOCKER_HOST or /var/run/docker.sock.',
+      'Install and start one (apt install docker.io) and start again.',
+    );
   }
 }
 

@@ -15,6 +15,9 @@ export abstract class SessionDriver implements ContractDriver {
   abstract readonly kind: 'container' | 'process';
   abstract readonly isolated: boolean;
   private readonly running = new Map<string, Running>();
+  /** Starts happen one after another. */
+  private starting: Promise<void> = Promise.resolve();
+  private stopped = false;
 
   constructor(protected readonly options: DriverOptions) {}
 
@@ -24,8 +27,20 @@ export abstract class SessionDriver implements ContractDriver {
   /** After all sessions have ended. */
   protected abstract cleanUp(): Promise<void>;
 
-  async start(packages: readonly DappPackage[]): Promise<void> {
+  start(packages: readonly DappPackage[]): Promise<void> {
+    const start = this.starting.then(() => this.startNow(packages));
+    this.starting = start.catch(() => undefined);
+    return start;
+  }
+
+  private assertNotStopped(): void {
+    if (this.stopped) throw new TownError('driver-stopped', 'The dapps are being stopped.');
+  }
+
+  private async startNow(packages: readonly DappPackage[]): Promise<void> {
+    this.assertNotStopped();
     await this.prepare(packages);
+    this.assertNotStopped();
     const wanted = new Map(packages.map((dapp) => [dapp.manifest.name, dapp]));
     for (const [name, { dapp, session }] of [...this.running]) {
       if (wanted.get(name)?.digest === dapp.digest) continue;
@@ -43,6 +58,8 @@ export abstract class SessionDriver implements ContractDriver {
         onFault: (text) => this.options.log({ level: 'warn', dapp: name, text }),
       });
       await session.warm();
+      if (this.stopped) await session.stop();
+      this.assertNotStopped();
       this.running.set(name, { dapp, session });
     }
   }
@@ -61,9 +78,11 @@ export abstract class SessionDriver implements ContractDriver {
   }
 
   async stop(): Promise<void> {
+    this.stopped = true;
     const all = [...this.running.values()];
     this.running.clear();
     await Promise.all(all.map(({ session }) => session.stop()));
+    await this.starting;
     await this.cleanUp();
   }
 

@@ -18,8 +18,8 @@ export function matching(body: JsonObject, name: string, pattern: RegExp, says: 
   return value;
 }
 
-const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
-const CONTROL_BUT_LINES = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/;
+const CONTROL = /[\p{Cc}\u2028\u2029]/u;
+const CONTROL_BUT_LINES = /(?!\n)\p{Cc}/u;
 
 /** A text for people of 1 to `max` characters (code points); on one line unless `lines`. */
 export function text(body: JsonObject, name: string, max: number, { lines = false, min = 1 } = {}): string {
