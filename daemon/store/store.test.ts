@@ -1,0 +1,276 @@
+import { execFileSync } from 'node:child_process';
+import {
+  appendFileSync,
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { cpSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import t, { type Test } from 'tap';
+import type { EntryId, MemberId, Millis } from '../ledger/ids.js';
+import { holdsLock, lockFolder } from './folder-lock.js';
+import { Store } from './store.js';
+import { branch, node, sampleBlock, sampleEntry, sampleMerge } from './testing/samples.js';
+
+function temporaryFolder(t: Test): string {
+  const folder = mkdtempSync(join(tmpdir(), 'town-store-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+async function opened(t: Test, folder = temporaryFolder(t)): Promise<Store> {
+  const store = await Store.open(folder, { onFatal: (error) => t.fail(error.message) });
+  t.teardown(() => store.close());
+  return store;
+}
+
+const entries = (count: number, from = 0) =>
+  Array.from({ length: count }, (_, index) => sampleEntry(from + index));
+
+t.test('what was appended is read back, also after closing and opening', async (t) => {
+  const folder = temporaryFolder(t);
+  const store = await opened(t, folder);
+  const [first, second] = entries(2) as [ReturnType<typeof sampleEntry>, ReturnType<typeof sampleEntry>];
+  t.same(await store.appendEntries({ entries: [first, second] }), { skipped: [] });
+  t.match(store.entry(first.id), { ...first, state: 'pending', block: null, verdict: null });
+  t.equal(store.entriesByPrefix(first.id.slice(0, 12))[0]?.id, first.id);
+  t.throws(() => store.entriesByPrefix('xyz'), { code: 'bad-prefix' });
+  t.same(
+    store.log(10).map(({ n }) => n),
+    [1, 0],
+    'the log is newest first',
+  );
+  t.same(
+    store.log(10, store.log(1)[0]!.row).map(({ n }) => n),
+    [0],
+    'and goes on before a row',
+  );
+  t.equal(store.lastN(node, 'main'), 1);
+  t.equal(store.lastN(node, 'draft'), -1);
+  await store.setMeta('town', 'x');
+  await store.close();
+  t.equal(statSync(join(folder, 'town.db')).mode & 0o777, 0o600, 'only the owner reads the database');
+  const again = await opened(t, folder);
+  t.match(again.entry(second.id), { ...second, bytes: Buffer.from(second.bytes) });
+  t.equal(again.meta('town'), 'x');
+  await t.rejects(store.setMeta('a', 'b'), { code: 'store-closed' });
+});
+
+t.test('an entry applies once, and a batch is taken whole or not at all', async (t) => {
+  const store = await opened(t);
+  const [first, second] = entries(2) as [ReturnType<typeof sampleEntry>, ReturnType<typeof sampleEntry>];
+  await store.appendEntries({ entries: [first] });
+  await t.rejects(store.appendEntries({ entries: [second, first] }), { code: 'duplicate-entry' });
+  t.equal(store.entry(second.id), null, 'nothing of the refused batch stays');
+  await t.rejects(store.appendEntries({ entries: [sampleEntry(0, 'other words')] }), {
+    code: 'duplicate-entry',
+    message: /number 0/,
+  });
+  await t.rejects(store.appendEntries({ entries: [sampleEntry(5, 'x'.repeat(17_000))] }), {
+    code: 'entry-too-large',
+  });
+  await t.rejects(
+    store.appendEntries({ entries: [{ ...second, id: first.id.replace(/^./, 'z') as EntryId }] }),
+    { code: 'invariant' },
+    'an id that is not the hash of the bytes is a fault of the program',
+  );
+  const key = { handle: 'k1', subject: 'p1', month: '2026-11', key: new Uint8Array(32) };
+  await store.appendEntries({ entries: [second], privateKeys: [key] });
+  await t.rejects(store.putPrivateKey({ ...key, handle: 'k2' }), { code: 'duplicate-key' });
+  t.same(store.privateKeyOf('p1', '2026-11')?.handle, 'k1');
+  t.same(store.privateKey('k1')?.key, Buffer.alloc(32));
+});
+
+t.test('a gate record that is delivered twice is kept once', async (t) => {
+  const store = await opened(t);
+  const record = (id: string, entry: EntryId) => ({ id, entry, door: 'front', at: 5 as Millis });
+  const [a, b, c] = entries(3).map(({ id }) => id) as [EntryId, EntryId, EntryId];
+  await store.appendEntries({ entries: [sampleEntry(0)], gateRecords: [record('g-1', a)] });
+  const second = {
+    entries: [sampleEntry(1), sampleEntry(2)],
+    gateRecords: [record('g-1', b), record('g-2', c)],
+  };
+  t.same(await store.appendEntries(second), { skipped: ['g-1'] });
+  t.equal(store.entry(b), null, 'the second entry of the same record is not taken');
+  t.equal(store.gateRecord('g-1')?.entry, a);
+  t.same(
+    store.gateRecords('front', 10).map(({ id }) => id),
+    ['g-2', 'g-1'],
+  );
+});
+
+t.test('many at once share a transaction; a refused one does not hurt its neighbours', async (t) => {
+  const store = await opened(t);
+  const before = store.transactions;
+  const outcomes = await Promise.allSettled(
+    Array.from({ length: 1_000 }, (_, n) =>
+      store.appendEntries({ entries: [sampleEntry(n === 500 ? 0 : n)] }),
+    ),
+  );
+  t.equal(outcomes.filter(({ status }) => status === 'rejected').length, 1);
+  t.equal(store.counts().entries, 999);
+  t.ok(store.transactions - before <= 8, `${store.transactions - before} transactions for 1,000 appends`);
+  const flood = Array.from({ length: 10_001 }, (_, n) => store.setMeta('k', String(n)));
+  const last = (await Promise.allSettled(flood)).at(-1);
+  t.match(last, { status: 'rejected', reason: { code: 'store-busy' } }, 'the queue has an end');
+});
+
+t.test('blocks place entries, merges judge them, in this order and once', async (t) => {
+  const store = await opened(t);
+  await store.appendEntries({ entries: entries(3) });
+  t.equal(store.entriesOf(node, 'main', 'unblocked', 10).length, 3);
+  const block = sampleBlock(store, store.entriesOf(node, 'main', 'unblocked', 2));
+  await store.putBlock(block);
+  t.equal(store.entriesOf(node, 'main', 'unblocked', 10).length, 1);
+  t.same(
+    store.blockEntries(block.block.id).map(({ n, idx }) => [n, idx]),
+    [
+      [0, 0],
+      [1, 1],
+    ],
+  );
+  await t.rejects(store.putBlock(block), { code: 'duplicate-block' });
+  const thief = sampleBlock(store, entries(1));
+  await t.rejects(store.putBlock(thief), { code: 'entry-not-free' });
+  t.equal(store.block(thief.block.id), null);
+  t.match(store.branches(9), [{ node, line: 'main', seq: 0, head: block.block.id, unmergedBlocks: 1 }]);
+  t.equal(store.ref(branch), block.block.oid);
+
+  const merge = sampleMerge(store);
+  await t.rejects(store.adopt({ ...merge, merge: { ...merge.merge, height: 1 } }), { code: 'wrong-height' });
+  t.equal(store.lastMerge(), null);
+  const notice = { member: 'm1' as MemberId, entry: null, at: 1 as Millis, text: 'paid' };
+  await store.adopt({ ...merge, notices: [notice] });
+  await t.rejects(store.adopt(merge), { code: 'wrong-height' });
+  t.same(store.lastMerge(), { ...merge.merge, raw: Buffer.from(merge.merge.raw) });
+  t.equal(store.mergesByPrefix(merge.merge.id.slice(0, 8)).length, 1);
+  t.match(store.entry(block.entryIds[0]!), { state: 'merged', verdict: 'accepted', height: 0 });
+  t.same(
+    store.pendingOn('main', 10).map(({ n }) => n),
+    [2],
+  );
+  t.same(store.blocksUnmerged(node, 'main', 10), []);
+  t.equal(store.blocksOfMerge(0, 10).length, 1);
+  t.equal(store.mergeEntries(0, 10).length, 2);
+  t.equal(store.certificate(0), '{}');
+  t.same([...store.allState()], [{ dapp: 'kernel', collection: 'heights', key: 'last', value: '0' }]);
+  t.match(store.notices('m1', 5), [{ text: 'paid', read: false }]);
+  await store.readNotices('m1' as MemberId, 99);
+  t.match(store.notices('m1', 5), [{ read: true }]);
+
+  await store.appendEntries({ entries: entries(1, 3) });
+  const removal = sampleMerge(store);
+  await store.adopt({
+    ...removal,
+    state: [{ dapp: 'kernel', collection: 'heights', key: 'last', value: null }],
+  });
+  t.equal(store.stateValue('kernel', 'heights', 'last'), null, 'a null value deletes');
+  t.same(store.counts(), { ...store.counts(), height: 1, pending: 2, unblocked: 2 });
+});
+
+t.test('votes are kept by height and forgotten below one; an invitation is used once', async (t) => {
+  const store = await opened(t);
+  const vote = (height: number) => ({
+    height,
+    round: 0,
+    step: 'prevote',
+    kind: 'vote',
+    text: '{}',
+    bytes: null,
+  });
+  await store.logConsensus([vote(1), vote(2), vote(2)]);
+  await store.forgetConsensus(2);
+  t.same([store.consensusLog(1).length, store.consensusLog(2).length], [0, 2]);
+  await store.putInvitation({ hash: 'h', text: '{}', expires: 100 as Millis });
+  t.equal(await store.useInvitation('h', 100 as Millis), false, 'expired');
+  const both = await Promise.all([
+    store.useInvitation('h', 9 as Millis),
+    store.useInvitation('h', 9 as Millis),
+  ]);
+  t.same(both, [true, false], 'two at once: one gets in');
+  t.equal(store.invitation('h')?.used, 9);
+  t.equal(await store.useInvitation('unknown', 9 as Millis), false);
+});
+
+t.test('one process a folder: the second is told which one has it', async (t) => {
+  const folder = temporaryFolder(t);
+  const store = await opened(t, folder);
+  t.ok(holdsLock(folder));
+  const there = new URL('./folder-lock.js', import.meta.url).href;
+  const code = `import(${JSON.stringify(there)}).then(m => m.lockFolder(${JSON.stringify(folder)})).then(() => console.log('taken'), e => console.log(e.code, e.message))`;
+  const other = (): string => execFileSync(process.execPath, ['-e', code], { encoding: 'utf8' });
+  t.match(other(), new RegExp(`^folder-in-use .*process ${process.pid}`));
+  await t.rejects(lockFolder(folder), { code: 'folder-in-use' });
+  await store.close();
+  writeFileSync(join(folder, 'lock'), '1\n');
+  t.match(other(), /^taken/, 'what a dead process left behind does not lock');
+});
+
+/** A database whose last transactions are only in its log, as after a power cut. */
+async function cutOff(t: Test): Promise<{ folder: string; wal: string }> {
+  const source = temporaryFolder(t);
+  const folder = temporaryFolder(t);
+  const store = await opened(t, source);
+  for (let n = 0; n < 20; n += 1) await store.appendEntries({ entries: [sampleEntry(n, 'x'.repeat(300))] });
+  for (const name of ['town.db', 'town.db-wal']) cpSync(join(source, name), join(folder, name));
+  return { folder, wal: join(folder, 'town.db-wal') };
+}
+
+t.test('a torn tail of the log opens silently, with everything that was acknowledged', async (t) => {
+  const { folder, wal } = await cutOff(t);
+  // The beginning of a transaction that never got its commit: half a frame of a page.
+  appendFileSync(wal, readFileSync(wal).subarray(32, 32 + 2_345));
+  const store = await opened(t, folder);
+  t.equal(store.lastN(node, 'main'), 19);
+  t.equal(store.counts().entries, 20);
+});
+
+t.test('a flipped byte is refused, and the repair is named', async (t) => {
+  const { folder } = await cutOff(t);
+  await (await opened(t, folder)).close();
+  const file = join(folder, 'town.db');
+  const whole = readFileSync(file);
+  const inBytes = whole.indexOf('xxxxxxxxxxxx');
+  const db = new Database(file, { readonly: true });
+  const root = db
+    .prepare("SELECT rootpage FROM sqlite_schema WHERE name = 'entries'")
+    .pluck()
+    .get() as number;
+  db.close();
+  const pageSize = whole.readUInt16BE(16);
+  for (const [where, offset] of [
+    ['the bytes of an entry', inBytes + 5],
+    ['the header of a page', (root - 1) * pageSize],
+    ['the magic of the file', 3],
+  ] as const) {
+    const handle = openSync(file, 'r+');
+    writeSync(handle, Buffer.from([whole[offset]! ^ 0x40]), 0, 1, offset);
+    closeSync(handle);
+    await t.rejects(
+      Store.open(folder, { onFatal: () => t.fail('refused, not fatal') }),
+      { code: 'database-corrupt', advice: /aside.*copy of the whole data folder.*git/s },
+      where,
+    );
+    t.notOk(holdsLock(folder), 'a refused folder is free again');
+    writeFileSync(file, whole);
+  }
+  const store = await opened(t, folder);
+  t.equal(store.counts().entries, 20, 'and put back, it opens');
+});
+
+t.test('a database of a later program is left alone', async (t) => {
+  const folder = temporaryFolder(t);
+  await (await opened(t, folder)).close();
+  const db = new Database(join(folder, 'town.db'));
+  db.pragma('user_version = 99');
+  db.close();
+  await t.rejects(Store.open(folder, { onFatal: () => undefined }), { code: 'database-newer' });
+});
