@@ -69,9 +69,18 @@ async function until(what: () => boolean, ms = 5_000): Promise<void> {
 }
 
 const children = new Set<ChildProcess>();
+const folders: string[] = [];
 t.teardown(() => {
   for (const child of children) child.kill('SIGKILL');
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
+
+/** In the temp folder, because the path of a socket must be short. */
+function newFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'gate-test-'));
+  folders.push(folder);
+  return folder;
+}
 
 function run(...args: string[]): ChildProcess {
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -84,7 +93,7 @@ const ended = (child: ChildProcess): Promise<number | null> =>
   new Promise((resolve) => (child.exitCode !== null ? resolve(child.exitCode) : child.once('exit', resolve)));
 
 /** A gate process on a fresh folder (or on one given), listening. */
-async function startGate(folder = join(mkdtempSync(join(tmpdir(), 'gate-test-')), 'gate')) {
+async function startGate(folder = join(newFolder(), 'gate')) {
   const gate = run(program, '--folder', folder);
   await until(() => existsSync(gateSocketPath(folder)));
   return { folder, gate };
@@ -251,20 +260,20 @@ t.test(
     const { folder } = await startGate();
     let deaf = true;
     const { link, strikes, records } = await startLink(folder, async () => {
-      if (deaf) await new Promise((resolve) => setTimeout(resolve, 600));
+      if (deaf) await new Promise((resolve) => setTimeout(resolve, 3_000));
     });
-    await link.sendConfig(config);
+    await link.sendConfig({ ...config, durableWaitMs: 400 });
     await link.sendRights(table);
     const started = performance.now();
     const record = await link.tap('front', 'good');
     const waited = strikes[0]!.seen - started;
-    t.ok(waited >= 140 && waited < 400, `the strike moved after ${Math.round(waited)} ms`);
+    t.ok(waited >= 390 && waited < 2_500, `the strike moved after ${Math.round(waited)} ms`);
     await until(() => records.length === 2);
     t.match(records[1], { kind: 'late', of: record.id, outcome: 'granted' });
-    t.ok(records[1]!.waitedMs! >= 140);
+    t.ok(records[1]!.waitedMs! >= 390);
     const second = performance.now();
     await link.tap('front', 'good');
-    t.ok(performance.now() - second < 140, 'a daemon known to be slow is not waited for: the journal is');
+    t.ok(performance.now() - second < 390, 'a daemon known to be slow is not waited for: the journal is');
     t.equal(journalOf(folder).split('\n').length - 1, 3);
     deaf = false;
     await until(() => journalOf(folder) === '');
@@ -383,7 +392,7 @@ t.test('one folder has one gate', async (t) => {
 t.test(
   'a link starts a gate where there is none; it outlives the link, and is started again when it dies',
   async (t) => {
-    const deep = join(mkdtempSync(join(tmpdir(), 'gate-test-')), 'a-very-long-name-'.repeat(7), 'gate');
+    const deep = join(newFolder(), 'a-very-long-name-'.repeat(7), 'gate');
     mkdirSync(deep, { recursive: true });
     t.ok(Buffer.byteLength(gateSocketPath(deep)) <= 100, 'also where the path is too long for a socket');
     const make = () => new GateLink(deep, { spawn: true, logger: quiet, onRecord: async () => undefined });
@@ -408,47 +417,5 @@ t.test(
     t.match(await next.tap('front', 'good'), { code: 'granted' }, 'by the table on disk');
     await next.stop({ gateToo: true });
     rmSync(gateSocketPath(deep), { force: true });
-  },
-);
-
-const gpioVm = fileURLToPath(new URL('../../../../shared/tools/gpio-vm', import.meta.url));
-const repository = fileURLToPath(new URL('../../../', import.meta.url));
-const noVm =
-  existsSync(gpioVm) || process.env['CI'] === 'true' ? false : 'the machine with GPIO lines is not here';
-
-t.test(
-  'on real GPIO lines a Wiegand badge moves the strike, a kill -9 and a SIGTERM turn it off',
-  { skip: noVm, timeout: 180_000 },
-  async (t) => {
-    const fixture = fileURLToPath(new URL('./real-lines.fixture.js', import.meta.url));
-    // A frame of facility 123, card 4567 (H10301), and the same with one bit flipped.
-    const frames = ['10111101100010001110101110', '10111101100010001110101111'];
-    const vm = spawn(
-      gpioVm,
-      ['--share', repository, '--timeout', '150', '--', process.execPath, fixture, ...frames],
-      {
-        stdio: ['ignore', 'pipe', 'inherit'],
-        // Kernels since 6.6 count lines from 512.
-        env: { ...process.env, GPIO_VM_BASE: '512' },
-      },
-    );
-    children.add(vm);
-    let said = '';
-    vm.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()));
-    t.equal(await ended(vm), 0);
-    children.delete(vm);
-    const seen = JSON.parse(said) as Record<string, unknown>;
-    t.comment(said);
-    t.same(seen['error'], undefined);
-    t.same(seen['atStart'], ['0', '0'], 'the strikes are off at the start');
-    t.same([seen['beforeKill'], seen['beforeTerm']], ['1', '1'], 'an open strike is on');
-    t.ok((seen['offAfterKillMs'] as number) < 1_000, 'and off soon after the gate was killed');
-    for (const what of [
-      'tap granted front',
-      'tap bad-read front',
-      'exit exit-button front',
-      'open remote-open back',
-    ])
-      t.ok((seen['records'] as string[]).includes(what), what);
   },
 );

@@ -15,11 +15,13 @@ const callsMax = 1024;
 const deliveringMax = 20_000;
 const rememberedMax = 20_000;
 const backoffMsMin = 20;
-const backoffMsMax = 5_000;
+const backoffMsMax = 1_000;
+/** Another daemon has taken over: not before this does the link try again. */
+const replacedMs = 5_000;
 /** A connection that held this long was a good one: the next is tried at once. */
 const goodConnectionMs = 5_000;
 /** A gate that was just started needs this long at most to listen. */
-const spawnAgainMs = 3_000;
+const spawnAgainMs = 10_000;
 const connectWaitMs = 2_000;
 
 export type GateHello = Extract<FromGate, { t: 'hello' }>;
@@ -247,7 +249,7 @@ export class GateLink {
       case 'failed':
         if (message.ref === 0) {
           // Another daemon took over: no fight for the socket.
-          if (message.code === 'replaced') this.#backoffMs = backoffMsMax;
+          if (message.code === 'replaced') this.#backoffMs = replacedMs;
           this.options.logger.warn({ code: message.code }, message.message);
           this.options.onProblem?.(message.code, message.message);
         } else this.#settle(message.ref)?.reject(new TownError(message.code, message.message));
@@ -329,7 +331,7 @@ export class GateLink {
     for (const ref of [...this.#pending.keys()])
       this.#settle(ref)?.reject(new TownError('gate-away', 'The gate went away before it answered.'));
     if (was) {
-      if (performance.now() - this.#connectedAt >= goodConnectionMs && this.#backoffMs < backoffMsMax)
+      if (performance.now() - this.#connectedAt >= goodConnectionMs && this.#backoffMs < replacedMs)
         this.#backoffMs = backoffMsMin;
       this.options.onLost?.();
     }
@@ -358,7 +360,6 @@ export class GateLink {
           this.options.logger.warn({ code, folder: this.#folder }, 'The gate ended; see gate.log.');
       });
       this.options.logger.info({ pid }, 'Started the gate.');
-      this.#backoffMs = backoffMsMin;
     } catch (error) {
       this.options.logger.warn({ error: String(error) }, 'The gate could not be started.');
     }

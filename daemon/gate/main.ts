@@ -12,7 +12,8 @@ let logged = 0;
 function log(level: 'info' | 'error', code: string, message: string): void {
   const line = JSON.stringify({ time: new Date().toISOString(), level, code, msg: message }) + '\n';
   logged += line.length;
-  if (logged <= logBytesMax) process.stderr.write(line);
+  // After what is being done: writing to a file blocks, and a strike may be waiting for this turn to end.
+  if (logged <= logBytesMax) setImmediate(() => process.stderr.write(line));
 }
 
 async function main(): Promise<void> {
@@ -24,12 +25,13 @@ async function main(): Promise<void> {
       'Say: node dist/daemon/gate/main.js --folder <data>/gate',
     );
   process.umask(0o077);
+  process.title = 'mergetown-gate';
   let gate: RunningGate | null = null;
 
   const crash = (error: unknown) => {
     gate?.strikesOff();
     log('error', 'gate-crashed', error instanceof Error ? (error.stack ?? error.message) : String(error));
-    process.exit(1);
+    setImmediate(() => process.exit(1));
   };
   process.on('uncaughtException', crash);
   process.on('unhandledRejection', crash);
@@ -58,5 +60,5 @@ main().catch((error: unknown) => {
     known ? error.code : 'gate-failed',
     known ? `${error.message} ${error.advice ?? ''}`.trim() : String(error),
   );
-  process.exit(known && error.code === 'gate-running' ? 3 : 1);
+  setImmediate(() => process.exit(known && error.code === 'gate-running' ? 3 : 1));
 });

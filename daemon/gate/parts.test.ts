@@ -582,6 +582,8 @@ t.test('a daemon away before a restart of the gate is still away', async (t) => 
   t.equal(presence.awayMs(), null);
   presence.set(false);
   t.ok(presence.awayMs()! < 1000);
+  await until(() => existsSync(path));
+  await sleep(50);
   const hourAgo = new Date(Date.now() - 3_600_000);
   utimesSync(path, hourAgo, hourAgo);
   t.ok(new Presence(path).awayMs()! >= 3_600_000);

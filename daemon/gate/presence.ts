@@ -2,7 +2,8 @@
  * For how long the daemon has been away. Measured on the monotonic clock, because the wall clock of a board without a
  * battery jumps; the part before this process started comes from the time stamp of a file touched while it was there.
  */
-import { closeSync, openSync, statSync, utimesSync } from 'node:fs';
+import { statSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { clockIsKnown } from './decide.js';
 
 const touchEveryMs = 10 * 60 * 1000;
@@ -29,9 +30,9 @@ export class Presence {
     this.#timer = null;
     this.#before = 0;
     this.#awayFrom = here ? null : performance.now();
-    touch(this.path);
+    void touch(this.path);
     if (!here) return;
-    this.#timer = setInterval(() => touch(this.path), touchEveryMs);
+    this.#timer = setInterval(() => void touch(this.path), touchEveryMs);
     this.#timer.unref();
   }
 }
@@ -45,12 +46,16 @@ function sinceTouched(path: string): number {
   }
 }
 
-/** Best effort: a disk that fails must not stop the doors. */
-function touch(path: string): void {
+/** Best effort, and off the event loop: a disk that is slow or fails must not stop the doors. */
+async function touch(path: string): Promise<void> {
   try {
-    closeSync(openSync(path, 'a', 0o600));
-    const now = new Date();
-    utimesSync(path, now, now);
+    const handle = await open(path, 'a', 0o600);
+    try {
+      const now = new Date();
+      await handle.utimes(now, now);
+    } finally {
+      await handle.close();
+    }
   } catch {
     // The age is then counted from the start of this process.
   }

@@ -12,6 +12,8 @@ import { Presence } from './presence.js';
 import { GateServer } from './server.js';
 
 const journalBytesMax = 256 * 1024 * 1024;
+/** How long the end waits for a disk, and for a daemon to read its last lines. */
+const lastWaitMs = 2_000;
 
 export interface RunningGate {
   readonly socket: string;
@@ -80,11 +82,11 @@ async function start(folder: string, unlock: () => void, options: RunOptions): P
   const stop = () => (stopping ??= stopOnce());
   const stopOnce = async () => {
     gate.strikesOff();
-    await outbox.close();
+    await atMost(outbox.close(), lastWaitMs);
   };
   const finish = async () => {
     await stop();
-    await server?.close();
+    if (server !== null) await atMost(server.close(), lastWaitMs);
     unlock();
   };
   server = new GateServer(gate, outbox, {
@@ -109,6 +111,12 @@ async function start(folder: string, unlock: () => void, options: RunOptions): P
   if (dirname(socket) !== folder) makePrivateFolder(dirname(socket));
   await server.listen(socket);
   return { socket, strikesOff: () => gate.strikesOff(), stop: finish };
+}
+
+async function atMost(work: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  await Promise.race([work, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)))]);
+  clearTimeout(timer);
 }
 
 /** A file's content; null where there is none, or where it is of no use: then it is set aside and told. */
