@@ -1,0 +1,279 @@
+/** A town in memory for tests: real keys, entries, blocks and merges; one small dapp, judged in this process. */
+import { makeBlock, NO_BLOCK, type Block } from '../block.js';
+import { makerspaceCharter, type Charter } from '../charter.js';
+import type { DappManifest, FromContract, ToContract } from '../contract-protocol.js';
+import { signEntry, type VerifiedEntry } from '../entry.js';
+import { sha256 } from '../hash.js';
+import type { JsonObject, Millis, NodeId, Oid, Sha256 } from '../ids.js';
+import { INVITATION_DOMAIN, invitationText } from '../kernel.js';
+import { makeGenesis, makeMerge, type BuiltMerge } from '../merge.js';
+import type { BranchPart } from '../order.js';
+import { readBranch, replay, type Dialogue, type Manifests, type ReplayResult } from '../replay.js';
+import { nodeIdOf, publicKeyOf, signText } from '../signature.js';
+import type { StateTree } from '../state-tree.js';
+import { State } from '../state.js';
+
+export const T0 = 1_700_000_000_000 as Millis;
+
+/** A secret key from a word: the same in every run. */
+export const secretOf = (word: string): Uint8Array => Buffer.from(sha256(`secret ${word}`), 'hex');
+
+/** The dapp `notes`: `put {key, value}`, `forbid {key}` (restrictive), `hold {id, amount}`, `pay {id, to, amount}`, `seen {key}` (fact). */
+export const NOTES: DappManifest = {
+  name: 'notes',
+  version: '1.0.0',
+  summary: 'For tests.',
+  protocol: 1,
+  contract: { command: ['none'] },
+  verbs: {
+    put: { kind: 'claim', summary: '' },
+    forbid: { kind: 'claim', restrictive: true, summary: '' },
+    hold: { kind: 'claim', summary: '' },
+    pay: { kind: 'claim', summary: '' },
+    seen: { kind: 'fact', summary: '' },
+  },
+  collections: ['notes'],
+  reads: ['kernel'],
+  queries: ['all'],
+  limits: { memoryMiB: 64, cpus: 1, pids: 8, callMs: 1000 },
+};
+
+export const MANIFESTS: Manifests = new Map([['notes', NOTES]]);
+
+/** What the contract of `notes` answers to one message; a key is forbidden when `forbidden/<key>` is there. */
+export function notesContract(): (message: ToContract) => FromContract {
+  let call: ToContract & { t: 'apply' };
+  const verdict = (forbidden: boolean): FromContract => {
+    const { entry } = call;
+    const { key, value, id, amount, to } = entry.body as { [name: string]: never };
+    const me = `member.${entry.author.member}`;
+    const accept = (more: object): FromContract => ({
+      t: 'accept',
+      id: 1,
+      writes: [],
+      postings: [],
+      notices: [],
+      ...more,
+    });
+    switch (entry.type) {
+      case 'notes.put':
+        if (forbidden) return { t: 'reject', id: 1, code: 'forbidden', reason: 'This key is forbidden.' };
+        return accept({ writes: [{ collection: 'notes', key, value }] });
+      case 'notes.forbid':
+        return accept({ writes: [{ collection: 'forbidden', key, value: true }] });
+      case 'notes.hold':
+        return accept({ postings: [{ op: 'lock', id, from: me, amount }] });
+      case 'notes.pay':
+        return accept({ postings: [{ op: 'post', id, parts: [{ to, amount }] }] });
+      default:
+        return key === 'odd'
+          ? accept({ irregular: { code: 'odd', reason: 'It is odd.' } })
+          : accept({ writes: [{ collection: 'notes', key, value: 'seen' }] });
+    }
+  };
+  return (message) => {
+    switch (message.t) {
+      case 'apply': {
+        call = message;
+        const key = message.entry.body['key'];
+        return typeof key === 'string' ? { t: 'get', id: 1, collection: 'forbidden', key } : verdict(false);
+      }
+      case 'value':
+        return verdict(message.value === true);
+      case 'test':
+        return { t: 'pass', id: 1 };
+      default:
+        return { t: 'error', id: 1, message: `unexpected ${message.t}` };
+    }
+  };
+}
+
+/** Runs a dialogue to its end with contracts in this process. */
+export function drive<T>(dialogue: Dialogue<T>, contract = notesContract()): T {
+  for (let turn = dialogue.next(); ;) {
+    if (turn.done) return turn.value;
+    turn = dialogue.next(contract(turn.value.message));
+  }
+}
+
+interface Branch {
+  readonly node: NodeId;
+  readonly secretKey: Uint8Array;
+  n: number;
+  blocks: Block[];
+}
+
+export class SmallTown {
+  readonly charter: Charter;
+  readonly town: Sha256;
+  readonly state = new State();
+  readonly branches = new Map<string, Branch>();
+  tree: StateTree;
+  head: { height: number; id: Sha256; oid: Oid; time: Millis };
+  private readonly times = new Map<Sha256, Millis>();
+
+  constructor(
+    nodes: readonly string[] = ['alpha'],
+    change: (charter: Charter) => Charter = (charter) => charter,
+  ) {
+    const made = nodes.map((name) => ({ name, secretKey: secretOf(name), key: publicKeyOf(secretOf(name)) }));
+    const [first] = made as [(typeof made)[0]];
+    const dapps = [{ name: 'notes', version: '1.0.0', digest: sha256('notes') }];
+    const base = makerspaceCharter({
+      name: 'Test',
+      node: { id: nodeIdOf(first.key), key: first.key, name: first.name },
+      dapps,
+    });
+    this.charter = change({
+      ...base,
+      nodes: Object.fromEntries(made.map(({ name, key }) => [nodeIdOf(key), { name, key, roles: ['door'] }])),
+      roles: {
+        member: { permissions: [...(base.roles['member']?.permissions ?? []), 'notes.*'] },
+        steward: { permissions: [...(base.roles['steward']?.permissions ?? []), 'notes.*'] },
+      },
+    });
+    const genesis = makeGenesis(this.charter, sha256('nonce'), nodeIdOf(first.key), T0, first.secretKey);
+    this.town = genesis.merge.content;
+    this.state.apply(genesis.writes);
+    this.tree = genesis.tree;
+    this.head = { height: 0, id: genesis.merge.id, oid: genesis.merge.oid, time: T0 };
+    this.times.set(this.head.id, T0);
+    for (const { name, secretKey, key } of made)
+      this.branches.set(name, { node: nodeIdOf(key), secretKey, n: 0, blocks: [] });
+  }
+
+  /** An entry by the key of `who`, entering by a node. `cosigners`: further words. */
+  entry(
+    node: string,
+    who: string,
+    type: string,
+    body: JsonObject,
+    { at = (this.head.time + 1) as Millis, cosigners = [] as string[], base = this.head.id } = {},
+  ): VerifiedEntry {
+    const branch = this.branches.get(node) as Branch;
+    branch.n += 1;
+    const by = publicKeyOf(secretOf(who));
+    const content = {
+      v: 1,
+      town: this.town,
+      line: 'main',
+      base,
+      node: branch.node,
+      n: branch.n,
+      type,
+      by,
+      at,
+      body,
+    } as const;
+    return signEntry(
+      content,
+      secretOf(who),
+      cosigners.map((word) => ({ by: publicKeyOf(secretOf(word)), secretKey: secretOf(word) })),
+    );
+  }
+
+  /** A block of these entries at the end of a node's branch. */
+  block(node: string, entries: readonly VerifiedEntry[]): Block {
+    const branch = this.branches.get(node) as Branch;
+    const before = branch.blocks[branch.blocks.length - 1];
+    const { block } = makeBlock(
+      {
+        town: this.town,
+        line: 'main',
+        node: branch.node,
+        seq: (before?.seq ?? 0) + 1,
+        prev: before?.id ?? NO_BLOCK,
+        base: this.head.id,
+      },
+      { prev: before?.oid ?? null, main: before?.base === this.head.id ? null : this.head.oid },
+      entries,
+      (this.head.time + 1) as Millis,
+      branch.secretKey,
+    );
+    branch.blocks.push(block);
+    return block;
+  }
+
+  /** All unmerged blocks, branch by branch. */
+  parts(): readonly BranchPart[] {
+    return [...this.branches.values()].flatMap(({ node, blocks }) => {
+      const mark = readBranch(this.state, node, 'main');
+      const open = blocks.filter(({ seq }) => seq > (mark?.seq ?? 0));
+      return open.length === 0 ? [] : [{ node, line: 'main', tau: (mark?.tau ?? 0) as Millis, blocks: open }];
+    });
+  }
+
+  replay(
+    parts = this.parts(),
+    time = (this.head.time + 1000) as Millis,
+    contract = notesContract(),
+  ): ReplayResult {
+    const { town, head, state } = this;
+    const baseTime = (base: Sha256): Millis => this.times.get(base) ?? T0;
+    const input = {
+      town,
+      line: 'main',
+      height: head.height + 1,
+      time,
+      parent: head.id,
+      state,
+      parts,
+      baseTime,
+      manifests: MANIFESTS,
+    };
+    return drive(replay(input), contract);
+  }
+
+  /** Merges everything that is unmerged and steps `main` on. */
+  merge(contract = notesContract()): BuiltMerge {
+    const parts = this.parts();
+    const time = (this.head.time + 1000) as Millis;
+    const result = this.replay(parts, time, contract);
+    const last = parts.map(({ blocks }) => blocks[blocks.length - 1] as Block);
+    const [first] = this.branches.values();
+    const { node, secretKey } = first as Branch;
+    const place = {
+      town: this.town,
+      line: 'main',
+      height: this.head.height + 1,
+      time,
+      parent: this.head.id,
+      node,
+    };
+    const built = makeMerge(
+      { ...place, heads: last.map(({ id }) => id) },
+      { main: this.head.oid, heads: last.map(({ oid }) => oid) },
+      this.tree,
+      result,
+      secretKey,
+    );
+    this.state.apply(built.writes);
+    this.tree = built.tree;
+    this.head = { height: place.height, id: built.merge.id, oid: built.merge.oid, time };
+    this.times.set(this.head.id, time);
+    return built;
+  }
+
+  /** Founds with the steward `ada` and joins more members by her invitations, each merged. */
+  people(...members: string[]): this {
+    this.block('alpha', [this.entry('alpha', 'ada', 'member.found', {}, { cosigners: ['alpha'] })]);
+    this.merge();
+    if (members.length === 0) return this;
+    this.block(
+      'alpha',
+      members.map((name) => this.entry('alpha', name, 'member.join', { invitation: this.invitation(name) })),
+    );
+    this.merge();
+    return this;
+  }
+
+  invitation(nonce: string, change: JsonObject = {}): JsonObject {
+    return { ...invite(this.town, nonce, change), ...change };
+  }
+}
+
+function invite(town: Sha256, nonce: string, change: JsonObject): JsonObject {
+  const content = { town, nonce: sha256(nonce), roles: ['member'], until: T0 + 86_400_000, ...change };
+  const sig = signText(secretOf('ada'), INVITATION_DOMAIN, invitationText(content as never));
+  return { ...content, by: publicKeyOf(secretOf('ada')), sig } as JsonObject;
+}
