@@ -59,7 +59,7 @@ function bareRound(db: Database.Database, batch: number, next: () => number): nu
     format: 'der',
     type: 'pkcs8',
   });
-  const bytes = Buffer.from(signed(0).text);
+  const bytes = Buffer.from(signed(1).text);
   const transaction = db.transaction((count: number) => {
     for (let index = 0; index < count; index += 1) {
       sign(null, bytes, secret);
