@@ -1,6 +1,6 @@
 /**
- * Whole heights in simulated time, from seeds: messages lost, late, doubled and out of order, validators that crash at any
- * point of their work and come back with their log, one that lies. What must hold: all decide alike, always; all decide, once
+ * Whole heights in simulated time, from seeds: messages lost, late, doubled and out of order, links that are down for a while
+ * in one direction, towns cut in two, validators that crash at any point of their work and come back with their log, one that lies. What must hold: all decide alike, always; all decide, once
  * the network is good; and nobody's log ever holds two different signatures for one place.
  * A failing seed runs again alone with SEED=<n>; SEEDS=<n> runs that many of each kind.
  */
@@ -25,6 +25,8 @@ const MINUTE = 60 * SECOND;
 const GOOD_FROM = 3 * MINUTE;
 const END = GOOD_FROM + 30 * MINUTE;
 const GOSSIP_MS = 2 * SECOND;
+/** Short beside the faults, so that many rounds pass while they last: where rounds overlap, safety is at stake. */
+const TIMEOUTS = { proposeMs: 2_000, prevoteMs: 500, precommitMs: 500, growMs: 200, maxMs: MINUTE };
 
 const place = { town: sha256('town'), line: 'main', epoch: 0, height: 1, parent: sha256('parent') };
 const secrets = Array.from({ length: 7 }, (_, i) => Buffer.alloc(32, i + 1));
@@ -81,6 +83,9 @@ class Town {
   readonly time = new Timeline();
   readonly nodes: Validator[];
   readonly loss: number;
+  /** How likely a link is down, for seconds, in one direction. */
+  readonly linkLoss: number;
+  readonly #linksDown = new Set<string>();
   readonly crashes: number;
   evidence = 0;
   crashed = 0;
@@ -88,7 +93,8 @@ class Town {
 
   constructor(readonly scenario: Scenario) {
     this.random = randomFrom(scenario.seed);
-    this.loss = this.random() * 0.6;
+    this.loss = this.random() * 0.3;
+    this.linkLoss = this.random() * 0.8;
     this.crashes = this.random() < 0.3 ? 0 : this.random() * 0.08;
     this.nodes = Array.from({ length: scenario.validators }, (_, i) =>
       scenario.withLiar && i === 0 ? new Liar(this, i) : new Validator(this, i),
@@ -108,12 +114,28 @@ class Town {
   }
 
   run(): void {
+    this.#changeLinks();
     for (const node of this.nodes) node.boot();
     this.time.runUntil(END, () => this.honest.every((node) => node.decided !== null));
   }
 
+  /** Takes links down and up, each for itself or between two halves of the town. */
+  #changeLinks(): void {
+    this.#linksDown.clear();
+    const isCut = this.chance(0.3);
+    const half = this.nodes.map(() => this.chance(0.5));
+    for (const from of this.nodes) {
+      for (const to of this.nodes) {
+        const isDown = isCut ? half[from.index] !== half[to.index] : this.chance(this.linkLoss);
+        if (isDown && from !== to) this.#linksDown.add(`${from.index} ${to.index}`);
+      }
+    }
+    this.time.after(this.random() * 30 * SECOND, () => this.#changeLinks());
+  }
+
   /** Sends to one, as the network is just now. */
-  send(to: Validator, message: Message): void {
+  send(from: Validator, to: Validator, message: Message): void {
+    if (!this.isGood() && this.#linksDown.has(`${from.index} ${to.index}`)) return;
     const copies = this.isGood() ? 1 : this.chance(this.loss) ? 0 : this.chance(0.1) ? 2 : 1;
     for (let i = 0; i < copies; i++) {
       const ms = 1 + this.random() * (this.isGood() ? 100 : this.chance(0.2) ? 20 * SECOND : SECOND);
@@ -122,7 +144,7 @@ class Town {
   }
 
   broadcast(from: Validator, message: Message): void {
-    for (const node of this.nodes) if (node !== from) this.send(node, message);
+    for (const node of this.nodes) if (node !== from) this.send(from, node, message);
   }
 }
 
@@ -150,7 +172,14 @@ class Validator {
   boot(): void {
     const { validators, rule } = this.town.scenario;
     const names = ids.slice(0, validators);
-    this.state = startHeight({ ...place, self: this.id, validators: names, rule, resume: this.log });
+    this.state = startHeight({
+      ...place,
+      self: this.id,
+      validators: names,
+      rule,
+      timeouts: TIMEOUTS,
+      resume: this.log,
+    });
     this.#process++;
     this.later(this.town.random() * SECOND, () => this.feed({ t: 'start' }));
     this.later(this.town.random() * GOSSIP_MS, () => this.gossipOn());
@@ -268,14 +297,14 @@ class Validator {
     const { town } = this;
     const kind = !town.isGood() && town.chance(0.15) ? 'invalid' : 'merge';
     const bytes = Buffer.from(`${kind} by ${this.index} number ${this.#values++} process ${this.#process}`);
-    this.later(town.random() * 5 * SECOND, () => this.feed({ t: 'value', round, bytes }));
+    this.later(town.random() * SECOND, () => this.feed({ t: 'value', round, bytes }));
   }
 
   #judge(value: Sha256, bytes: Uint8Array, fresh: boolean): void {
     const { town } = this;
     const verdict = isInvalid(bytes) ? 'invalid' : 'valid';
-    const ready = town.isGood() || town.chance(0.7);
-    const ms = town.random() * 3 * SECOND;
+    const ready = town.isGood() || town.chance(0.8);
+    const ms = town.random() * SECOND;
     this.later(ms, () => this.feed({ t: 'judged', value, verdict, ready: fresh && ready }));
     if (fresh && !ready) {
       this.later(ms + 10 * SECOND, () => this.feed({ t: 'judged', value, verdict, ready: true }));
@@ -305,7 +334,7 @@ class Liar extends Validator {
       const round = Math.max(0, this.#round + Math.floor(town.random() * 3) - 1);
       const voteStep: VoteStep = town.chance(0.5) ? 'prevote' : 'precommit';
       const vote = signVote({ ...place, round, step: voteStep, value }, this.id, this.secret);
-      town.send(to, { t: 'vote', vote });
+      town.send(this, to, { t: 'vote', vote });
       if (ids[(place.height + round) % town.scenario.validators] === this.id) this.#proposeTo(to, round);
     }
     town.time.after(town.random() * 2 * SECOND, () => this.#lieOn());
@@ -319,7 +348,7 @@ class Liar extends Validator {
     if (validRound >= round) return;
     const value = valueIdOf(bytes);
     const proposal = signProposal({ ...place, round, validRound, value }, this.id, this.secret);
-    this.town.send(to, { t: 'proposal', proposal, bytes });
+    this.town.send(this, to, { t: 'proposal', proposal, bytes });
   }
 }
 
@@ -341,12 +370,12 @@ function problemOf(town: Town): string | null {
 }
 
 const scenarios: [string, number, Omit<Scenario, 'seed'>][] = [
-  ['one validator', 40, { validators: 1, rule: 'majority', withLiar: false }],
-  ['two, as a step on the way', 20, { validators: 2, rule: 'majority', withLiar: false }],
-  ['three by majority', 60, { validators: 3, rule: 'majority', withLiar: false }],
-  ['four by two thirds', 60, { validators: 4, rule: 'two-thirds', withLiar: false }],
-  ['seven by two thirds', 10, { validators: 7, rule: 'two-thirds', withLiar: false }],
-  ['four by two thirds, one of them a liar', 60, { validators: 4, rule: 'two-thirds', withLiar: true }],
+  ['one validator', 20, { validators: 1, rule: 'majority', withLiar: false }],
+  ['two, as a step on the way', 15, { validators: 2, rule: 'majority', withLiar: false }],
+  ['three by majority', 40, { validators: 3, rule: 'majority', withLiar: false }],
+  ['four by two thirds', 40, { validators: 4, rule: 'two-thirds', withLiar: false }],
+  ['seven by two thirds', 5, { validators: 7, rule: 'two-thirds', withLiar: false }],
+  ['four by two thirds, one of them a liar', 40, { validators: 4, rule: 'two-thirds', withLiar: true }],
 ];
 
 for (const [name, seeds, scenario] of scenarios) {
