@@ -1,0 +1,170 @@
+/** `town init, start, status, verify`: the node itself and its data folder. */
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { Option, type Command } from 'commander';
+import type { StatusView } from '../node/use-cases.js';
+import { EXIT_REFUSED } from './cli-error.js';
+import { Context } from './context.js';
+import { credits, facts, plain, short, time } from './output.js';
+
+const built = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+const packagesFolder = built('../../packages');
+
+export function addNodeCommands(town: Command): void {
+  town
+    .command('init')
+    .description('found a town in the data folder, without starting it')
+    .option('--name <name>', "the town's name", 'Our makerspace')
+    .option('--preset <name>', 'what the charter starts with', 'makerspace')
+    .action(async (options: { name: string; preset: string }, command: Command) => {
+      const context = new Context(command);
+      const [{ initTown }, { systemClock }] = await Promise.all([
+        import('../node/init-town.js'),
+        import('../node/clock.js'),
+      ]);
+      const id = await initTown(context.folder, { ...options, packagesFolder, clock: systemClock });
+      context.tell(
+        { town: id, folder: context.folder },
+        `Founded ${plain(options.name)} (${short(id)}) in ${context.folder}.\nNext step: town start --data ${context.folder}`,
+      );
+    });
+
+  town
+    .command('start')
+    .description('run the node in the foreground; Ctrl-C stops it')
+    .option('--port <n>', 'port of API and panel (default 4870)')
+    .option('--mqtt-port <n>', 'port of the embedded MQTT broker (default 1883)')
+    .option('--town-name <name>', 'name of the town, when it is founded now')
+    .option('--preset <name>', 'preset of the town, when it is founded now')
+    .addOption(new Option('--driver <kind>', 'where contracts run').choices(['auto', 'container', 'process']))
+    .addOption(new Option('--gate <kind>', 'who starts the gate').choices(['spawn', 'external']))
+    .action(async (options: Record<string, string>, command: Command) => {
+      const context = new Context(command);
+      const words = Object.entries(options).flatMap(([name, value]) => [
+        `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`,
+        value,
+      ]);
+      process.exitCode = await runDaemon([
+        '--data',
+        context.folder,
+        ...words,
+        ...(context.json ? ['--json'] : []),
+      ]);
+    });
+
+  town
+    .command('status')
+    .description('how the town and this node are')
+    .action(async (_options: object, command: Command) => {
+      const context = new Context(command);
+      const client = await context.client();
+      const status = await client.get<StatusView>('/api/status');
+      context.tell(status, statusText(status, client.url));
+    });
+
+  town
+    .command('verify')
+    .description('check the whole ledger in the data folder: signatures, hashes, certificates, replay, git')
+    .addOption(new Option('--driver <kind>', 'where contracts run').choices(['container', 'process']))
+    .action(async (options: { driver?: 'container' | 'process' }, command: Command) => {
+      const context = new Context(command);
+      const { verifyTown } = await import('../node/verify-town.js');
+      const progress = await progressBar();
+      const report = await verifyTown(context.folder, {
+        packagesFolder,
+        ...(options.driver === undefined ? {} : { driver: options.driver }),
+        onProgress: progress.show,
+      }).finally(progress.end);
+      const { merges, blocks, entries, gitObjects, values } = report.checked;
+      const checked = `Checked ${merges} merges, ${blocks} blocks, ${entries} entries, ${gitObjects} git objects, ${values} values of the state.`;
+      const problems = report.problems.map(
+        (problem) => `${plain(problem.where)}: ${plain(problem.what)}\n  ${plain(problem.repair)}`,
+      );
+      context.tell(
+        report,
+        [checked, ...problems, report.ok ? 'All of it holds.' : 'Not all of it holds.'].join('\n'),
+      );
+      if (!report.ok) process.exitCode = EXIT_REFUSED;
+    });
+}
+
+/** The daemon with this terminal; resolves to its exit code when it ends. */
+function runDaemon(words: readonly string[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [built('../main.js'), ...words], { stdio: 'inherit' });
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+      process.on(signal, () => child.kill(signal));
+    child.once('error', reject);
+    child.once('close', (code, signal) =>
+      resolve(code ?? (signal === null ? 1 : 128 + constants.signals[signal])),
+    );
+  });
+}
+
+function statusText(status: StatusView, url: string): string {
+  const { gate, dapps, supply, validators } = status;
+  const doors = gate.connected
+    ? `gate connected, ${gate.simulated ? 'simulated board' : (gate.board ?? 'board')}`
+    : 'gate not connected';
+  const where =
+    dapps.driver === 'container'
+      ? 'in containers'
+      : dapps.driver === 'process'
+        ? 'as child processes, not isolated'
+        : 'starting';
+  const list = dapps.list.map((dapp) => `${dapp.name} ${dapp.version}`).join(', ');
+  return [
+    facts([
+      ['town', `${status.town.name} (${short(status.town.id)}, preset ${status.town.preset})`],
+      ['node', `${status.node.name} (${status.node.id}), version ${status.version}`],
+      ['panel', url],
+      ['since', time(status.startedAt)],
+      ['main', `height ${status.height}, ${short(status.main)}`],
+      ['pending', `${status.pendingEntries} entries${status.merging ? ', merging now' : ''}`],
+      ['doors', doors],
+      ['dapps', `${list} ${dapps.ready ? where : '(not ready yet)'}`],
+      ['mqtt', status.broker.listening ? `port ${status.broker.port ?? '?'}` : 'not listening'],
+      [
+        'credits',
+        `${credits(supply.total)} = vault ${credits(supply.vault)} + members ${credits(supply.members)} + locked ${credits(supply.locked)}`,
+      ],
+      [
+        'proof',
+        `${validators.count} validators, quorum ${validators.quorum}, ${validators.mayBeOff} may be off`,
+      ],
+      ['warning', dapps.warning],
+      ['ALARM', status.alarm === null ? null : `${status.alarm.code}: ${status.alarm.message}`],
+    ]),
+    ...(status.needsSetup
+      ? ['\nNext step: town setup LINK --name NAME (the link the daemon printed at its start)']
+      : []),
+  ].join('\n');
+}
+
+/** A bar on stderr where that is a terminal, else nothing. */
+async function progressBar(): Promise<{
+  show(done: number, total: number, what: string): void;
+  end(): void;
+}> {
+  if (!process.stderr.isTTY) return { show: () => undefined, end: () => undefined };
+  const { SingleBar } = (await import('cli-progress')).default;
+  const bar = new SingleBar({
+    format: '{bar} {percentage} %  {value}/{total}  {what}',
+    hideCursor: true,
+    clearOnComplete: true,
+    stream: process.stderr,
+  });
+  let started = false;
+  return {
+    show(done, total, what) {
+      if (!started) bar.start(total, done, { what });
+      started = true;
+      bar.setTotal(total);
+      bar.update(done, { what });
+    },
+    end() {
+      if (started) bar.stop();
+    },
+  };
+}
