@@ -434,3 +434,11 @@ t.test('a driver is chosen by what answers, and a missing isolation is said plai
   if (engine)
     t.match(await chooseDriver(options), { driver: { kind: 'container', isolated: true }, warning: null });
 });
+
+t.test('nothing of all this is left in the engine', { skip: noEngine }, async (t) => {
+  const mine = { filters: JSON.stringify({ label: [`org.mergetown.town=${town}`] }) };
+  t.same(await engine?.listContainers({ all: true, ...mine }), []);
+  for (const { Id } of (await engine?.listImages(mine)) ?? [])
+    await engine?.getImage(Id).remove({ force: true });
+  t.same(await engine?.listImages(mine), []);
+});
