@@ -154,6 +154,22 @@ t.test('a lock holds against anything fresh, and yields only to a later polka', 
   t.same(stays.propose(4, B, 0), [], 'a polka that there cannot be');
 });
 
+t.test('a polka from before the lock does not open it', async (t) => {
+  const bench = new Bench();
+  bench.feed({ t: 'start' });
+  bench.timeout('propose', 0);
+  bench.votes('prevote', 0, b, 0, 1, 2); // a polka for b, whose bytes this validator has not seen
+  bench.timeout('prevote', 0);
+  bench.votes('precommit', 0, null, 0, 1);
+  bench.timeout('precommit', 0);
+  bench.propose(1, A);
+  bench.judge(a);
+  t.same(bench.votes('prevote', 1, a, 0, 1), ['precommit 1 a']);
+  bench.votes('precommit', 1, null, 0, 1);
+  bench.timeout('precommit', 1);
+  t.same(bench.propose(2, B, 0), ['prevote 2 nil']);
+});
+
 t.test('a valid value is proposed again, with the same bytes', async (t) => {
   for (const restart of [false, true]) {
     const before = locked();
