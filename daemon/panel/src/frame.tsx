@@ -3,24 +3,33 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { number } from './format.js';
-import { useTown } from './live-town.js';
+import { mayDo, useTown } from './live-town.js';
 import { hrefOf, type Route } from './router.js';
 import { Outbox } from './widgets/outbox.js';
 
-const ways: readonly (readonly [text: string, href: string, pages: readonly Route['page'][]])[] = [
-  ['Map', hrefOf({ page: 'home' }), ['home']],
-  ['Doors', hrefOf({ page: 'doors' }), ['doors']],
-  ['People', hrefOf({ page: 'people' }), ['people']],
-  ['Gigs', hrefOf({ page: 'gigs' }), ['gigs']],
-  ['Bank', hrefOf({ page: 'bank' }), ['bank']],
-  ['Ledger', hrefOf({ page: 'ledger', tab: 'merges' }), ['ledger', 'merge', 'entry']],
-  ['Town hall', hrefOf({ page: 'town-hall' }), ['town-hall']],
+interface Way {
+  readonly text: string;
+  readonly href: string;
+  readonly pages: readonly Route['page'][];
+  /** Only for people with this permission. */
+  readonly needs?: string;
+}
+
+const ways: readonly Way[] = [
+  { text: 'Map', href: hrefOf({ page: 'home' }), pages: ['home'] },
+  { text: 'Doors', href: hrefOf({ page: 'doors' }), pages: ['doors'] },
+  { text: 'People', href: hrefOf({ page: 'people' }), pages: ['people'], needs: 'membership.add' },
+  { text: 'Gigs', href: hrefOf({ page: 'gigs' }), pages: ['gigs'] },
+  { text: 'Bank', href: hrefOf({ page: 'bank' }), pages: ['bank'] },
+  { text: 'Ledger', href: hrefOf({ page: 'ledger', tab: 'merges' }), pages: ['ledger', 'merge', 'entry'] },
+  { text: 'Town hall', href: hrefOf({ page: 'town-hall' }), pages: ['town-hall'] },
 ];
 
 export function Frame({ route, children }: { route: Route; children: ComponentChildren }) {
   const { status, session } = useTown();
   const [open, setOpen] = useState(false);
   useEffect(() => setOpen(false), [route]);
+  const shown = ways.filter(({ needs }) => needs === undefined || mayDo(session, needs));
 
   return (
     <>
@@ -49,7 +58,7 @@ export function Frame({ route, children }: { route: Route; children: ComponentCh
             </button>
             <nav id="ways" aria-label="Pages" class={open ? 'ways open' : 'ways'}>
               <ul>
-                {ways.map(([text, href, pages]) => (
+                {shown.map(({ text, href, pages }) => (
                   <li key={href}>
                     <a href={href} aria-current={pages.includes(route.page) ? 'page' : undefined}>
                       {text}

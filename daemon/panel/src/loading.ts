@@ -18,10 +18,10 @@ const asApiError = (error: unknown): ApiError =>
     ? error
     : new ApiError(0, 'panel', 'The panel made a mistake.', 'Reload the page.');
 
-/** Loads `at` (below `/api`), and again after live events of `kinds` and when the connection comes back. */
-export function useLoaded<T>(at: string, kinds: readonly EventKind[] = []): Loaded<T> {
+/** Loads `at` (below `/api`; null: nothing), and again after live events of `kinds` and when the connection comes back. */
+export function useLoaded<T>(at: string | null, kinds: readonly EventKind[] = []): Loaded<T> {
   const { generation } = useTown();
-  const [state, setState] = useState<{ at: string; value: T | null; error: ApiError | null }>({
+  const [state, setState] = useState<{ at: string | null; value: T | null; error: ApiError | null }>({
     at,
     value: null,
     error: null,
@@ -30,6 +30,7 @@ export function useLoaded<T>(at: string, kinds: readonly EventKind[] = []): Load
   const asked = useRef(0);
 
   const reload = useCallback(() => {
+    if (at === null) return;
     asked.current += 1;
     const mine = asked.current;
     get<T>(at).then(

@@ -94,6 +94,11 @@ t.test('a refusal at a door is told with its reason', async (t) => {
   };
   t.equal(doorReason(event), 'this badge was revoked: lost on the tram');
   t.equal(doorWho(event), 'Ada');
+  t.equal(
+    doorReason({ code: 'unknown-badge', reason: 'The town does not know this badge.' }),
+    'nobody in this town has this badge',
+    'the gate’s own words for a code are not said twice',
+  );
   t.equal(doorReason({ code: 'some-new-code' }), 'some new code', 'an unknown code is still words');
   t.equal(doorWho({ ...event, personName: null, code: 'unknown-badge' }), 'Unknown badge');
   t.equal(doorWho({ ...event, personName: null, person: 'p1' }), 'A person this board may not name');

@@ -17,10 +17,13 @@ const doorCodes: { readonly [code: string]: string } = {
   'bad-read': 'the reader could not make out the badge',
 };
 
+/** Refusals that a person gave a reason for; with the others the gate only repeats the code in its own words. */
+const reasoned: ReadonlySet<string> = new Set(['badge-revoked', 'person-suspended']);
+
 /** Why a door did what it did, in words, with the reason that a person gave where there is one. */
 export function doorReason(event: Pick<DoorEvent, 'code' | 'reason'>): string {
   const words = doorCodes[event.code] ?? event.code.replaceAll('-', ' ');
-  return event.reason === undefined || event.reason === '' ? words : `${words}: ${event.reason}`;
+  return event.reason && reasoned.has(event.code) ? `${words}: ${event.reason}` : words;
 }
 
 /** Who stood at the door. */

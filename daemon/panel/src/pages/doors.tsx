@@ -52,7 +52,7 @@ export function DoorsPage() {
           </section>
           {mayDo(session, 'door-access.add-door') && <AddDoor onAdded={doors.reload} />}
         </div>
-        <DoorLog doors={doors.value ?? []} />
+        {mayDo(session, 'door.open') && <DoorLog doors={doors.value ?? []} />}
       </div>
     </>
   );

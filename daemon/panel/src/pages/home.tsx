@@ -2,7 +2,7 @@
 import { useState } from 'preact/hooks';
 import { counted, credits, number } from '../format.js';
 import { useLoaded } from '../loading.js';
-import { useEvents, useTown } from '../live-town.js';
+import { mayDo, useEvents, useTown } from '../live-town.js';
 import { TownMap } from '../map/town-map.js';
 import type { Door, DoorEvent, Gig, Member, Person } from '../shapes.js';
 import { PageHead } from '../widgets/page-head.js';
@@ -13,7 +13,10 @@ import { doorReason, doorWho } from '../words.js';
 export function HomePage() {
   const { status, session } = useTown();
   const doors = useLoaded<readonly Door[]>('/doors', ['door']).value;
-  const people = useLoaded<readonly Person[]>('/people', ['entry', 'merge']).value;
+  const people = useLoaded<readonly Person[]>(mayDo(session, 'membership.add') ? '/people' : null, [
+    'entry',
+    'merge',
+  ]).value;
   const gigs = useLoaded<readonly Gig[]>('/gigs', ['entry', 'merge']).value;
   const members = useLoaded<readonly Member[]>('/members', ['entry', 'merge']).value;
   const strikes = useStrikes(doors);
@@ -33,7 +36,9 @@ export function HomePage() {
         facts={{
           doors: doors && (last ? <LastEvent event={last} /> : counted(doors.length, 'door')),
           people:
-            people && `${counted(people.length, 'person', 'people')}, ${counted(badges, 'badge')} in use`,
+            people === null
+              ? !mayDo(session, 'membership.add') && 'Kept by the stewards'
+              : `${counted(people.length, 'person', 'people')}, ${counted(badges, 'badge')} in use`,
           gigs: gigs && (open === 0 ? 'No open gigs' : counted(open, 'open gig')),
           bank: own ? `You have ${credits(own.balance)}` : members && counted(members.length, 'member'),
           townHall: status && hallFact(status.alarm !== null, status.dapps.ready, status.dapps.isolated),

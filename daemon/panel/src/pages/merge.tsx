@@ -44,20 +44,22 @@ function Explained({ merge }: { merge: Merge }) {
         <dl class="proof">
           <dt>Attested by</dt>
           <dd>
-            {merge.attestedBy.length === 0
-              ? merge.height === 0
-                ? 'nobody: a genesis stands for itself'
-                : 'nobody yet'
-              : merge.attestedBy.map((node) => <code key={node}>{node}</code>)}
+            {merge.attestedBy.length === 0 ? (
+              merge.height === 0 ? (
+                'nobody: a genesis stands for itself'
+              ) : (
+                'nobody yet'
+              )
+            ) : (
+              <Codes texts={merge.attestedBy} />
+            )}
             <p class="small muted">
               Each of these boards replayed the merge to exactly this content and signed that.
             </p>
           </dd>
           <dt>Tested by</dt>
           <dd>
-            {merge.testedBy.length === 0
-              ? 'no dapp'
-              : merge.testedBy.map((dapp) => <code key={dapp}>{dapp}</code>)}
+            {merge.testedBy.length === 0 ? 'no dapp' : <Codes texts={merge.testedBy} />}
             <p class="small muted">Each dapp looked over its own state afterwards and had no objection.</p>
           </dd>
           <dt>Content hash</dt>
@@ -92,6 +94,16 @@ function Explained({ merge }: { merge: Merge }) {
     </>
   );
 }
+
+const Codes = ({ texts }: { texts: readonly string[] }) => (
+  <ul class="codes">
+    {texts.map((text) => (
+      <li key={text}>
+        <code>{text}</code>
+      </li>
+    ))}
+  </ul>
+);
 
 function story(merge: Merge, total: number): string {
   const when = dateTime(merge.time);

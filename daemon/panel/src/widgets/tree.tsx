@@ -3,6 +3,10 @@
 
 const isPlain = (value: unknown): boolean => typeof value !== 'object' || value === null;
 
+/** Shown on the line of its name: a list of plain values, or nothing at all. */
+const isList = (value: unknown): boolean =>
+  Array.isArray(value) ? value.every(isPlain) : Object.keys(value as object).length === 0;
+
 const plainText = (value: unknown): string => {
   if (value === null) return 'none';
   if (value === true) return 'yes';
@@ -40,12 +44,15 @@ export function Tree({ value, name = '' }: { value: unknown; name?: string }) {
       </ol>
     );
   }
-  const fields = Object.entries(value as object);
+  // What a thing is called says most about it.
+  const fields = Object.entries(value as object).sort(
+    ([a], [b]) => Number(b === 'name') - Number(a === 'name'),
+  );
   if (fields.length === 0) return <span class="leaf">none</span>;
   return (
     <dl class="tree">
       {fields.map(([field, each]) => (
-        <div key={field} class={isPlain(each) || Array.isArray(each) ? 'flat' : ''}>
+        <div key={field} class={isPlain(each) || isList(each) ? 'flat' : ''}>
           <dt>{field}</dt>
           <dd>
             <Tree value={each} name={field} />
