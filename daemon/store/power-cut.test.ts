@@ -10,6 +10,9 @@ import { Store } from './store.js';
 
 const child = fileURLToPath(new URL('./testing/write-until-killed.js', import.meta.url));
 const rounds = 3;
+
+t.setTimeout(240_000);
+
 const run = (command: string, ...args: string[]): void => void execFileSync(command, args, { stdio: 'pipe' });
 
 const cutPower = (mount: string): void =>
