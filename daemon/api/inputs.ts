@@ -28,7 +28,8 @@ export const contact = () => text(200, 'how to reach the person');
 export const reason = () => text(200, 'a reason');
 export const memo = () => text(300, 'a memo');
 export const title = () => text(80, 'a title');
-export const description = () => text(2000, 'a description');
+export const description = () =>
+  Type.String({ maxLength: 2000, description: 'a description of at most 2000 characters; may be empty' });
 
 /** Whether a new one is strong enough is for the node to say. */
 export const newPassphrase = () =>

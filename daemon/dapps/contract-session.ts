@@ -20,8 +20,8 @@ const WAITING_CALLS_MAX = 64;
 const DIAGNOSTICS_CHARS_MAX = 8 * 1024;
 /** A contract that writes more than this to stderr is ended: reading it costs the daemon time. */
 const STDERR_BYTES_MAX = 1024 * 1024;
-/** A page holds up to 256 values of 16 KiB. */
-const SENT_BYTES_MAX = 8 * 1024 * 1024;
+/** A page of a list ends at 512 KiB; entries and values are far smaller. */
+const SENT_BYTES_MAX = 1024 * 1024;
 /** A caller that got a question and does not come back with the answer for this long has given the call up. */
 const ABANDONED_MS = 30_000;
 

@@ -130,6 +130,22 @@ t.test('restrictive entries go first, whatever their time, and are judged on the
   ]);
 });
 
+t.test('a restriction by who joins in the same merge is judged in its own place', async (t) => {
+  const town = new SmallTown();
+  town.block('alpha', [
+    town.entry('alpha', 'ada', 'member.found', {}, { cosigners: ['alpha'] }),
+    town.entry('alpha', 'ada', 'notes.put', { key: 'a', value: 1 }),
+    town.entry('alpha', 'ada', 'notes.forbid', { key: 'a' }),
+    town.entry('alpha', 'ada', 'notes.put', { key: 'a', value: 2 }),
+  ]);
+  t.same(verdicts(town.merge()), [
+    'member.found accepted',
+    'notes.put accepted',
+    'notes.forbid accepted',
+    'notes.put forbidden',
+  ]);
+});
+
 t.test('a further key proves itself and speaks for its member; a revoked one does not', async (t) => {
   const town = new SmallTown().people('bob');
   const key = publicKeyOf(secretOf('bob at home'));

@@ -91,6 +91,8 @@ const POSTINGS_MAX = 64;
 const NOTICES_MAX = 16;
 const TEXT_MAX = 500;
 const LIST_MAX = 256;
+/** A page of a `list` stays well below the longest line of the protocol. */
+const PAGE_BYTES_MAX = 512 * 1024;
 const PASSES_MAX = 3;
 
 const rejected = (code: string, reason: string, other?: string): Verdict => ({
@@ -169,6 +171,13 @@ export function* judgeEntry(entry: VerifiedEntry, state: Overlay, context: Entry
   return done(outcome.verdict, outcome.notices);
 }
 
+/** Whether the author of an entry has the say it needs on a state. */
+function maySpeak(entry: VerifiedEntry, state: StateReader, manifests: Manifests): boolean {
+  const charter = readCharter(state);
+  const kind = kindOf(entry.type, manifests) ?? 'claim';
+  return mayNotSpeak(entry, kind, speakerOf(charter, state, entry.by), charter) === null;
+}
+
 function mayNotSpeak(
   entry: VerifiedEntry,
   kind: 'claim' | 'fact',
@@ -236,11 +245,16 @@ function answer(
   }
   const limit = Math.min(question.limit ?? LIST_MAX, LIST_MAX);
   const keys = state.keys(dapp, question.collection, question.after ?? '', limit);
-  const items = keys.map((key) => ({
-    key,
-    value: JSON.parse(state.get(dapp, question.collection, key) as string) as Json,
-  }));
-  return { t: 'page', id, items, next: keys.length === limit ? (keys[keys.length - 1] as string) : null };
+  const items: { readonly key: string; readonly value: Json }[] = [];
+  let bytes = 0;
+  for (const key of keys) {
+    const text = state.get(dapp, question.collection, key) as string;
+    bytes += key.length + Buffer.byteLength(text);
+    if (items.length > 0 && bytes > PAGE_BYTES_MAX) break;
+    items.push({ key, value: JSON.parse(text) as Json });
+  }
+  const isAll = items.length === keys.length && keys.length < limit;
+  return { t: 'page', id, items, next: isAll ? null : (keys[items.length - 1] ?? null) };
 }
 
 function* askContract(
@@ -373,8 +387,11 @@ function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>):
   const receipt: ReceiptEntry[] = [];
   const notices: Attempt['notices'] = [];
   const ordered = orderEntries(input.parts, input.parent, input.time, input.baseTime);
-  const restrictive = ordered.filter(({ entry }) => isRestrictive(entry, input.manifests));
-  const others = ordered.filter(({ entry }) => !isRestrictive(entry, input.manifests));
+  // Who has no say yet on the parent state (joined or promoted in this very merge) waits for their own place.
+  const goesFirst = ({ entry }: OrderedEntry): boolean =>
+    isRestrictive(entry, input.manifests) && maySpeak(entry, input.state, input.manifests);
+  const restrictive = ordered.filter(goesFirst);
+  const others = ordered.filter((one) => !goesFirst(one));
 
   const judge = function* (list: readonly OrderedEntry[], authority: StateReader): Dialogue<void> {
     for (const { entry, tau } of list) {

@@ -14,7 +14,9 @@ export async function readPackages(folder: string): Promise<readonly DappPackage
   const names = await readdir(folder).catch(() => {
     throw new TownError('no-package', `There are no built dapps in ${folder}.`, 'Build them: npm run build.');
   });
-  const packages = await Promise.all(names.sort().map((name) => readPackage(join(folder, name))));
+  // Other names are no dapps: what an interrupted build left, say.
+  const dapps = names.filter((name) => /^[a-z][a-z0-9-]*$/.test(name)).sort();
+  const packages = await Promise.all(dapps.map((name) => readPackage(join(folder, name))));
   const rank = (name: string): number => BUNDLED_ORDER.indexOf(name) + 1 || BUNDLED_ORDER.length + 1;
   return packages.sort((a, b) => rank(a.manifest.name) - rank(b.manifest.name));
 }

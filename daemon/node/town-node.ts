@@ -70,6 +70,8 @@ export class RunningNode implements TownNode {
   private driverWarning: string | null = null;
   private alarm: Alarm | null = null;
   private dappsReady = false;
+  /** Whether the view holds what was not merged before this start. */
+  private viewSettled: boolean;
   private readonly dappsStarted: Promise<ContractDriver>;
   private resolveDriver: (driver: ContractDriver) => void = () => undefined;
   private repository: Repository | null = null;
@@ -77,6 +79,7 @@ export class RunningNode implements TownNode {
   constructor(private readonly parts: RunningParts) {
     const { store, keys, keyStore, clock, config, folder, logger } = parts;
     this.startedAt = clock.now();
+    this.viewSettled = store.counts().pending === 0;
     this.dappsStarted = new Promise((resolve) => (this.resolveDriver = resolve));
     const main = (this.main = MainLine.load(store));
     const packages = packagesOf(main.charter, parts.packages);
@@ -175,11 +178,11 @@ export class RunningNode implements TownNode {
     this.driver = driver;
     this.driverWarning = warning;
     this.emitStatus();
-    const rebuilt = this.view.rebuild(() => Promise.resolve());
     await driver.start(packagesOf(this.main.charter, this.parts.packages));
-    this.resolveDriver(driver);
-    await rebuilt;
     this.dappsReady = true;
+    await this.view.rebuild(() => Promise.resolve());
+    this.viewSettled = true;
+    this.resolveDriver(driver);
     this.doorCases.follow();
     this.merger.start();
     this.emitStatus();
@@ -210,7 +213,17 @@ export class RunningNode implements TownNode {
   }
 
   private contracts(): Promise<ContractDriver> {
-    if (this.dappsReady && this.driver) return Promise.resolve(this.driver);
+    return this.dappsReady && this.driver ? Promise.resolve(this.driver) : this.started();
+  }
+
+  /** The node's parts, once the view is as it was before the start: at once, unless entries wait for the contracts. */
+  private async settled(): Promise<this> {
+    if (!this.viewSettled) await this.started();
+    return this;
+  }
+
+  /** Waits a bounded time for the dapps. @throws TownError `starting` */
+  private started(): Promise<ContractDriver> {
     return new Promise((resolve, reject) => {
       const cancel = this.parts.clock.after(DAPPS_WAIT_MS, () =>
         reject(
@@ -312,13 +325,14 @@ export class RunningNode implements TownNode {
     return this.events.subscribe(listener);
   }
 
-  setup(input: {
+  async setup(input: {
     token: string;
     name: string;
     passphrase: string;
     doorName?: string | undefined;
   }): Promise<SessionView> {
     const [first] = this.parts.config.gate.doors;
+    await this.settled();
     return this.memberCases.setup(input, async (session) => {
       if (first)
         await this.doorCases.addAs(session, { id: first.id, name: input.doorName?.trim() || first.name });
@@ -326,7 +340,8 @@ export class RunningNode implements TownNode {
     });
   }
 
-  signIn(input: { name: string; passphrase: string }): Promise<SessionView> {
+  async signIn(input: { name: string; passphrase: string }): Promise<SessionView> {
+    await this.settled();
     return this.sessions.signIn(input.name, input.passphrase);
   }
 
@@ -340,30 +355,38 @@ export class RunningNode implements TownNode {
 
   // People, badges, doors, members, gigs --------------------------------------------------------------------------------
 
-  people: TownNode['people'] = async (s) => this.peopleCases.list(s);
-  addPerson: TownNode['addPerson'] = (s, input) => this.peopleCases.add(s, input);
-  suspendPerson: TownNode['suspendPerson'] = (s, person, reason) =>
-    this.peopleCases.suspend(s, person, reason);
-  reinstatePerson: TownNode['reinstatePerson'] = (s, person) => this.peopleCases.reinstate(s, person);
-  enrolBadge: TownNode['enrolBadge'] = (s, input) => this.peopleCases.enrolNumber(s, input);
-  startEnrolment: TownNode['startEnrolment'] = async (s, input) => this.doorCases.startEnrolment(s, input);
-  enrolment: TownNode['enrolment'] = async (s, id) => this.doorCases.enrolment(s, id);
-  cancelEnrolment: TownNode['cancelEnrolment'] = (s, id) => this.doorCases.cancelEnrolment(s, id);
-  revokeBadge: TownNode['revokeBadge'] = (s, badge, reason) => this.peopleCases.revoke(s, badge, reason);
-  doors: TownNode['doors'] = async (s) => this.doorCases.list(s);
-  addDoor: TownNode['addDoor'] = (s, input) => this.doorCases.add(s, input);
-  lockDown: TownNode['lockDown'] = (s, door, on) => this.doorCases.lockDown(s, door, on);
-  tap: TownNode['tap'] = (s, door, number) => this.doorCases.tap(s, door, number);
-  open: TownNode['open'] = (s, door) => this.doorCases.open(s, door);
-  doorEvents: TownNode['doorEvents'] = async (s, input) => this.doorCases.events(s, input);
-  members: TownNode['members'] = async (s) => this.memberCases.list(s);
-  inviteMember: TownNode['inviteMember'] = (s, input) => this.memberCases.invite(s, input);
-  join: TownNode['join'] = (input) => this.memberCases.join(input);
-  transfer: TownNode['transfer'] = (s, input) => this.memberCases.transfer(s, input);
-  grant: TownNode['grant'] = (s, input) => this.memberCases.grant(s, input);
-  gigs: TownNode['gigs'] = async (s) => this.gigCases.list(s);
-  openGig: TownNode['openGig'] = (s, input) => this.gigCases.open(s, input);
-  gigStep: TownNode['gigStep'] = (s, gig, step, input) => this.gigCases.step(s, gig, step, input);
+  people: TownNode['people'] = async (s) => (await this.settled()).peopleCases.list(s);
+  addPerson: TownNode['addPerson'] = async (s, input) => (await this.settled()).peopleCases.add(s, input);
+  suspendPerson: TownNode['suspendPerson'] = async (s, person, reason) =>
+    (await this.settled()).peopleCases.suspend(s, person, reason);
+  reinstatePerson: TownNode['reinstatePerson'] = async (s, person) =>
+    (await this.settled()).peopleCases.reinstate(s, person);
+  enrolBadge: TownNode['enrolBadge'] = async (s, input) =>
+    (await this.settled()).peopleCases.enrolNumber(s, input);
+  startEnrolment: TownNode['startEnrolment'] = async (s, input) =>
+    (await this.settled()).doorCases.startEnrolment(s, input);
+  enrolment: TownNode['enrolment'] = async (s, id) => (await this.settled()).doorCases.enrolment(s, id);
+  cancelEnrolment: TownNode['cancelEnrolment'] = async (s, id) =>
+    (await this.settled()).doorCases.cancelEnrolment(s, id);
+  revokeBadge: TownNode['revokeBadge'] = async (s, badge, reason) =>
+    (await this.settled()).peopleCases.revoke(s, badge, reason);
+  doors: TownNode['doors'] = async (s) => (await this.settled()).doorCases.list(s);
+  addDoor: TownNode['addDoor'] = async (s, input) => (await this.settled()).doorCases.add(s, input);
+  lockDown: TownNode['lockDown'] = async (s, door, on) =>
+    (await this.settled()).doorCases.lockDown(s, door, on);
+  tap: TownNode['tap'] = async (s, door, number) => (await this.settled()).doorCases.tap(s, door, number);
+  open: TownNode['open'] = async (s, door) => (await this.settled()).doorCases.open(s, door);
+  doorEvents: TownNode['doorEvents'] = async (s, input) => (await this.settled()).doorCases.events(s, input);
+  members: TownNode['members'] = async (s) => (await this.settled()).memberCases.list(s);
+  inviteMember: TownNode['inviteMember'] = async (s, input) =>
+    (await this.settled()).memberCases.invite(s, input);
+  join: TownNode['join'] = async (input) => (await this.settled()).memberCases.join(input);
+  transfer: TownNode['transfer'] = async (s, input) => (await this.settled()).memberCases.transfer(s, input);
+  grant: TownNode['grant'] = async (s, input) => (await this.settled()).memberCases.grant(s, input);
+  gigs: TownNode['gigs'] = async (s) => (await this.settled()).gigCases.list(s);
+  openGig: TownNode['openGig'] = async (s, input) => (await this.settled()).gigCases.open(s, input);
+  gigStep: TownNode['gigStep'] = async (s, gig, step, input) =>
+    (await this.settled()).gigCases.step(s, gig, step, input);
 
   // Charter and ledger ------------------------------------------------------------------------------------------------
 
@@ -372,15 +395,16 @@ export class RunningNode implements TownNode {
   }
 
   async changeCharter(s: string, input: { set: JsonObject; remove: readonly string[] }): Promise<Recorded> {
+    await this.settled();
     const session = this.sessions.needPermission(s, 'charter.change');
     const { set, remove } = input;
     return recorded(await this.appender.claim('charter.change', { set, remove: [...remove] }, session));
   }
 
-  log: TownNode['log'] = async (s, input) => this.ledgerCases.log(s, input);
-  merges: TownNode['merges'] = async (s, input) => this.ledgerCases.merges(s, input);
-  branches: TownNode['branches'] = async (s) => this.ledgerCases.branches(s);
-  show: TownNode['show'] = async (s, id) => this.ledgerCases.show(s, id);
+  log: TownNode['log'] = async (s, input) => (await this.settled()).ledgerCases.log(s, input);
+  merges: TownNode['merges'] = async (s, input) => (await this.settled()).ledgerCases.merges(s, input);
+  branches: TownNode['branches'] = async (s) => (await this.settled()).ledgerCases.branches(s);
+  show: TownNode['show'] = async (s, id) => (await this.settled()).ledgerCases.show(s, id);
 
   async mergeNow(s: string): Promise<MergeView | null> {
     const session = this.sessions.needPermission(s, 'ledger.merge');
