@@ -366,8 +366,7 @@ export class RunningNode implements TownNode {
   startEnrolment: TownNode['startEnrolment'] = async (s, input) =>
     (await this.settled()).doorCases.startEnrolment(s, input);
   enrolment: TownNode['enrolment'] = async (s, id) => (await this.settled()).doorCases.enrolment(s, id);
-  cancelEnrolment: TownNode['cancelEnrolment'] = async (s, id) =>
-    (await this.settled()).doorCases.cancelEnrolment(s, id);
+  cancelEnrolment: TownNode['cancelEnrolment'] = (s, id) => this.doorCases.cancelEnrolment(s, id);
   revokeBadge: TownNode['revokeBadge'] = async (s, badge, reason) =>
     (await this.settled()).peopleCases.revoke(s, badge, reason);
   doors: TownNode['doors'] = async (s) => (await this.settled()).doorCases.list(s);
