@@ -23,7 +23,7 @@ export function Gatehouse({ open }: { open: boolean }) {
       <Shape points="52,1 70,5 52,10" paint="roof2" thin />
       <Arch at={[46, 66, 12, 20]} paint="glass" thin />
       <Arch at={[142, 66, 12, 20]} paint="glass" thin />
-      <Arch at={[80, 92, 40, 64]} paint={open ? 'glass' : 'dark'} />
+      <Arch at={[80, 92, 40, 64]} paint={open ? 'lamplight' : 'dark'} />
       {open ? (
         <g>
           <Shape points="80,100 68,106 68,156 80,156" paint="wood" />

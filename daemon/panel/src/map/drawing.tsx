@@ -11,6 +11,7 @@ type Paint =
   | 'wood'
   | 'glass'
   | 'water'
+  | 'lamplight'
   | 'dark'
   | 'paper'
   | 'leaf'

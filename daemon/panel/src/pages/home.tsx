@@ -62,7 +62,7 @@ function hallFact(alarm: boolean, ready: boolean, isolated: boolean): string {
 function LastEvent({ event }: { event: DoorEvent }) {
   return (
     <span class={event.outcome === 'granted' ? 'good-text' : 'bad-text'}>
-      {doorWho(event)} {event.outcome}, <TimeAgo at={event.at} />
+      {doorWho(event)} {event.outcome === 'granted' ? 'let in' : 'refused'}, <TimeAgo at={event.at} />
       {event.outcome === 'refused' && <span class="unseen">: {doorReason(event)}</span>}
     </span>
   );
