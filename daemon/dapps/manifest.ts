@@ -1,20 +1,10 @@
 /** `dapp.json`: what a dapp says of itself. Parsed strictly: a field that is not known is refused, so that typing errors show. */
 import { Type } from 'typebox';
 import { Compile } from 'typebox/compile';
+import { KERNEL_NAMES } from '../ledger/charter.js';
 import { TownError } from '../ledger/ids.js';
 import { Name } from './messages.js';
 import type { DappManifest } from './protocol.js';
-
-/** Names that stand for the kernel in entries, accounts and paths of the state. */
-export const KERNEL_NAMES: readonly string[] = [
-  'charter',
-  'member',
-  'credit',
-  'allowance',
-  'evidence',
-  'kernel',
-  'fork',
-];
 
 const strict = { additionalProperties: false };
 const Verb = Type.Object(
@@ -80,7 +70,7 @@ export function parseManifest(json: unknown): DappManifest {
     );
   }
   const parsed = json as DappManifest;
-  if (KERNEL_NAMES.includes(parsed.name))
+  if (KERNEL_NAMES.has(parsed.name))
     throw new TownError(
       'kernel-name',
       `A dapp cannot be called "${parsed.name}": that name stands for the kernel.`,

@@ -1,6 +1,7 @@
 /** People and their badges: use cases of the registry office. */
 import { randomBytes } from 'node:crypto';
-import { hexOf, hmacSha256 } from '../ledger/hash.js';
+import { badgeHash } from '../gate/badge-number.js';
+import { hexOf } from '../ledger/hash.js';
 import { TownError } from '../ledger/ids.js';
 import { readJson, type StateReader } from '../ledger/state.js';
 import type { Appender } from './appender.js';
@@ -44,9 +45,6 @@ export function* keysOf(
     after = page[page.length - 1] as string;
   }
 }
-
-/** The keyed hash of a badge number: what the ledger and the gate know a badge by. */
-export const badgeHash = (badgeKey: Uint8Array, number: string): string => hmacSha256(badgeKey, number);
 
 export class People {
   constructor(
@@ -182,7 +180,7 @@ export class People {
         'bad-badge-number',
         'A badge number is 1 to 64 printable characters without spaces.',
       );
-    const badge = badgeHash(this.keys.badgeKey, input.badgeNumber);
+    const badge = badgeHash(hexOf(this.keys.badgeKey), input.badgeNumber);
     return this.enrol(session, { ...input, badge });
   }
 

@@ -4,14 +4,12 @@
  * is forgotten only when the ref is durable too. Being killed anywhere in between leaves a clean repository
  * that the next opening completes.
  */
-import fs from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import git from 'isomorphic-git';
 import { type Oid, TownError } from '../ledger/ids.js';
 import type { GitObject } from '../ledger/git-object.js';
-import { gitHash } from './database.js';
 import { writePack } from './pack.js';
 import { RepositoryFiles } from './repository-files.js';
+import { readGitObject } from './repository-reader.js';
 import type { Store } from './store.js';
 
 export interface RepositoryOptions {
@@ -100,16 +98,7 @@ export class Repository {
     const staged = this.#store.stagedObject(oid);
     if (staged !== null) return staged;
     this.#boundCache();
-    const found = await git
-      .readObject({ fs, gitdir: this.folder, oid, format: 'content', cache: this.#cache })
-      .catch((error: unknown) => {
-        if ((error as { code?: unknown }).code !== 'NotFoundError') throw unreadable(oid, error);
-        throw new TownError('no-such-object', `There is no git object ${oid} here.`);
-      });
-    const data = found.object as Uint8Array;
-    const type = found.type as GitObject['type'];
-    if (gitHash(data, type) !== oid) throw unreadable(oid, new Error('its bytes do not have this name'));
-    return { oid, type, data };
+    return readGitObject(this.folder, oid, this.#cache);
   }
 
   /** Flushes a last time. Throws what that throws; the store can be closed all the same. */
@@ -186,12 +175,4 @@ export class Repository {
       );
     }
   }
-}
-
-function unreadable(oid: string, cause: unknown): TownError {
-  return new TownError(
-    'repository-corrupt',
-    `The git object ${oid} cannot be read: ${(cause as Error).message}`,
-    'Run "git fsck --full" in ledger.git to see what is damaged; fetch it from another node or a mirror.',
-  );
 }
