@@ -1,5 +1,5 @@
 /** Drives the ledger's generators: carries their questions to the contracts and the answers back. */
-import type { Dialogue } from '../ledger/replay.js';
+import type { Dialogue } from '../ledger/judge.js';
 import { invariant } from '../ledger/ids.js';
 import type { FromContract, ToContract } from '../ledger/contract-protocol.js';
 

@@ -8,7 +8,7 @@ import { MAIN, type MainLine } from './main-line.js';
 import { verifyEntry, type VerifiedEntry } from '../ledger/entry.js';
 import type { Json, JsonObject, Millis, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
-import { askQuery, judgeEntry, type EntryContext, type Judged, type Manifests } from '../ledger/replay.js';
+import { askQuery, judgeEntry, type EntryContext, type Judged, type Manifests } from '../ledger/judge.js';
 import { Overlay, type StateReader } from '../ledger/state.js';
 import type { Store } from '../store/store.js';
 import type { Clock } from './clock.js';

@@ -1,0 +1,304 @@
+/**
+ * Judges one entry: who says it, whether they may, and what the kernel or a dapp's contract makes of it.
+ * A generator, like the replay: it yields messages for contracts and takes theirs.
+ */
+import { move, type Arrival, type Movement } from './accounts.js';
+import { canonicalize } from './canonical.js';
+import { permits, type Charter } from './charter.js';
+import type {
+  ContractContext,
+  ContractEntry,
+  DappManifest,
+  FromContract,
+  ToContract,
+} from './contract-protocol.js';
+import { dappOf, verbOf, type VerifiedEntry } from './entry.js';
+import type { Json, JsonObject, Millis, Sha256 } from './ids.js';
+import { TownError } from './ids.js';
+import {
+  KERNEL_RESTRICTIVE,
+  applyKernelEntry,
+  isKernelType,
+  isOpenKernelType,
+  readCharter,
+  speakerOf,
+  type Speaker,
+} from './kernel.js';
+import { Overlay, type StateReader, type StateWrite } from './state.js';
+
+/** A message for one dapp's contract; the answer is that contract's next message. */
+export interface Question {
+  readonly dapp: string;
+  readonly message: ToContract;
+}
+
+export type Dialogue<Result> = Generator<Question, Result, FromContract>;
+
+export interface Verdict {
+  readonly verdict: 'accepted' | 'rejected' | 'irregular';
+  readonly code?: string;
+  readonly reason?: string;
+  /** The entry or rule that this one lost to. */
+  readonly other?: string;
+}
+export type Manifests = ReadonlyMap<string, DappManifest>;
+
+/** Bounds on what one call of a contract may do. */
+const READS_MAX = 10_000;
+const WRITES_MAX = 64;
+const POSTINGS_MAX = 64;
+const NOTICES_MAX = 16;
+export const TEXT_MAX = 500;
+const LIST_MAX = 256;
+/** A page of a `list` stays well below the longest line of the protocol. */
+const PAGE_BYTES_MAX = 512 * 1024;
+
+export const rejected = (code: string, reason: string, other?: string): Verdict => ({
+  verdict: 'rejected',
+  code,
+  reason,
+  ...(other === undefined ? {} : { other }),
+});
+
+/** What the judging of one entry needs to know. */
+export interface EntryContext {
+  readonly town: Sha256;
+  readonly line: string;
+  readonly height: number;
+  readonly time: Millis;
+  readonly tau: Millis;
+  readonly manifests: Manifests;
+  /** Who may say what is judged on this state. */
+  readonly authority: StateReader;
+  readonly arrival: Arrival;
+}
+
+/** Whether an entry revokes, suspends or locks down, and so goes first. */
+export function isRestrictive(entry: { readonly type: string }, manifests: Manifests): boolean {
+  if (KERNEL_RESTRICTIVE.has(entry.type)) return true;
+  return manifests.get(dappOf(entry.type))?.verbs[verbOf(entry.type)]?.restrictive === true;
+}
+
+/** A claim asks; a fact is what a node saw. Undefined: no such type. */
+export function kindOf(type: string, manifests: Manifests): 'claim' | 'fact' | undefined {
+  return isKernelType(type) ? 'claim' : manifests.get(dappOf(type))?.verbs[verbOf(type)]?.kind;
+}
+
+export interface Judged {
+  readonly verdict: Verdict;
+  readonly writes: readonly StateWrite[];
+  readonly notices: readonly { readonly member: string; readonly text: string }[];
+}
+
+/**
+ * Judges one entry on a state and, where it is accepted, changes it; a rejected one leaves no trace.
+ * Facts are never rejected by a contract: what broke a rule is irregular.
+ */
+export function* judgeEntry(entry: VerifiedEntry, state: Overlay, context: EntryContext): Dialogue<Judged> {
+  const own = new Overlay(state);
+  const charter = readCharter(state);
+  const done = (verdict: Verdict, notices: Judged['notices'] = []): Judged => {
+    if (verdict.verdict === 'rejected') return { verdict, writes: [], notices: [] };
+    const writes = own.writes();
+    own.settle();
+    return { verdict, writes, notices };
+  };
+  if (entry.town !== context.town || entry.line !== context.line)
+    return done(rejected('other-town', 'The entry is for another town or line.'));
+  const kind = kindOf(entry.type, context.manifests);
+  if (kind === undefined)
+    return done(
+      rejected('unknown-type', `Nobody here judges "${entry.type}": the charter has no such dapp or verb.`),
+    );
+  if (
+    !isKernelType(entry.type) &&
+    !charter.dapps.some(({ name, enabled }) => enabled && name === dappOf(entry.type))
+  )
+    return done(rejected('dapp-disabled', `The dapp ${dappOf(entry.type)} is not enabled in the charter.`));
+  const speaker = speakerOf(charter, context.authority, entry.by);
+  const refusal = mayNotSpeak(entry, kind, speaker, charter);
+  if (refusal) return done(refusal);
+  if (isKernelType(entry.type)) {
+    const { authority, time, tau, arrival } = context;
+    const refused = applyKernelEntry(entry, own, { charter, authority, time, tau, arrival });
+    return done(refused ? rejected(refused.code, refused.reason) : { verdict: 'accepted' });
+  }
+  const outcome = yield* askContract(entry, own, speaker, charter, context);
+  if (kind === 'fact' && outcome.verdict.verdict === 'rejected')
+    return done({ ...outcome.verdict, verdict: 'irregular' });
+  return done(outcome.verdict, outcome.notices);
+}
+
+/** Whether the author of an entry has the say it needs on a state. */
+export function maySpeak(entry: VerifiedEntry, state: StateReader, manifests: Manifests): boolean {
+  const charter = readCharter(state);
+  const kind = kindOf(entry.type, manifests) ?? 'claim';
+  return mayNotSpeak(entry, kind, speakerOf(charter, state, entry.by), charter) === null;
+}
+
+function mayNotSpeak(
+  entry: VerifiedEntry,
+  kind: 'claim' | 'fact',
+  speaker: Speaker,
+  charter: Charter,
+): Verdict | null {
+  if (kind === 'fact')
+    return speaker.kind === 'node' && speaker.node === entry.node
+      ? null
+      : rejected('not-the-node', 'A fact is signed by the node that saw it.');
+  if (isOpenKernelType(entry.type)) return null;
+  switch (speaker.kind) {
+    case 'revoked':
+      return rejected('key-revoked', 'The key that signed this was revoked before it was merged.');
+    case 'unknown':
+      return rejected('unknown-key', 'The key that signed this belongs to nobody in this town.');
+    case 'node':
+      return rejected('members-only', 'Claims are made by members, not by nodes.');
+    case 'member':
+      return permits(charter, speaker.member.roles, entry.type)
+        ? null
+        : rejected(
+            'not-allowed',
+            `The charter does not allow "${entry.type}" to ${speaker.member.roles.join(', ') || 'nobody in particular'}.`,
+          );
+  }
+}
+
+export function contractContext(dapp: string, charter: Charter, context: EntryContext): ContractContext {
+  const { town, height, time, tau } = context;
+  const parameters = (charter.dapps.find(({ name }) => name === dapp)?.parameters ?? {}) as JsonObject;
+  return { town, height, time, tau, parameters };
+}
+
+/** Answers the questions of one call until the contract gives its result. */
+export function* converse(
+  first: ToContract,
+  dapp: string,
+  state: StateReader,
+  manifest: DappManifest,
+): Dialogue<FromContract> {
+  let message = yield { dapp, message: first };
+  for (let reads = 0; ; reads += 1) {
+    if (message.t !== 'get' && message.t !== 'list') return message;
+    message = yield { dapp, message: answer(message, first.id, dapp, state, manifest, reads) };
+  }
+}
+
+function answer(
+  question: FromContract & { readonly t: 'get' | 'list' },
+  id: number,
+  self: string,
+  state: StateReader,
+  manifest: DappManifest,
+  reads: number,
+): ToContract {
+  const refused = (code: string, message: string): ToContract => ({ t: 'refused', id, code, message });
+  const dapp = question.dapp ?? self;
+  if (reads >= READS_MAX) return refused('too-many-reads', `One call may ask ${READS_MAX} times.`);
+  if (dapp !== self && !manifest.reads.includes(dapp))
+    return refused('not-declared', `The manifest does not say that it reads "${dapp}".`);
+  if (question.t === 'get') {
+    const text = state.get(dapp, question.collection, question.key);
+    return { t: 'value', id, value: text === undefined ? null : (JSON.parse(text) as Json) };
+  }
+  const limit = Math.min(question.limit ?? LIST_MAX, LIST_MAX);
+  const keys = state.keys(dapp, question.collection, question.after ?? '', limit);
+  const items: { readonly key: string; readonly value: Json }[] = [];
+  let bytes = 0;
+  for (const key of keys) {
+    const text = state.get(dapp, question.collection, key) as string;
+    bytes += key.length + Buffer.byteLength(text);
+    if (items.length > 0 && bytes > PAGE_BYTES_MAX) break;
+    items.push({ key, value: JSON.parse(text) as Json });
+  }
+  const isAll = items.length === keys.length && keys.length < limit;
+  return { t: 'page', id, items, next: isAll ? null : (keys[items.length - 1] ?? null) };
+}
+
+function* askContract(
+  entry: VerifiedEntry,
+  own: Overlay,
+  speaker: Speaker,
+  charter: Charter,
+  context: EntryContext,
+): Dialogue<{ readonly verdict: Verdict; readonly notices: Judged['notices'] }> {
+  const dapp = dappOf(entry.type);
+  const manifest = context.manifests.get(dapp) as DappManifest;
+  const none = (verdict: Verdict) => ({ verdict, notices: [] });
+  const member = speaker.kind === 'member' ? speaker.member : null;
+  const told: ContractEntry = {
+    id: entry.id,
+    type: entry.type,
+    node: entry.node,
+    n: entry.n,
+    at: entry.at,
+    author: { member: member?.id ?? null, roles: member?.roles ?? [], key: entry.by },
+    body: entry.body,
+  };
+  const call: ToContract = { t: 'apply', id: 1, entry: told, ctx: contractContext(dapp, charter, context) };
+  const result = yield* converse(call, dapp, own, manifest);
+  if (result.t === 'reject') return none(rejected(result.code, result.reason.slice(0, TEXT_MAX)));
+  if (result.t === 'error')
+    return none(
+      rejected('contract-error', `The contract of ${dapp} failed: ${result.message.slice(0, TEXT_MAX)}`),
+    );
+  if (result.t !== 'accept')
+    return none(rejected('contract-error', `The contract of ${dapp} answered "${result.t}" to an entry.`));
+  const { writes, postings, notices, irregular } = result;
+  if (writes.length > WRITES_MAX || postings.length > POSTINGS_MAX || notices.length > NOTICES_MAX)
+    return none(
+      rejected(
+        'contract-error',
+        `The contract of ${dapp} wants more writes, postings or notices than one entry may.`,
+      ),
+    );
+  try {
+    for (const { collection, key, value } of writes)
+      own.put(dapp, collection, key, value === null ? null : canonicalize(value));
+  } catch (error) {
+    if (error instanceof TownError) return none(rejected('contract-error', error.message));
+    throw error;
+  }
+  const grantsVault = charter.dapps.find(({ name }) => name === dapp)?.vault === true;
+  const mayDebit = (account: string): boolean =>
+    (member !== null && account === `member.${member.id}`) || (grantsVault && account === 'vault');
+  const refused = move(own, dapp, postings as readonly Movement[], mayDebit, context.arrival);
+  if (refused) return none(rejected(refused.code, refused.reason));
+  const verdict: Verdict =
+    irregular === undefined
+      ? { verdict: 'accepted' }
+      : { verdict: 'irregular', code: irregular.code, reason: irregular.reason.slice(0, TEXT_MAX) };
+  return {
+    verdict,
+    notices: notices.map(({ member: to, text }) => ({ member: to, text: text.slice(0, TEXT_MAX) })),
+  };
+}
+
+/**
+ * Asks a dapp's read-only question on a state.
+ * @throws TownError `query-failed`
+ */
+export function* askQuery(
+  dapp: string,
+  name: string,
+  args: JsonObject,
+  state: StateReader,
+  context: EntryContext,
+): Dialogue<Json> {
+  const manifest = context.manifests.get(dapp);
+  if (!manifest?.queries.includes(name))
+    throw new TownError('query-failed', `The dapp ${dapp} does not answer "${name}".`);
+  const call: ToContract = {
+    t: 'query',
+    id: 1,
+    name,
+    args,
+    ctx: contractContext(dapp, readCharter(state), context),
+  };
+  const result = yield* converse(call, dapp, state, manifest);
+  if (result.t === 'result') return result.value;
+  throw new TownError(
+    'query-failed',
+    `The dapp ${dapp} did not answer "${name}": ${'message' in result ? result.message : result.t}`,
+  );
+}
