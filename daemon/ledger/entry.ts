@@ -70,8 +70,9 @@ export function signEntry(
     ...(cosigned.length > 0 ? { cosigned } : {}),
   };
   const text = canonicalize(entry);
-  const parsed = parseEntry(text);
-  return { ...parsed, id: entryIdOf(text), text } as VerifiedEntry;
+  assertSize(text);
+  assertEntry(entry as unknown as Json);
+  return { ...entry, id: entryIdOf(text), text } as VerifiedEntry;
 }
 
 /** The id of an entry: SHA-256 of its line, without the line feed. */
@@ -85,13 +86,22 @@ const isCount = (value: unknown): value is number => Number.isSafeInteger(value)
  * @throws TownError `bad-entry`, `not-canonical`, `not-integer`, `entry-too-large`
  */
 export function parseEntry(text: string): Entry {
+  assertSize(text);
+  const value = parseCanonical(text);
+  assertEntry(value);
+  return value as unknown as Entry;
+}
+
+function assertSize(text: string): void {
   if (Buffer.byteLength(text) > ENTRY_BYTES_MAX)
     throw new TownError(
       'entry-too-large',
       `An entry holds at most ${ENTRY_BYTES_MAX} bytes; this one has ${Buffer.byteLength(text)}.`,
       'Say it in fewer words, or in several entries.',
     );
-  const value = parseCanonical(text);
+}
+
+function assertEntry(value: Json): void {
   const bad = (what: string): never => {
     throw new TownError('bad-entry', `This is no entry: ${what}.`);
   };
@@ -129,7 +139,6 @@ export function parseEntry(text: string): Entry {
       last = item['by'] as string;
     }
   }
-  return e as unknown as Entry;
 }
 
 const isSignature = (value: unknown): boolean => typeof value === 'string' && /^[0-9a-f]{128}$/.test(value);

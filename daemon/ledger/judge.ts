@@ -48,11 +48,13 @@ const READS_MAX = 10_000;
 const WRITES_MAX = 64;
 const POSTINGS_MAX = 64;
 const NOTICES_MAX = 16;
+/** Characters of a reason or notice that are kept. */
 export const TEXT_MAX = 500;
 const LIST_MAX = 256;
 /** A page of a `list` stays well below the longest line of the protocol. */
 const PAGE_BYTES_MAX = 512 * 1024;
 
+/** The verdict that a rule refuses an entry. */
 export const rejected = (code: string, reason: string, other?: string): Verdict => ({
   verdict: 'rejected',
   code,
@@ -164,6 +166,7 @@ function mayNotSpeak(
   }
 }
 
+/** What a dapp's contract is told of where it runs. */
 export function contractContext(dapp: string, charter: Charter, context: EntryContext): ContractContext {
   const { town, height, time, tau } = context;
   const parameters = (charter.dapps.find(({ name }) => name === dapp)?.parameters ?? {}) as JsonObject;
