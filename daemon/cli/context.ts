@@ -76,7 +76,7 @@ export class Context {
     throw refusal(
       'signed-out',
       this.as === undefined ? `You are not signed in at ${url}.` : `"${this.as}" is not signed in at ${url}.`,
-      `Sign in with \`town login ${this.as ?? 'NAME'}\`.`,
+      `Sign in with \`town login ${this.as ?? 'NAME'}\`, or name a session that is open with --as.`,
     );
   }
 

@@ -79,13 +79,14 @@ export function addLedgerCommands(town: Command): void {
     });
   charter
     .command('set')
-    .description('propose a change, e.g.: town charter set parameters/gigs/priceMax=500')
-    .argument('[changes...]', 'path=value; the value is JSON, or else text')
-    .option('--remove <path...>', 'paths to take out')
+    .description('propose a change, e.g.: town charter set /pace/interactiveMs=1000')
+    .argument('[changes...]', 'pointer=value: a JSON pointer into the charter, and JSON, or else text')
+    .option('--remove <pointer...>', 'pointers to take out')
     .action(async (changes: string[], options: { remove?: string[] }, command: Command) => {
       const context = new Context(command);
       const remove = options.remove ?? [];
-      if (changes.length + remove.length === 0) throw usageError('Expected a change, such as path=value.');
+      if (changes.length + remove.length === 0)
+        throw usageError('Expected a change, such as /pace/interactiveMs=1000.');
       const recorded = await context.post<Recorded>('/api/charter/changes', {
         set: Object.fromEntries(changes.map(parseChange)),
         remove,
@@ -96,7 +97,7 @@ export function addLedgerCommands(town: Command): void {
 
 function parseChange(change: string): readonly [string, Json] {
   const at = change.indexOf('=');
-  if (at < 1) throw usageError(`Expected path=value, got ${change}.`);
+  if (at < 1) throw usageError(`Expected pointer=value, got ${change}.`);
   const text = change.slice(at + 1);
   try {
     return [change.slice(0, at), JSON.parse(text) as Json];

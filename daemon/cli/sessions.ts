@@ -12,6 +12,8 @@ export interface SavedSession {
   readonly name: string;
   readonly token: string;
   readonly expiresAt: number;
+  /** The one that commands use at its URL when no name is given; at most one per URL. */
+  readonly current?: true;
 }
 
 const sessionsMax = 100;
@@ -45,25 +47,29 @@ export async function readSessions(path = sessionsFile()): Promise<readonly Save
   return sessions;
 }
 
-/** The newest session at a URL, or the one of this name. Names are compared without case. */
+/** The current session at a URL, or the one of this name. Names are compared without case. */
 export async function findSession(
   url: string,
   name?: string,
   path = sessionsFile(),
 ): Promise<SavedSession | null> {
-  const sessions = await readSessions(path);
-  return (
-    sessions.find((session) => session.url === url && (name === undefined || sameName(session.name, name))) ??
-    null
-  );
+  const here = (await readSessions(path)).filter((session) => session.url === url);
+  const found =
+    name === undefined
+      ? here.find((session) => session.current)
+      : here.find((session) => sameName(session.name, name));
+  return found ?? null;
 }
 
 /** Keeps a session and makes it the one that commands use at its URL. */
 export async function saveSession(session: SavedSession, path = sessionsFile()): Promise<void> {
-  const others = (await readSessions(path)).filter((other) => !isSame(other, session));
-  await write(path, [session, ...others].slice(0, sessionsMax));
+  const others = (await readSessions(path))
+    .filter((other) => !isSame(other, session))
+    .map(({ current, ...other }) => (current && other.url !== session.url ? { ...other, current } : other));
+  await write(path, [{ ...session, current: true as const }, ...others].slice(0, sessionsMax));
 }
 
+/** After this, commands at the URL need a name: nobody acts as somebody else by surprise. */
 export async function forgetSession(session: SavedSession, path = sessionsFile()): Promise<void> {
   await write(
     path,
