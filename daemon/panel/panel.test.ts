@@ -214,6 +214,10 @@ t.test('the panel before a running town', { skip, timeout: 240_000 }, async (t) 
     await bruno.getByLabel('Passphrase again').fill(passphrase);
     await bruno.getByRole('button', { name: 'Join' }).click();
     await bruno.getByText('500 credits', { exact: true }).waitFor();
+    await bruno.getByText('Balances are shown to their owners and to stewards only.').waitFor();
+    t.same(await faultsOf(bruno), []);
+    await open(bruno, '/#/people');
+    await bruno.getByText('only stewards read it').waitFor();
     t.same(await faultsOf(bruno), []);
   });
 

@@ -27,7 +27,12 @@ export function BankPage() {
           {own && <OwnAccount own={own} />}
           <section class="card" aria-labelledby="members">
             <h2 id="members">Members</h2>
-            {members.value !== null && <MemberTable members={all} self={session?.member} />}
+            {members.value !== null &&
+              (mayDo(session, 'credit.grant') ? (
+                <MemberTable members={all} self={session?.member} />
+              ) : (
+                <MemberNames members={all} self={session?.member} />
+              ))}
           </section>
           {status && <Supply supply={status.supply} />}
         </div>
@@ -103,6 +108,24 @@ function MemberTable({ members, self }: { members: readonly Member[]; self: stri
         </tbody>
       </table>
     </div>
+  );
+}
+
+/** For members: who is one. What others own is between them and the stewards. */
+function MemberNames({ members, self }: { members: readonly Member[]; self: string | undefined }) {
+  return (
+    <>
+      <ul class="member-names">
+        {members.map((member) => (
+          <li key={member.id}>
+            <strong>{nameOr(member.name, member.id)}</strong>
+            {member.id === self && <span class="muted"> (you)</span>}
+            <span class="roles small muted">{member.roles.join(', ') || 'no role'}</span>
+          </li>
+        ))}
+      </ul>
+      <p class="hint">Balances are shown to their owners and to stewards only.</p>
+    </>
   );
 }
 

@@ -40,7 +40,7 @@ export function HomePage() {
               ? !mayDo(session, 'membership.add') && 'Kept by the stewards'
               : `${counted(people.length, 'person', 'people')}, ${counted(badges, 'badge')} in use`,
           gigs: gigs && (open === 0 ? 'No open gigs' : counted(open, 'open gig')),
-          bank: own ? `You have ${credits(own.balance)}` : members && counted(members.length, 'member'),
+          bank: own ? ownFact(own) : members && counted(members.length, 'member'),
           townHall: status && hallFact(status.alarm !== null, status.dapps.ready, status.dapps.isolated),
           ledger:
             status &&
@@ -52,6 +52,9 @@ export function HomePage() {
     </>
   );
 }
+
+const ownFact = ({ balance, incoming }: Member): string =>
+  `You have ${credits(balance)}${incoming > 0 ? `, ${number(incoming)} pending` : ''}`;
 
 function hallFact(alarm: boolean, ready: boolean, isolated: boolean): string {
   if (alarm) return 'Alarm: come in';

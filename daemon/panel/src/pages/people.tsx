@@ -24,7 +24,8 @@ const nameOf = (person: Person): string => person.name ?? 'this person';
 /** The registry office: everyone the town knows, and their badges. */
 export function PeoplePage() {
   const { session, follow } = useTown();
-  const people = useLoaded<readonly Person[]>('/people', ['entry', 'merge', 'enrol']);
+  const mayKnow = mayDo(session, 'membership.add');
+  const people = useLoaded<readonly Person[]>(mayKnow ? '/people' : null, ['entry', 'merge', 'enrol']);
   const doors = useLoaded<readonly Door[]>('/doors').value ?? [];
   const [search, setSearch] = useState('');
   const [asked, setAsked] = useState<Asked | null>(null);
@@ -51,6 +52,7 @@ export function PeoplePage() {
     `${each.name ?? ''} ${each.contact ?? ''} ${each.id}`.toLowerCase().includes(words),
   );
 
+  if (!mayKnow) return <KeptByStewards />;
   return (
     <>
       <PageHead title="Registry office" lead="People the town knows, and the badges they open doors with." />
@@ -158,6 +160,18 @@ export function PeoplePage() {
           onReason={(reason) => void revoke.run(asked.person, asked.badge, reason)}
         />
       )}
+    </>
+  );
+}
+
+function KeptByStewards() {
+  return (
+    <>
+      <PageHead title="Registry office" lead="People the town knows, and the badges they open doors with." />
+      <p class="notice plain">
+        The register holds names and contacts, so only stewards read it. Ask one of them to add a person, or
+        about a badge of yours.
+      </p>
     </>
   );
 }
