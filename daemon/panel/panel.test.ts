@@ -200,6 +200,33 @@ t.test('the panel before a running town', { skip, timeout: 240_000 }, async (t) 
     });
   });
 
+  await t.test('an entry that a merge rejects tells why, by which rule', async (t) => {
+    // A suspension is judged before everything else of its merge: the badge asked for just before comes too late.
+    const entry = await steward.evaluate(async () => {
+      const call = async (path: string, body?: object) => {
+        const headers = { 'content-type': 'application/json', 'x-town-csrf': '1' };
+        const sent = body === undefined ? {} : { method: 'POST', headers, body: JSON.stringify(body) };
+        return (await fetch(`/api${path}`, sent)).json();
+      };
+      const people = (await call('/people')) as { id: string; name: string }[];
+      const person = people.find(({ name }) => name === 'Ada Lindqvist')?.id ?? '';
+      const enrolled = (await call('/badges', { person, badgeNumber: '77001122' })) as { entry: string };
+      await call(`/people/${person}/suspend`, { reason: 'tools not given back' });
+      return enrolled.entry;
+    });
+    await open(steward, `/#/entry/${entry}`);
+    await steward.getByText('Rejected, because').waitFor();
+    t.match(await steward.getByText('Rejected, because').innerText(), /because .+ \(rule [a-z-]+\)/);
+    t.same(await faultsOf(steward), []);
+    await steward.getByRole('link', { name: /^merge \d+/ }).click();
+    await steward.getByText('1 rejected').waitFor();
+    await open(steward, '/#/people');
+    const ada = steward.getByRole('listitem', { name: 'Ada Lindqvist' });
+    await ada.getByText('suspended', { exact: true }).waitFor();
+    await ada.getByRole('button', { name: 'Reinstate Ada Lindqvist' }).click();
+    await ada.getByText('suspended', { exact: true }).waitFor({ state: 'detached' });
+  });
+
   const bruno = await person(390);
 
   await t.test('an invitation makes a member with an account of their own', async (t) => {
