@@ -1,6 +1,5 @@
 /** Reads git objects of a bare repository without writing anything, each held against its name. */
 import fs from 'node:fs';
-import git from 'isomorphic-git';
 import type { GitObject } from '../ledger/git-object.js';
 import type { Oid } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
