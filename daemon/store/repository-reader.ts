@@ -11,6 +11,8 @@ import { gitHash } from './database.js';
  * @throws TownError `no-such-object`, `repository-corrupt`
  */
 export async function readGitObject(gitdir: string, oid: Oid, cache: object): Promise<GitObject> {
+  // Loaded at the first read: a start needs none, and the library takes a while to load on a small board.
+  const { default: git } = await import('isomorphic-git');
   const found = await git
     .readObject({ fs, gitdir, oid, format: 'content', cache })
     .catch((error: unknown) => {
