@@ -295,7 +295,7 @@ t.test('the panel before a running town', { skip, timeout: 240_000 }, async (t) 
       'town-hall',
     ];
     for (const [width, scheme] of [
-      [360, 'light'],
+      [320, 'light'],
       [1280, 'dark'],
     ] as const) {
       await steward.setViewportSize({ width, height: 800 });
