@@ -26,7 +26,7 @@ make_base() {
   prefix=$(dirname "$(dirname "$(readlink -f "$(command -v node)")")")
   mkdir -p "$folder/root/usr/local/bin" "$folder/root/usr/local/lib/node_modules" "$folder/root/usr/local/include"
   cp -L "$(command -v node)" "$folder/root/usr/local/bin/node"
-  cp -aL "$(npm root --global)/npm" "$folder/root/usr/local/lib/node_modules/"
+  cp -aL "$(npm root --global 2>/dev/null)/npm" "$folder/root/usr/local/lib/node_modules/"
   ln -s ../lib/node_modules/npm/bin/npm-cli.js "$folder/root/usr/local/bin/npm"
   ln -s ../lib/node_modules/npm/bin/npx-cli.js "$folder/root/usr/local/bin/npx"
   if [ -d "$prefix/include/node" ]; then cp -a "$prefix/include/node" "$folder/root/usr/local/include/"; fi
@@ -34,14 +34,20 @@ make_base() {
   ldd "$(command -v node)" | awk '$3 ~ /^\// { print $3 }' | while read -r library; do
     [ -e "$folder/root$library" ] || cp -L --parents "$library" "$folder/root/"
   done
-  # A machine with certificates or npm settings of its own needs them inside as well.
-  cp -a /etc/ssl/certs/. "$folder/root/etc/ssl/certs/"
-  tar -C "$folder/root" -c . | docker import - "$base" >/dev/null
+  # The build asks the same registry as this machine, which may need a certificate and headers of its own.
+  local changes=()
+  if [ -n "${NODE_EXTRA_CA_CERTS:-}" ]; then
+    cp -L "$NODE_EXTRA_CA_CERTS" "$folder/root/etc/ssl/extra.crt"
+    changes+=(--change 'ENV NODE_EXTRA_CA_CERTS=/etc/ssl/extra.crt')
+  fi
+  if [ -d "$folder/root/usr/local/include/node" ]; then
+    changes+=(--change 'ENV npm_config_nodedir=/usr/local')
+  fi
+  tar -C "$folder/root" -c . | docker import "${changes[@]}" - "$base" >/dev/null
   rm -rf "$folder/root"
 }
 
 make_base
-# npm's settings reach the build as a build argument and stay out of the image's last stage.
 docker build --quiet --network host --file Dockerfile.arm64 --tag "$image" \
   --build-arg BASE="$base" --build-arg RUNTIME="$base" \
   --build-arg NPM_REGISTRY="$(npm config get registry 2>/dev/null)" .

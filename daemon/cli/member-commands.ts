@@ -16,7 +16,8 @@ export function addMemberCommands(town: Command): void {
     .action(async (_options: object, command: Command) => {
       const context = new Context(command);
       const members = await context.get<MemberView[]>('/api/members');
-      context.tell(members, memberTable(members));
+      const session = await context.get<SessionView>('/api/session');
+      context.tell(members, memberTable(members, session));
     });
 
   member
@@ -109,17 +110,22 @@ async function findMember(context: Context, word: string): Promise<MemberView> {
 
 const nameOf = (member: MemberView): string => plain(member.name ?? short(member.id));
 
-const memberTable = (members: readonly MemberView[]): string =>
-  table(
+/** What others own is between them and those who may grant credits. */
+function memberTable(members: readonly MemberView[], session: SessionView): string {
+  const seesAll = session.permissions.some((permission) => ['credit.*', 'credit.grant'].includes(permission));
+  const own = (member: MemberView, amount: number): string =>
+    seesAll || member.id === session.member ? credits(amount) : '-';
+  return table(
     members,
     [
       { head: 'member', cell: (member) => short(member.id) },
       { head: 'name', cell: (member) => member.name ?? '-' },
       { head: 'roles', cell: (member) => member.roles.join(', ') },
-      { head: 'balance', cell: (member) => credits(member.balance), right: true },
-      { head: 'locked', cell: (member) => credits(member.locked), right: true },
-      { head: 'incoming', cell: (member) => credits(member.incoming), right: true },
+      { head: 'balance', cell: (member) => own(member, member.balance), right: true },
+      { head: 'locked', cell: (member) => own(member, member.locked), right: true },
+      { head: 'incoming', cell: (member) => own(member, member.incoming), right: true },
       { head: 'signs in here', cell: (member) => (member.here ? 'yes' : 'no') },
     ],
     'No members yet. Invite one: town member invite NAME',
   );
+}

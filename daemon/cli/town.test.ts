@@ -217,6 +217,11 @@ t.test('credits go where they are sent, and never further than there are', async
   t.match(await balances(t), { Ada: [400, 0], Carol: [600, 0] });
   await done(t, 'Ada', 'member', 'grant', 'Carol', '50', '--reason', 'swept the yard', '--wait');
   t.match(await balances(t), { Ada: [400, 0], Carol: [650, 0] });
+  const seen = await runTown(['--as', 'Carol', 'member', 'list'], {
+    env: { TOWN_DATA: folder, XDG_STATE_HOME: state },
+  });
+  t.match(seen.stdout, /Carol .* 650 /);
+  t.match(seen.stdout, /Ada .* - +- +- /, 'what others own is not shown as nothing');
 });
 
 t.test('a gig with five stars pays at once', async (t) => {
