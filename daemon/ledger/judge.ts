@@ -126,8 +126,9 @@ export function* judgeEntry(entry: VerifiedEntry, state: Overlay, context: Entry
     return done(refused ? rejected(refused.code, refused.reason) : { verdict: 'accepted' });
   }
   const outcome = yield* askContract(entry, own, speaker, charter, context);
+  // What the contract had begun to change when a rule refused it is dropped; only the fact itself stays.
   if (kind === 'fact' && outcome.verdict.verdict === 'rejected')
-    return done({ ...outcome.verdict, verdict: 'irregular' });
+    return { verdict: { ...outcome.verdict, verdict: 'irregular' }, writes: [], notices: [] };
   return done(outcome.verdict, outcome.notices);
 }
 

@@ -136,7 +136,7 @@ const join: Handler = (entry, state, { charter, time, tau, arrival, authority })
   const host = speakerOf(charter, authority, invitation.by);
   if (host.kind !== 'member' || !permits(charter, host.member.roles, 'member.invite'))
     return refuse('bad-invitation', 'Who signed the invitation may not invite.');
-  if (!invitation.roles.every((role) => charter.roles[role]))
+  if (!invitation.roles.every((role) => Object.hasOwn(charter.roles, role)))
     return refuse('bad-invitation', 'The invitation names a role that the charter does not have.');
   if (invitation.roles.includes(STEWARD) && !host.member.roles.includes(STEWARD))
     return refuse('bad-invitation', 'Only a steward can invite a steward.');
@@ -230,7 +230,8 @@ const revokeKey: Handler = (entry, state, context) => {
   return null;
 };
 
-const setRoles: Handler = (entry, state, { charter }) => {
+const setRoles: Handler = (entry, state, context) => {
+  const { charter } = context;
   const { member: id, roles } = entry.body;
   if (
     !hasOnly(entry.body, 'member', 'roles') ||
@@ -243,8 +244,11 @@ const setRoles: Handler = (entry, state, { charter }) => {
   const member = readMember(state, id);
   if (!member) return refuse('no-such-member', `There is no member ${id}.`);
   const wanted = [...new Set(roles as string[])].sort();
-  if (!wanted.every((role) => charter.roles[role]))
+  if (!wanted.every((role) => Object.hasOwn(charter.roles, role)))
     return refuse('no-such-role', 'The charter does not have one of these roles.');
+  const changesSteward = member.roles.includes(STEWARD) !== wanted.includes(STEWARD);
+  if (changesSteward && !author(entry, context).roles.includes(STEWARD))
+    return refuse('stewards-only', 'Only a steward makes somebody a steward, or takes that back.');
   if (member.roles.includes(STEWARD) && !wanted.includes(STEWARD) && countStewards(state) <= charter.amend)
     return refuse('last-steward', 'Then too few stewards would be left to change the charter.');
   writeJson(state, KERNEL, 'members', id, { ...member, roles: wanted });

@@ -185,6 +185,62 @@ t.test('facts are recorded, irregular at worst; who is not the node cannot state
   ]);
 });
 
+t.test('a fact whose changes are refused half way is recorded and leaves no trace', async (t) => {
+  const town = new SmallTown().people('bob');
+  const hold = town.entry('alpha', 'bob', 'notes.hold', { id: 'one', amount: 100 });
+  town.block('alpha', [hold]);
+  town.merge();
+  town.block('alpha', [town.entry('alpha', 'alpha', 'notes.seen', { key: 'x' })]);
+  const contract = notesContract();
+  const lock = { op: 'post', id: 'one', parts: [{ to: 'member.m0000000000000000', amount: 100 }] } as const;
+  const built = town.merge((message) => {
+    const said = contract(message);
+    return said.t === 'accept'
+      ? { ...said, writes: [{ collection: 'notes', key: 'x', value: 1 }], postings: [lock] }
+      : said;
+  });
+  t.match(built.receipt.entries, [{ verdict: 'irregular', code: 'no-such-account' }]);
+  t.equal(town.state.get('notes', 'notes', 'x'), undefined);
+  t.equal(readAccount(town.state, accountOf(memberOf('bob')))?.locked, 100);
+  assertSupply(town.state, town.charter.supply);
+});
+
+t.test('an entry that stands in two blocks of one merge applies once', async (t) => {
+  const town = new SmallTown().people('bob');
+  const pay = town.entry('alpha', 'ada', 'credit.transfer', { to: memberOf('bob'), amount: 10 });
+  town.block('alpha', [pay]);
+  town.block('alpha', [pay]);
+  t.same(verdicts(town.merge()), ['credit.transfer accepted', 'credit.transfer duplicate']);
+  t.equal(balance(town, 'bob'), 510);
+});
+
+t.test('only a steward makes or unmakes a steward, and no role is made of thin air', async (t) => {
+  const town = new SmallTown(['alpha'], (charter) => ({
+    ...charter,
+    roles: { ...charter.roles, host: { permissions: ['member.roles', 'member.invite'] } },
+  })).people('bob');
+  const roles = (who: string, of: string, list: string[]) =>
+    town.entry('alpha', who, 'member.roles', { member: memberOf(of), roles: list });
+  town.block('alpha', [
+    roles('ada', 'bob', ['host', 'member']),
+    roles('bob', 'bob', ['host', 'steward']),
+    roles('bob', 'ada', ['member']),
+    roles('ada', 'bob', ['host', 'constructor']),
+    town.entry('alpha', 'carl', 'member.join', {
+      invitation: town.invitation('one', { roles: ['toString'] }),
+    }),
+    roles('ada', 'bob', ['steward']),
+  ]);
+  t.same(verdicts(town.merge()), [
+    'member.roles accepted',
+    'member.roles stewards-only',
+    'member.roles stewards-only',
+    'member.roles no-such-role',
+    'member.join bad-invitation',
+    'member.roles accepted',
+  ]);
+});
+
 t.test("what a dapp's test vetoes is rejected with its reason, and the rest stands", async (t) => {
   const town = new SmallTown().people('bob');
   const [bad, good] = [

@@ -6,7 +6,7 @@
 import { assertConserved, expireLocks } from './accounts.js';
 import { canonicalize } from './canonical.js';
 import type { ToContract } from './contract-protocol.js';
-import { dappOf, type VerifiedEntry } from './entry.js';
+import { dappOf } from './entry.js';
 import { sha256 } from './hash.js';
 import type { EntryId, Millis, NodeId, Sha256 } from './ids.js';
 import { TownError, invariant } from './ids.js';
@@ -115,9 +115,11 @@ function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>):
     isRestrictive(entry, input.manifests) && maySpeak(entry, input.state, input.manifests);
   const restrictive = ordered.filter(goesFirst);
   const others = ordered.filter((one) => !goesFirst(one));
+  const again = repeated(input, ordered);
 
   const judge = function* (list: readonly OrderedEntry[], authority: StateReader): Dialogue<void> {
-    for (const { entry, tau } of list) {
+    for (const one of list) {
+      const { entry, tau } = one;
       const { town, line, height, time, manifests } = input;
       const context: EntryContext = {
         town,
@@ -129,7 +131,7 @@ function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>):
         authority,
         arrival: 'spendable',
       };
-      const early = vetoed.get(entry.id) ?? knownAlready(input, entry);
+      const early = again.get(one) ?? vetoed.get(entry.id);
       const judged = early
         ? { verdict: early, writes: [], notices: [] }
         : yield* judgeEntry(entry, state, context);
@@ -147,12 +149,20 @@ function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>):
 
 const hashWrites = (writes: readonly StateWrite[]): Sha256 => sha256(canonicalize(writes));
 
-/** An id applies once: a running number at or below its branch's mark was folded in before. */
-function knownAlready(input: ReplayInput, entry: VerifiedEntry): Verdict | null {
-  const mark = readBranch(input.state, entry.node, input.line);
-  return mark && entry.n <= mark.n
-    ? rejected('duplicate', `Entry ${entry.n} of this node was merged before.`)
-    : null;
+/**
+ * An id applies once: a running number at or below what its branch has had, in an earlier merge or an earlier block of
+ * this one, is a repetition. The order keeps each branch's own.
+ */
+function repeated(input: ReplayInput, ordered: readonly OrderedEntry[]): ReadonlyMap<OrderedEntry, Verdict> {
+  const highest = new Map<NodeId, number>();
+  const again = new Map<OrderedEntry, Verdict>();
+  for (const one of ordered) {
+    const { node, n } = one.entry;
+    const last = highest.get(node) ?? readBranch(input.state, node, input.line)?.n ?? 0;
+    if (n <= last) again.set(one, rejected('duplicate', `Entry ${n} of this node was merged before.`));
+    highest.set(node, Math.max(last, n));
+  }
+  return again;
 }
 
 export const readBranch = (state: StateReader, node: string, line: string): BranchMark | undefined =>

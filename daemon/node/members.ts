@@ -171,7 +171,7 @@ export class Members {
     const session = sessions.needPermission(token, 'member.invite');
     const name = cleanName(input.name);
     const roles = [...new Set(['member', ...(input.roles ?? [])])].sort();
-    const unknown = roles.find((role) => !main.charter.roles[role]);
+    const unknown = roles.find((role) => !Object.hasOwn(main.charter.roles, role));
     if (unknown !== undefined)
       throw new TownError(
         'no-such-role',
