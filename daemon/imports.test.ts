@@ -63,6 +63,18 @@ t.test('modules import only downward', async (t) => {
   t.same(wrong, []);
 });
 
+t.test('what serves tests alone is imported by tests alone', async (t) => {
+  const testing = /(^|\/)testing\/|\.fixture\.tsx?$/;
+  const wrong = sources()
+    .filter((file) => !testing.test(file))
+    .flatMap((file) =>
+      importsOf(file)
+        .filter((found) => found.target.startsWith('.') && testing.test(resolve(file, found.target)))
+        .map((found) => `${file}:${found.line} imports ${found.target}`),
+    );
+  t.same(wrong, []);
+});
+
 t.test('nobody imports the program itself', async (t) => {
   const wrong = sources().flatMap((file) =>
     importsOf(file)
@@ -74,7 +86,10 @@ t.test('nobody imports the program itself', async (t) => {
 
 t.test('every folder of the daemon has its place in the order', async (t) => {
   const folders = readdirSync(join(root, 'daemon'), { withFileTypes: true })
-    .filter((entry) => entry.isDirectory() && sourcesIn(`daemon/${entry.name}`).length > 0)
+    .filter(
+      (entry) =>
+        entry.isDirectory() && entry.name !== 'testing' && sourcesIn(`daemon/${entry.name}`).length > 0,
+    )
     .map((entry) => `daemon/${entry.name}`);
   t.same(
     folders.filter((folder) => !(folder in allowed)),

@@ -19,7 +19,8 @@ make_base() {
   docker image inspect "$base" >/dev/null 2>&1 && return
   local release mirror prefix
   release=$(. /etc/os-release && echo "$VERSION_CODENAME")
-  mirror=$(grep -rhoE 'https?://[^ ]+' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null | grep -v security | head -n 1)
+  mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources} 2>/dev/null |
+    grep -E '^(URIs:|deb )' | grep -oE 'https?://[^ ]+' | grep -v security | head -n 1 || true)
   debootstrap --variant=minbase --include=make,g++,python3,ca-certificates \
     "$release" "$folder/root" "${mirror:-http://deb.debian.org/debian}" >"$folder/debootstrap.log" 2>&1 ||
     { tail -n 20 "$folder/debootstrap.log"; return 1; }

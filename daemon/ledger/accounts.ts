@@ -3,7 +3,7 @@
  * nothing mints, nothing overdraws. vault + members + locks = supply, at every merge.
  */
 import type { StateReader, StateWrite } from './state.js';
-import { Overlay, readJson, writeJson } from './state.js';
+import { type Overlay, readJson, writeJson } from './state.js';
 import { invariant } from './ids.js';
 
 export const VAULT = 'vault';

@@ -22,7 +22,7 @@ import type { Json, JsonObject, KeyId, MemberId, NodeId } from './ids.js';
 import { TownError, isKeyId, isMemberId, isSha256 } from './ids.js';
 import { memberIdOf, nodeIdOf, verifyText } from './signature.js';
 import type { StateReader } from './state.js';
-import { Overlay, readJson, writeJson } from './state.js';
+import { type Overlay, readJson, writeJson } from './state.js';
 
 const KERNEL = 'kernel';
 export const INVITATION_DOMAIN = 'mergetown/invitation/v1';
