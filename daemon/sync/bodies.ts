@@ -1,0 +1,95 @@
+/** The bodies of the sync messages (`heads`, `want`, `have`): shapes, bounds and strict reading. */
+import type { Json, JsonObject, NodeId, Sha256 } from '../ledger/ids.js';
+import { isNodeId, isSha256, TownError } from '../ledger/ids.js';
+
+/** Branches in one `heads`; 100 bytes each. */
+export const TIPS_MAX = 1_000;
+/** Blocks and merges that one `want` may ask for. */
+export const WANT_BLOCKS_MAX = 256;
+export const WANT_MERGES_MAX = 64;
+/** Characters of packed blocks or merges in one `have`, so that the sealed message stays within 256 KiB. */
+export const PACKED_CHARS_MAX = 190_000;
+
+/** How far a branch goes: the sequence number of its last block and that block's id. */
+export interface Tip {
+  readonly seq: number;
+  readonly head: Sha256;
+}
+
+/** What the sender holds. */
+export interface HeadsBody {
+  readonly height: number;
+  /** The merge at that height. */
+  readonly main: Sha256;
+  readonly tips: { readonly [node: string]: Tip };
+}
+
+/** Numbers `from` to `to`, both included. */
+export interface Range {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Either blocks of one branch or merges. */
+export type WantBody = { readonly blocks: Range & { readonly node: NodeId } } | { readonly merges: Range };
+
+/** The answer: as many as fit, from the first that was asked for. `packed` as block-batch.ts makes it. */
+export type HaveBody =
+  | { readonly blocks: { readonly node: NodeId; readonly from: number; readonly packed: string } }
+  | { readonly merges: { readonly from: number; readonly packed: string } };
+
+function bad(what: string): TownError {
+  return new TownError('malformed', `Not a message of this protocol: ${what}.`);
+}
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+
+function objectOf(value: Json | undefined, fields: readonly string[]): JsonObject {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad('an object is missing');
+  if (Object.keys(value).sort().join() !== [...fields].sort().join())
+    throw bad(`the fields ${fields.join(', ')} are expected`);
+  return value as JsonObject;
+}
+
+/** @throws TownError `malformed` */
+export function readHeads(body: JsonObject): HeadsBody {
+  const { height, main, tips } = objectOf(body, ['height', 'main', 'tips']);
+  if (!isCount(height) || !isSha256(main)) throw bad('height or main are out of range');
+  if (typeof tips !== 'object' || tips === null || Array.isArray(tips)) throw bad('the tips are missing');
+  const list = Object.entries(tips as JsonObject);
+  if (list.length > TIPS_MAX) throw bad(`there are ${list.length} tips, not at most ${TIPS_MAX}`);
+  for (const [node, tip] of list) {
+    const { seq, head } = objectOf(tip, ['seq', 'head']);
+    if (!isNodeId(node) || !isCount(seq) || seq === 0 || !isSha256(head)) throw bad('a tip is out of range');
+  }
+  return body as unknown as HeadsBody;
+}
+
+function readRange({ from, to }: JsonObject, max: number): void {
+  if (!isCount(from) || !isCount(to) || from < 1 || to < from || to - from >= max)
+    throw bad(`a range of 1 to ${max} is expected`);
+}
+
+/** @throws TownError `malformed` */
+export function readWant(body: JsonObject): WantBody {
+  if ('blocks' in body) {
+    const blocks = objectOf(objectOf(body, ['blocks'])['blocks'], ['node', 'from', 'to']);
+    if (!isNodeId(blocks['node'])) throw bad('the branch is no node');
+    readRange(blocks, WANT_BLOCKS_MAX);
+  } else {
+    readRange(objectOf(objectOf(body, ['merges'])['merges'], ['from', 'to']), WANT_MERGES_MAX);
+  }
+  return body as unknown as WantBody;
+}
+
+/** @throws TownError `malformed` */
+export function readHave(body: JsonObject): HaveBody {
+  const isBlocks = 'blocks' in body;
+  const [name, fields] = isBlocks ? ['blocks', ['node', 'from', 'packed']] : ['merges', ['from', 'packed']];
+  const part = objectOf(objectOf(body, [name as string])[name as string], fields as string[]);
+  if (isBlocks && !isNodeId(part['node'])) throw bad('the branch is no node');
+  if (!isCount(part['from']) || part['from'] < 1) throw bad('the first number is out of range');
+  const { packed } = part;
+  if (typeof packed !== 'string' || packed.length > PACKED_CHARS_MAX) throw bad('the pack is out of range');
+  return body as unknown as HaveBody;
+}
