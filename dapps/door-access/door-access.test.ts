@@ -16,7 +16,10 @@ async function house() {
   const exchange = inProcess(doorAccess);
   for (const person of [ada, ben])
     ledger.set('membership', 'people', person, { status: 'active', profile: record });
-  const submit = (verb: string, body: JsonObject) => ledger.submit(exchange, verb, steward, body);
+  const submit = (verb: string, body: JsonObject, at = ledger.now + 1) => {
+    ledger.now = at;
+    return ledger.submit(exchange, verb, steward, body);
+  };
   const rights = async (args: JsonObject = {}) =>
     (
       (await ledger.query(exchange, 'rights', args)) as unknown as {
@@ -96,6 +99,29 @@ t.test('a revocation or lockdown of what is not known yet waits and then holds',
   t.match(await submit('reactivate', { badge: red }), { t: 'accept' });
   t.match(await submit('reactivate', { badge: red }), { code: 'unknown-badge' });
   t.equal(await sound(), 'pass');
+});
+
+t.test('what lifts a restriction must be newer than it, whatever came first in the merge', async (t) => {
+  const { ledger, submit, rights } = await house();
+  await submit('enrol', { badge: red, person: ada, doors: '*' });
+  const at = ledger.now;
+  await submit('revoke', { badge: red, reason: 'stolen' }, at + 10);
+  for (const early of [at + 5, at + 10])
+    t.match(await submit('reactivate', { badge: red }, early), { code: 'restricted-later' });
+  await submit('revoke', { badge: red, reason: 'said before' }, at + 7);
+  t.match(await submit('reactivate', { badge: red }, at + 9), { code: 'restricted-later' });
+  t.match((await rights()).badges[red], { status: 'revoked' });
+  await submit('lockdown', { door: 'shop', reason: 'fire' }, at + 20);
+  t.match(await submit('unlock', { door: 'shop' }, at + 15), { code: 'restricted-later' });
+  t.match((await rights()).doors['shop'], { mode: 'lockdown' });
+  await submit('revoke', { badge: blue, reason: 'not seen yet' }, at + 30);
+  await submit('lockdown', { door: 'attic', reason: 'not seen yet' }, at + 30);
+  t.match(await submit('reactivate', { badge: blue }, at + 25), { code: 'restricted-later' });
+  t.match(await submit('unlock', { door: 'attic' }, at + 25), { code: 'restricted-later' });
+  await submit('enrol', { badge: blue, person: ben, doors: '*' }, at + 26);
+  t.match(await submit('reactivate', { badge: blue }, at + 27), { code: 'restricted-later' });
+  t.match(await submit('reactivate', { badge: blue }, at + 31), { t: 'accept' });
+  t.match(await submit('unlock', { door: 'shop' }, at + 21), { t: 'accept' });
 });
 
 t.test('the badges of a suspended person are suspended with them', async (t) => {

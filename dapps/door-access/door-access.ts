@@ -16,17 +16,27 @@ import {
   type Reader,
   type Write,
 } from '../sdk/typescript/contract.js';
-import { asObject, integer, isEnvelope, matching, onlyFields, text } from '../sdk/typescript/body.js';
+import {
+  asObject,
+  assertLater,
+  integer,
+  isEnvelope,
+  latest,
+  matching,
+  onlyFields,
+  text,
+} from '../sdk/typescript/body.js';
 
-/** One value of `doors`. `node`: the one that has the door's reader and strike. */
+/** One value of `doors`. `node`: the one that has the door's reader and strike; `since`: of a lockdown, ms. */
 export interface Door {
   readonly name: string;
   readonly node: string;
   readonly mode: 'normal' | 'lockdown';
   readonly added: number;
   readonly reason?: string;
+  readonly since?: number;
 }
-/** One value of `badges`. */
+/** One value of `badges`. `since`: of the revocation, ms. */
 export interface Badge {
   readonly person: string;
   readonly doors: readonly string[] | '*';
@@ -34,6 +44,7 @@ export interface Badge {
   readonly enrolled: number;
   readonly until?: number;
   readonly reason?: string;
+  readonly since?: number;
 }
 interface Person {
   readonly status: 'active' | 'suspended';
@@ -90,8 +101,9 @@ export const doorAccess: Contract = {
       const fresh = { name, node, added: ctx.tau };
       if (!locked) return accept({ writes: [putDoor(door, { ...fresh, mode: 'normal' })] });
       const reason = locked['reason'] as string;
+      const since = locked['since'] as number;
       return accept({
-        writes: [putDoor(door, { ...fresh, mode: 'lockdown', reason }), drop('lockdowns', door)],
+        writes: [putDoor(door, { ...fresh, mode: 'lockdown', reason, since }), drop('lockdowns', door)],
       });
     },
 
@@ -123,57 +135,70 @@ export const doorAccess: Contract = {
       const value = { person, doors, enrolled: known?.enrolled ?? ctx.tau, ...until };
       if (!revoked) return accept({ writes: [putBadge(badge, { ...value, status: 'active' })] });
       const reason = revoked['reason'] as string;
+      const since = revoked['since'] as number;
       return accept({
-        writes: [putBadge(badge, { ...value, status: 'revoked', reason }), drop('revocations', badge)],
+        writes: [putBadge(badge, { ...value, status: 'revoked', reason, since }), drop('revocations', badge)],
       });
     },
 
     /** Restrictive: of a badge not known yet it is kept, and holds when the badge appears. */
-    async revoke({ body }, _ctx, read) {
+    async revoke({ body }, ctx, read) {
       onlyFields(body, 'badge', 'reason');
       const badge = badgeIn(body);
       const reason = text(body, 'reason', 200);
       const known = await findBadge(read, badge);
-      if (!known) return accept({ writes: [{ collection: 'revocations', key: badge, value: { reason } }] });
-      return accept({ writes: [putBadge(badge, { ...known, status: 'revoked', reason })] });
+      if (!known) {
+        const since = latest(asObject(await read.get('revocations', badge))?.['since'], ctx.tau);
+        return accept({ writes: [{ collection: 'revocations', key: badge, value: { reason, since } }] });
+      }
+      const since = latest(known.since, ctx.tau);
+      return accept({ writes: [putBadge(badge, { ...known, status: 'revoked', reason, since })] });
     },
 
-    async reactivate({ body }, _ctx, read) {
+    async reactivate({ body }, ctx, read) {
       onlyFields(body, 'badge');
       const badge = badgeIn(body);
       const known = await findBadge(read, badge);
       if (!known) {
-        if ((await read.get('revocations', badge)) === null)
-          throw new Reject('unknown-badge', 'This badge is neither enrolled nor revoked.');
+        const revoked = asObject(await read.get('revocations', badge));
+        if (!revoked) throw new Reject('unknown-badge', 'This badge is neither enrolled nor revoked.');
+        assertLater(ctx.tau, revoked['since']);
         return accept({ writes: [drop('revocations', badge)] });
       }
       if (known.status === 'active') throw new Reject('badge-active', 'This badge is not revoked.');
-      const { reason: _, ...rest } = known;
+      assertLater(ctx.tau, known.since);
+      const { reason: _, since: __, ...rest } = known;
       return accept({ writes: [putBadge(badge, { ...rest, status: 'active' })] });
     },
 
     /** Restrictive: of a door not known yet it is kept, and holds when the door appears. */
-    async lockdown({ body }, _ctx, read) {
+    async lockdown({ body }, ctx, read) {
       onlyFields(body, 'door', 'reason');
       const door = doorIn(body);
       const reason = text(body, 'reason', 200);
       const known = await findDoor(read, door);
-      if (!known) return accept({ writes: [{ collection: 'lockdowns', key: door, value: { reason } }] });
-      return accept({ writes: [putDoor(door, { ...known, mode: 'lockdown', reason })] });
+      if (!known) {
+        const since = latest(asObject(await read.get('lockdowns', door))?.['since'], ctx.tau);
+        return accept({ writes: [{ collection: 'lockdowns', key: door, value: { reason, since } }] });
+      }
+      const since = latest(known.since, ctx.tau);
+      return accept({ writes: [putDoor(door, { ...known, mode: 'lockdown', reason, since })] });
     },
 
-    async unlock({ body }, _ctx, read) {
+    async unlock({ body }, ctx, read) {
       onlyFields(body, 'door');
       const door = doorIn(body);
       const known = await findDoor(read, door);
       if (!known) {
-        if ((await read.get('lockdowns', door)) === null)
-          throw new Reject('unknown-door', `There is no door "${door}".`);
+        const locked = asObject(await read.get('lockdowns', door));
+        if (!locked) throw new Reject('unknown-door', `There is no door "${door}".`);
+        assertLater(ctx.tau, locked['since']);
         return accept({ writes: [drop('lockdowns', door)] });
       }
       if (known.mode === 'normal')
         throw new Reject('not-locked-down', `The door "${door}" is not locked down.`);
-      const { reason: _, ...rest } = known;
+      assertLater(ctx.tau, known.since);
+      const { reason: _, since: __, ...rest } = known;
       return accept({ writes: [putDoor(door, { ...rest, mode: 'normal' })] });
     },
 

@@ -12,8 +12,14 @@ function register() {
   const exchange = inProcess(membership);
   for (const member of ['m000000000000000a', 'm000000000000000b', 'm000000000000000c'])
     ledger.set('kernel', 'members', member, { roles: ['member'], status: 'active' });
-  const submit = (verb: string, body: Parameters<typeof ledger.submit>[3]) =>
-    ledger.submit(exchange, verb, steward, body);
+  const submit = (
+    verb: string,
+    body: Parameters<typeof ledger.submit>[3],
+    { at = ledger.now + 1, by = steward } = {},
+  ) => {
+    ledger.now = at;
+    return ledger.submit(exchange, verb, by, body);
+  };
   const person = (id: string) => ledger.get('membership', 'people', id);
   const sound = async () => (await ledger.test(exchange)).t;
   return { ledger, exchange, submit, person, sound };
@@ -22,11 +28,12 @@ function register() {
 t.test('a person is added once, with a sealed profile, and can be updated', async (t) => {
   const { ledger, submit, person, sound } = register();
   t.match(await submit('add', { person: ada, profile }), { t: 'accept' });
-  t.same(person(ada), { status: 'active', profile, member: null, added: ledger.now });
+  const added = ledger.now;
+  t.same(person(ada), { status: 'active', profile, member: null, added });
   t.match(await submit('add', { person: ada, profile }), { t: 'reject', code: 'person-exists' });
   const fresh = { ...profile, ct: 'C'.repeat(40) };
   t.match(await submit('update', { person: ada, profile: fresh }), { t: 'accept' });
-  t.match(person(ada), { profile: fresh, added: ledger.now });
+  t.match(person(ada), { profile: fresh, added });
   t.match(await submit('update', { person: ben, profile }), { t: 'reject', code: 'unknown-person' });
   t.equal(await sound(), 'pass');
 });
@@ -55,10 +62,11 @@ t.test('personal fields in plain are refused, whatever they look like', async (t
 t.test('a suspension holds until it is ended, and one of an unknown person waits for them', async (t) => {
   const { ledger, submit, person, sound } = register();
   await submit('add', { person: ada, profile });
+  const added = ledger.now;
   t.match(await submit('suspend', { person: ada, reason: 'unpaid' }), { t: 'accept' });
   t.match(person(ada), { status: 'suspended', reason: 'unpaid' });
   t.match(await submit('reinstate', { person: ada }), { t: 'accept' });
-  t.same(person(ada), { status: 'active', profile, member: null, added: ledger.now });
+  t.same(person(ada), { status: 'active', profile, member: null, added });
   t.match(await submit('reinstate', { person: ada }), { t: 'reject', code: 'not-suspended' });
 
   t.match(await submit('suspend', { person: ben, reason: 'house ban' }), { t: 'accept' });
@@ -71,6 +79,29 @@ t.test('a suspension holds until it is ended, and one of an unknown person waits
     code: 'unknown-person',
   });
   t.equal(await sound(), 'pass');
+});
+
+t.test('a suspension newer than a reinstatement holds, though it goes first in the merge', async (t) => {
+  const { ledger, submit, person } = register();
+  await submit('add', { person: ada, profile });
+  const at = ledger.now;
+  await submit('suspend', { person: ada, reason: 'again' }, { at: at + 10 });
+  t.match(await submit('reinstate', { person: ada }, { at: at + 5 }), { code: 'restricted-later' });
+  t.match(person(ada), { status: 'suspended' });
+  await submit('suspend', { person: ben, reason: 'not seen yet' }, { at: at + 10 });
+  t.match(await submit('reinstate', { person: ben }, { at: at + 5 }), { code: 'restricted-later' });
+  t.match(await submit('reinstate', { person: ben }, { at: at + 11 }), { t: 'accept' });
+  t.match(await submit('reinstate', { person: ada }, { at: at + 11 }), { t: 'accept' });
+});
+
+t.test('members link themselves only; a steward links anybody', async (t) => {
+  const { submit } = register();
+  await submit('add', { person: ada, profile });
+  await submit('add', { person: ben, profile });
+  const by = { member: 'm000000000000000a', roles: ['member'] };
+  t.match(await submit('link', { person: ada, member: 'm000000000000000b' }, { by }), { code: 'not-you' });
+  t.match(await submit('link', { person: ada, member: 'm000000000000000a' }, { by }), { t: 'accept' });
+  t.match(await submit('link', { person: ben, member: 'm000000000000000b' }), { t: 'accept' });
 });
 
 t.test('a person and a credit member are linked once, both ways', async (t) => {

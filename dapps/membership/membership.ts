@@ -14,15 +14,25 @@ import {
   type JsonObject,
   type Reader,
 } from '../sdk/typescript/contract.js';
-import { asObject, envelope, isEnvelope, matching, onlyFields, text } from '../sdk/typescript/body.js';
+import {
+  asObject,
+  assertLater,
+  envelope,
+  isEnvelope,
+  latest,
+  matching,
+  onlyFields,
+  text,
+} from '../sdk/typescript/body.js';
 
-/** One value of `people`. `added`: the entry's time, ms. */
+/** One value of `people`. `added`: the entry's time, ms; `since`: of the suspension, ms. */
 export interface Person {
   readonly status: 'active' | 'suspended';
   readonly profile: JsonObject;
   readonly member: string | null;
   readonly added: number;
   readonly reason?: string;
+  readonly since?: number;
 }
 
 const personIn = (body: JsonObject): string =>
@@ -56,7 +66,12 @@ export const membership: Contract = {
       if (!suspended) return accept({ writes: [put(person, { status: 'active', ...fresh })] });
       return accept({
         writes: [
-          put(person, { status: 'suspended', ...fresh, reason: suspended['reason'] as string }),
+          put(person, {
+            status: 'suspended',
+            ...fresh,
+            reason: suspended['reason'] as string,
+            since: suspended['since'] as number,
+          }),
           { collection: 'suspensions', key: person, value: null },
         ],
       });
@@ -70,30 +85,38 @@ export const membership: Contract = {
     },
 
     /** Restrictive: of a person not known yet it is kept, and holds when they appear. */
-    async suspend({ body }, _ctx, read) {
+    async suspend({ body }, ctx, read) {
       onlyFields(body, 'person', 'reason');
       const person = personIn(body);
       const reason = text(body, 'reason', 200);
       const found = await findPerson(read, person);
-      if (!found) return accept({ writes: [{ collection: 'suspensions', key: person, value: { reason } }] });
-      return accept({ writes: [put(person, { ...found, status: 'suspended', reason })] });
+      if (!found) {
+        const since = latest(asObject(await read.get('suspensions', person))?.['since'], ctx.tau);
+        return accept({ writes: [{ collection: 'suspensions', key: person, value: { reason, since } }] });
+      }
+      const since = latest(found.since, ctx.tau);
+      return accept({ writes: [put(person, { ...found, status: 'suspended', reason, since })] });
     },
 
-    async reinstate({ body }, _ctx, read) {
+    async reinstate({ body }, ctx, read) {
       onlyFields(body, 'person');
       const person = personIn(body);
       const found = await findPerson(read, person);
-      if (!found && (await read.get('suspensions', person)) !== null)
-        return accept({ writes: [{ collection: 'suspensions', key: person, value: null }] });
-      const { reason: _, ...known } = found ?? (await knownPerson(read, person));
+      const waiting = found ? null : asObject(await read.get('suspensions', person));
+      assertLater(ctx.tau, found?.since ?? waiting?.['since']);
+      if (waiting) return accept({ writes: [{ collection: 'suspensions', key: person, value: null }] });
+      const { reason: _, since: __, ...known } = found ?? (await knownPerson(read, person));
       if (known.status === 'active') throw new Reject('not-suspended', `${person} is not suspended.`);
       return accept({ writes: [put(person, { ...known, status: 'active' })] });
     },
 
-    async link({ body }, _ctx, read) {
+    /** Members link themselves; a steward links anybody. */
+    async link({ author, body }, _ctx, read) {
       onlyFields(body, 'person', 'member');
       const person = personIn(body);
       const member = matching(body, 'member', /^m[0-9a-f]{16}$/, 'a member id: "m" and 16 hex digits');
+      if (author.member !== member && !author.roles.includes('steward'))
+        throw new Reject('not-you', 'Only a steward links somebody else with a person.');
       const found = await knownPerson(read, person);
       if (found.member !== null)
         throw new Reject('already-linked', `${person} is the credit member ${found.member} already.`);

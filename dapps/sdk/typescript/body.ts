@@ -67,3 +67,19 @@ export function envelope(body: JsonObject, name: string): JsonObject {
 /** What a dapp stored itself comes back as it was stored. */
 export const asObject = (value: Json): JsonObject | null =>
   typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : null;
+
+/** The later of a time kept in a record (ms; none counts as 0) and another: a restriction holds from its last saying. */
+export const latest = (kept: Json | undefined, time: number): number =>
+  Math.max(typeof kept === 'number' ? kept : 0, time);
+
+/**
+ * Restrictions go first in a merge, so one may stand in the record that was said after the entry which lifts it.
+ * That one holds: only what was said later than the restriction lifts it. In doubt, at the same moment, it stays.
+ */
+export function assertLater(tau: number, since: Json | undefined): void {
+  if (typeof since === 'number' && tau <= since)
+    throw new Reject(
+      'restricted-later',
+      'The restriction is newer than this: lift it again if that is meant.',
+    );
+}
