@@ -14,8 +14,7 @@ import { allowedSignersLine, sshSign, sshVerify } from './sshsig.js';
 
 const inCi = process.env['CI'] === 'true';
 const vectors = new URL('../../../../shared/vectors/', import.meta.url);
-const withoutVectors =
-  existsSync(vectors) || inCi ? false : 'the shared test vectors are not on this machine';
+const withoutVectors = existsSync(vectors) ? false : 'the shared test vectors are not on this machine';
 const withoutSshKeygen =
   spawnSync('ssh-keygen', ['-?']).error === undefined || inCi ? false : 'ssh-keygen is not on this machine';
 
