@@ -58,7 +58,8 @@ function isBroker(text: unknown): text is string {
   return text.length <= BROKER_BYTES_MAX && URL.canParse(text) && new URL(text).hostname !== '';
 }
 
-const isName = (text: unknown): text is string =>
+/** What a town or a node may be called: 1 to 60 characters, none of which does something on a terminal. */
+export const isPlainName = (text: unknown): text is string =>
   typeof text === 'string' &&
   text.length >= 1 &&
   text.length <= NAME_CHARS_MAX &&
@@ -75,7 +76,7 @@ function faultOf(invitation: Invitation): string | null {
   const { v, town, name, host, brokers, checkpoint, id, secret, expires, role } = invitation;
   if (v !== 1) return `its version is ${String(v)}`;
   if (!isSha256(town) || !isNodeId(host) || !isInvitationId(id)) return 'town, host or id is not hex';
-  if (!isName(name)) return `the name of the town has 1 to ${NAME_CHARS_MAX} plain characters`;
+  if (!isPlainName(name)) return `the name of the town has 1 to ${NAME_CHARS_MAX} plain characters`;
   if (!Array.isArray(brokers) || brokers.length < 1 || brokers.length > BROKERS_MAX)
     return `it names 1 to ${BROKERS_MAX} brokers`;
   const broker = brokers.find((url) => !isBroker(url));
