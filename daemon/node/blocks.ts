@@ -1,7 +1,7 @@
 /** Cuts this node's durable entries into blocks, and reads blocks back for the replay. */
 import { BLOCK_ENTRIES_MAX, NO_BLOCK, makeBlock } from '../ledger/block.js';
 import { verifyEntry, type VerifiedEntry } from '../ledger/entry.js';
-import type { Millis } from '../ledger/ids.js';
+import type { Millis, NodeId } from '../ledger/ids.js';
 import { TownError, invariant } from '../ledger/ids.js';
 import type { BranchPart } from '../ledger/order.js';
 import { readBranch } from '../ledger/replay.js';
@@ -78,11 +78,17 @@ export class Blocks {
   }
 
   /** The blocks that a merge of these bounds folds in now: prefixes of all branches in equal shares. */
-  choose(limits: { readonly mergeEntries: number; readonly mergeBytes: number }): readonly BlockRow[] {
+  choose(
+    limits: { readonly mergeEntries: number; readonly mergeBytes: number },
+    heldByQuorum: (node: NodeId) => number | undefined = () => undefined,
+  ): readonly BlockRow[] {
     const branches = this.store
       .branches(BRANCHES_MAX)
       .filter(({ line, unmergedBlocks }) => line === MAIN && unmergedBlocks > 0)
-      .map(({ node }) => this.store.blocksUnmerged(node, MAIN, BLOCKS_MAX));
+      .map(({ node }) => {
+        const held = heldByQuorum(node) ?? Infinity;
+        return this.store.blocksUnmerged(node, MAIN, BLOCKS_MAX).filter(({ seq }) => seq <= held);
+      });
     return chooseBlocks(branches, limits, (block) => this.bytesOf(block));
   }
 

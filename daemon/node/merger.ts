@@ -2,34 +2,48 @@
  * Carries out proof of merge for this node: one instance of Algorithm 1 per height, started only while unmerged blocks
  * are known. The algorithm decides; this signs, makes durable, replays, and adopts.
  */
-import { makeMerge, confirmMerge, readMerge, type BuiltMerge } from '../ledger/merge.js';
 import { canonicalize } from '../ledger/canonical.js';
 import { keyOfNode } from '../ledger/charter.js';
-import type { EntryId, MemberId, Millis, NodeId, Sha256 } from '../ledger/ids.js';
-import { TownError, invariant } from '../ledger/ids.js';
-import type { Manifests } from '../ledger/judge.js';
-import { replay, type ReplayInput } from '../ledger/replay.js';
+import type { KeyId, NodeId, Sha256 } from '../ledger/ids.js';
+import { TownError } from '../ledger/ids.js';
+import type { BuiltMerge } from '../ledger/merge.js';
 import { startHeight, step, type Input, type Output } from '../consensus/algorithm.js';
-import { certificateOf, certificateText } from '../consensus/certificate.js';
+import {
+  certificateOf,
+  certificateText,
+  parseCertificate,
+  verifyCertificate,
+} from '../consensus/certificate.js';
+import { gossip, type Message } from '../consensus/gossip.js';
 import type { HeightState } from '../consensus/height-state.js';
 import { proposalRecord, voteRecord } from '../consensus/own-records.js';
-import { signProposal } from '../consensus/proposal.js';
-import { signVote, valueIdOf, type Vote } from '../consensus/vote.js';
-import type { BlockRow, EntryVerdict, MergeRow, NewNotice } from '../store/rows.js';
+import { signProposal, verifyProposal } from '../consensus/proposal.js';
+import { signVote, valueIdOf, verifyVote } from '../consensus/vote.js';
 import type { Store } from '../store/store.js';
-import { Blocks } from './blocks.js';
+import type { Blocks } from './blocks.js';
 import type { Clock } from './clock.js';
+import { Serial } from './drive.js';
 import type { NodeKeys } from './key-files.js';
 import { MAIN, type MainLine } from './main-line.js';
-import { NOTES_REF, proofNote } from './proof-notes.js';
-import type { View } from './view.js';
+import type { MergeWorkshop } from './merge-workshop.js';
 
 /** Epochs come with recovery; until then there is one. */
 const EPOCH = 0;
 /** Heights that one request for a merge may take. */
 const HEIGHTS_AT_ONCE_MAX = 100;
+/** How long a request for a merge waits for its decision. */
+const MERGE_WAIT_MS = 60_000;
 const RETRY_MS_MIN = 2_000;
 const RETRY_MS_MAX = 300_000;
+/** A fresh proposal may be this far ahead of my clock. */
+const AHEAD_MS_MAX = 10_000;
+const GOSSIP_MS_MIN = 2_000;
+const GOSSIP_MS_MAX = 60_000;
+/** Messages of the next height that may wait until it begins. */
+const INBOX_MAX = 256;
+/** Refusals of a proposal that say nothing about it: what it needs is not here yet. */
+const NOT_HERE = new Set(['unknown-head', 'unknown-base']);
+const REFUSALS = new Set(['bad-merge', 'bad-commit', 'bad-signature', 'content-differs']);
 
 export interface Alarm {
   readonly code: string;
@@ -39,23 +53,27 @@ export interface Alarm {
 export interface MergerParts {
   readonly store: Store;
   readonly main: MainLine;
-  readonly view: View;
   readonly blocks: Blocks;
+  readonly workshop: MergeWorkshop;
   readonly keys: NodeKeys;
   readonly clock: Clock;
-  readonly manifests: Manifests;
-  /** A merge became `main`. */
-  readonly adopted: (merge: MergeRow, entries: readonly EntryId[]) => void;
   /** Told when merging stops working, with null when it works again. */
   readonly alarm: (alarm: Alarm | null) => void;
-  /** Reads a git object that is staged or in the repository. */
-  readonly readObject: Parameters<typeof proofNote>[0];
+  /** Sends a message to the other validators; they may miss it. */
+  readonly broadcast: (message: Message) => void;
 }
 
 /** One height at work. */
 interface Work {
   state: HeightState;
   readonly built: Map<Sha256, BuiltMerge>;
+  /** Proposals that could not be judged yet. */
+  readonly unjudged: Map<Sha256, Uint8Array>;
+  /** The round that still waits for a value of ours. */
+  wanted: number | null;
+  /** Ended or failed: nothing is signed in its name any more. */
+  over: boolean;
+  readonly timers: Set<() => void>;
   readonly ended: () => void;
   readonly failed: (error: unknown) => void;
 }
@@ -69,6 +87,9 @@ export class Merger {
   private ready = false;
   /** The most urgent that was recorded since the last height began. */
   private waiting: 'claim' | 'fact' | null = null;
+  private work: Work | null = null;
+  private readonly inbox: Message[] = [];
+  private readonly adoptions = new Serial(64);
 
   constructor(private readonly parts: MergerParts) {}
 
@@ -88,6 +109,8 @@ export class Merger {
   async stop(): Promise<void> {
     this.stopped = true;
     this.cancelTimer?.();
+    // A height that waits for others is left where it is: the vote log knows how to go on.
+    this.work?.failed(new TownError('stopping', 'The node is stopping.'));
     await this.running?.catch(() => undefined);
   }
 
@@ -106,18 +129,36 @@ export class Merger {
     if (!this.ready)
       throw new TownError('starting', 'The dapps are not ready yet.', 'Try again in a few seconds.');
     let merged = false;
-    await this.running?.catch(() => undefined);
+    await this.within(this.running?.catch(() => undefined));
     for (
       let heights = 0;
       heights < HEIGHTS_AT_ONCE_MAX && this.parts.store.counts().pending > 0 && !this.stopped;
       heights += 1
     ) {
       const before = this.parts.main.head.height;
-      await this.run();
+      await this.within(this.run());
       if (this.parts.main.head.height === before) break;
       merged = true;
     }
     return merged;
+  }
+
+  /** Waits for a height no longer than people do. @throws TownError `merge-waits` */
+  private async within<T>(height: Promise<T> | undefined): Promise<void> {
+    if (!height) return;
+    let cancel = (): void => undefined;
+    const late = new Promise<never>((_, reject) => {
+      cancel = this.parts.clock.after(MERGE_WAIT_MS, () =>
+        reject(
+          new TownError(
+            'merge-waits',
+            'The merge is not decided yet: too few validators are there, or they are slow.',
+            'It goes on by itself; see `town status`.',
+          ),
+        ),
+      );
+    });
+    await Promise.race([height, late]).finally(cancel);
   }
 
   private dueIn(ms: number): void {
@@ -141,6 +182,7 @@ export class Merger {
           this.parts.alarm(null);
         },
         (error: unknown) => {
+          if (this.stopped) return;
           const { code, message } =
             error instanceof TownError ? error : { code: 'merge-failed', message: String(error) };
           this.parts.alarm({ code, message });
@@ -158,14 +200,76 @@ export class Merger {
     return this.running;
   }
 
+  /** A message of another validator, from whoever brought it; what is not for this height or not signed is dropped. */
+  receive(message: Message): void {
+    const { main } = this.parts;
+    const content = message.t === 'vote' ? message.vote : message.proposal;
+    const key = keyOfNode(main.charter, content.node);
+    if (content.height !== main.head.height + 1 || !main.charter.validators.includes(content.node) || !key)
+      return;
+    const isSigned =
+      message.t === 'vote'
+        ? verifyVote(message.vote, key)
+        : verifyProposal(message.proposal, message.bytes, key);
+    if (!isSigned) return;
+    if (this.work) this.feed(this.work, message);
+    else {
+      if (this.inbox.length >= INBOX_MAX) this.inbox.shift();
+      this.inbox.push(message);
+      this.dueIn(0);
+    }
+  }
+
+  /** Blocks came in: what waited for them goes on. */
+  blocksChanged(): void {
+    const { work } = this;
+    if (!work) {
+      this.noticed('claim');
+      return;
+    }
+    for (const [value, bytes] of [...work.unjudged])
+      this.attempt(work, () => this.judge(work, value, bytes, true));
+    if (work.wanted !== null) this.attempt(work, () => this.offer(work));
+  }
+
+  /**
+   * Takes over a merge that others decided: certificate, own replay, then `main`. False: it is not the next one.
+   * @throws TownError `bad-certificate`, `content-differs`, `unknown-head` while its blocks are not here
+   */
+  adoptDecided(raw: Uint8Array, certificate: string): Promise<boolean> {
+    return this.adopting(async () => {
+      const { main } = this.parts;
+      const { head, charter, town } = main;
+      const proof = parseCertificate(certificate);
+      const place = { town: proof.town, line: proof.line, height: proof.height, parent: proof.parent };
+      const next = { town, line: MAIN, height: head.height + 1, parent: head.id };
+      if (canonicalize(place) !== canonicalize(next)) return false;
+      const keys = new Map(
+        charter.validators.map((id) => [id as NodeId, keyOfNode(charter, id as NodeId) as KeyId]),
+      );
+      verifyCertificate(proof, keys, charter.quorum);
+      if (proof.value !== valueIdOf(raw))
+        throw new TownError('bad-certificate', 'The certificate is for another merge.');
+      await this.parts.workshop.adopt(
+        this.work?.built.get(proof.value) ?? (await this.parts.workshop.replayOf(raw)),
+        certificate,
+      );
+      return true;
+    });
+  }
+
+  private adopting<T>(task: () => Promise<T>): Promise<T> {
+    return this.adoptions.run(task, () => new TownError('busy', 'Merges are being adopted already.'));
+  }
+
   private async oneHeight(): Promise<void> {
     const { store, main, blocks, keys } = this.parts;
     this.waiting = null;
     await blocks.cut();
     const { head, charter, town } = main;
     const resume = store.consensusLog(head.height + 1);
-    const limits = charter.limits;
-    if (resume.length === 0 && blocks.choose(limits).length === 0) return;
+    const inbox = this.inbox.splice(0);
+    if (resume.length === 0 && inbox.length === 0 && this.parts.workshop.choose().length === 0) return;
     const state = startHeight({
       self: charter.validators.includes(keys.id) ? keys.id : null,
       town,
@@ -177,213 +281,138 @@ export class Merger {
       rule: charter.quorum,
       resume,
     });
-    await new Promise<void>((ended, failed) => {
-      const work: Work = { state, built: new Map(), ended, failed };
-      this.feed(work, { t: 'start' });
+    let mine: Work | null = null;
+    try {
+      await new Promise<void>((ended, failed) => {
+        const work: Work = {
+          ...{ state, built: new Map(), unjudged: new Map(), wanted: null, over: false, timers: new Set() },
+          ...{ ended, failed },
+        };
+        this.work = mine = work;
+        this.feed(work, { t: 'start' });
+        for (const message of inbox) this.feed(work, message);
+        this.gossipLater(work, GOSSIP_MS_MIN);
+      });
+    } finally {
+      this.close(mine);
+    }
+  }
+
+  private close(work: Work | null): void {
+    if (!work) return;
+    work.over = true;
+    for (const cancel of work.timers) cancel();
+    work.timers.clear();
+    if (this.work === work) this.work = null;
+  }
+
+  private after(work: Work, ms: number, task: () => void): void {
+    const cancel = this.parts.clock.after(ms, () => {
+      work.timers.delete(cancel);
+      if (!work.over) task();
+    });
+    work.timers.add(cancel);
+  }
+
+  /** Messages get lost: the current ones are sent again, ever more rarely. */
+  private gossipLater(work: Work, ms: number): void {
+    if (this.parts.main.charter.validators.length === 1) return;
+    this.after(work, ms, () => {
+      for (const message of gossip(work.state)) this.parts.broadcast(message);
+      this.gossipLater(work, Math.min(ms * 2, GOSSIP_MS_MAX));
     });
   }
 
   private feed(work: Work, input: Input): void {
+    if (work.over) return;
     const { state, outputs } = step(work.state, input);
     work.state = state;
-    for (const output of outputs) this.carryOut(work, output).catch(work.failed);
+    for (const output of outputs) this.attempt(work, () => this.carryOut(work, output));
+  }
+
+  private attempt(work: Work, task: () => Promise<void>): void {
+    task().catch((error: unknown) => work.failed(error));
   }
 
   private async carryOut(work: Work, output: Output): Promise<void> {
-    const { store, keys, clock } = this.parts;
+    const { store, keys, broadcast } = this.parts;
     switch (output.t) {
-      case 'need-value': {
-        const built = await this.propose();
-        work.built.set(valueIdOf(built.merge.raw), built);
-        this.feed(work, { t: 'value', round: output.round, bytes: built.merge.raw });
-        return;
-      }
+      case 'need-value':
+        work.wanted = output.round;
+        return this.offer(work);
       case 'sign-proposal': {
         const proposal = signProposal(output.content, keys.id, keys.secretKey);
         await store.logConsensus([proposalRecord(proposal, output.bytes)]);
-        this.feed(work, { t: 'proposal', proposal, bytes: output.bytes });
-        return;
+        broadcast({ t: 'proposal', proposal, bytes: output.bytes });
+        return this.feed(work, { t: 'proposal', proposal, bytes: output.bytes });
       }
-      case 'judge': {
-        const verdict = await this.judge(work, output.value, output.bytes);
-        this.feed(work, { t: 'judged', value: output.value, verdict, ready: true });
-        return;
-      }
+      case 'judge':
+        return this.judge(work, output.value, output.bytes, output.fresh);
       case 'sign-vote': {
         const vote = signVote(output.content, keys.id, keys.secretKey);
         await store.logConsensus([voteRecord(vote, output.bytes)]);
-        this.feed(work, { t: 'vote', vote });
-        return;
+        broadcast({ t: 'vote', vote });
+        return this.feed(work, { t: 'vote', vote });
       }
       case 'timeout':
-        clock.after(output.ms, () =>
+        return this.after(work, output.ms, () =>
           this.feed(work, { t: 'timeout', step: output.step, round: output.round }),
         );
-        return;
       case 'decide': {
-        const built = work.built.get(output.value) ?? (await this.replayOf(output.bytes));
-        await this.adopt(built, output.votes);
-        work.ended();
-        return;
+        const certificate = certificateText(certificateOf(output.votes));
+        await this.adopting(async () => {
+          if (work.over || this.parts.main.head.height + 1 !== work.state.place.height) return;
+          const built = work.built.get(output.value) ?? (await this.parts.workshop.replayOf(output.bytes));
+          await this.parts.workshop.adopt(built, certificate);
+        });
+        return work.ended();
       }
       case 'evidence':
+        // Kept by the algorithm's rules; suspending the node comes with governance.
+        return this.parts.alarm({
+          code: 'equivocation',
+          message: `The validator ${output.first.node} signed two different things for one place.`,
+        });
       case 'alarm':
         throw new TownError(
-          output.t === 'alarm' ? output.code : 'equivocation',
+          output.code,
           'The validators do not agree: this node stops merging and serves its doors from the last good state.',
           'See town log and compare the receipts.',
         );
     }
   }
 
-  private replayInput(time: Millis, heads: readonly string[]): ReplayInput {
-    const { main, blocks, manifests } = this.parts;
-    const { head, town } = main;
-    return {
-      town,
-      line: MAIN,
-      height: head.height + 1,
-      time,
-      parent: head.id,
-      state: main.state,
-      parts: blocks.partsOf(heads),
-      baseTime: (base) => main.timeOf(base),
-      manifests,
-    };
+  /** Offers a value for the round that waits for one, if there is anything to merge. */
+  private async offer(work: Work): Promise<void> {
+    const round = work.wanted;
+    if (round === null || this.parts.workshop.choose().length === 0) return;
+    work.wanted = null;
+    const built = await this.parts.workshop.propose();
+    work.built.set(valueIdOf(built.merge.raw), built);
+    this.feed(work, { t: 'value', round, bytes: built.merge.raw });
   }
 
-  /** A merge of what is known here, by the bounds of the charter. */
-  private async propose(): Promise<BuiltMerge> {
-    const { main, blocks, keys, clock, view } = this.parts;
-    const chosen = blocks.choose(main.charter.limits);
-    const heads = headsOf(chosen);
-    const time = Math.max(clock.now(), main.head.time + 1) as Millis;
-    const result = await view.conversations.run(
-      replay(
-        this.replayInput(
-          time,
-          heads.map(({ id }) => id),
-        ),
-      ),
-    );
-    const { head, town, tree } = main;
-    return makeMerge(
-      {
-        town,
-        line: MAIN,
-        height: head.height + 1,
-        time,
-        parent: head.id,
-        heads: heads.map(({ id }) => id),
-        node: keys.id,
-      },
-      { main: head.oid, heads: heads.map(({ oid }) => oid) },
-      tree,
-      result,
-      keys.secretKey,
-    );
-  }
-
-  private async judge(work: Work, value: Sha256, bytes: Uint8Array): Promise<'valid' | 'invalid'> {
-    if (work.built.has(value)) return 'valid';
+  /** Judges a proposal by my own replay; what cannot be judged yet waits for blocks or for the clock. */
+  private async judge(work: Work, value: Sha256, bytes: Uint8Array, fresh: boolean): Promise<void> {
+    work.unjudged.delete(value);
+    let built: BuiltMerge;
     try {
-      work.built.set(value, await this.replayOf(bytes));
-      return 'valid';
+      built = work.built.get(value) ?? (await this.parts.workshop.replayOf(bytes));
     } catch (error) {
-      const isRefusal =
-        error instanceof TownError &&
-        ['bad-merge', 'bad-commit', 'bad-signature', 'content-differs'].includes(error.code);
-      if (!isRefusal) throw error;
+      if (!(error instanceof TownError)) throw error;
+      if (NOT_HERE.has(error.code)) {
+        work.unjudged.set(value, bytes);
+        return;
+      }
+      if (!REFUSALS.has(error.code)) throw error;
       this.parts.alarm({ code: error.code, message: error.message });
-      return 'invalid';
+      return this.feed(work, { t: 'judged', value, verdict: 'invalid', ready: true });
     }
+    work.built.set(value, built);
+    const aheadMs = built.merge.time - this.parts.clock.now() - AHEAD_MS_MAX;
+    const ready = !fresh || aheadMs <= 0;
+    if (!ready)
+      this.after(work, aheadMs, () => this.feed(work, { t: 'judged', value, verdict: 'valid', ready: true }));
+    this.feed(work, { t: 'judged', value, verdict: 'valid', ready });
   }
-
-  /** My own replay of a merge that somebody proposed. @throws TownError `bad-merge`, `content-differs`, … */
-  private async replayOf(bytes: Uint8Array): Promise<BuiltMerge> {
-    const { main, store, view } = this.parts;
-    const claimed = readMerge(bytes, (node) => keyOfNode(main.charter, node));
-    const { head, town, charter } = main;
-    const place = { town: claimed.town, line: claimed.line, height: claimed.height, parent: claimed.parent };
-    const expected = { town, line: MAIN, height: head.height + 1, parent: head.id };
-    if (canonicalize(place) !== canonicalize(expected))
-      throw new TownError('bad-merge', 'The merge belongs to another place.');
-    if (!charter.validators.includes(claimed.node))
-      throw new TownError('bad-merge', 'Its originator is not a validator.');
-    if (claimed.time <= head.time)
-      throw new TownError('bad-merge', 'Its time is not after that of its parent.');
-    const result = await view.conversations.run(replay(this.replayInput(claimed.time, claimed.heads)));
-    const oids = claimed.heads.map((id) => store.block(id)?.oid);
-    invariant(
-      oids.every((oid) => oid !== undefined),
-      'a replayed head is in the store',
-    );
-    return confirmMerge(claimed, { main: head.oid, heads: oids }, main.tree, result);
-  }
-
-  private async adopt(built: BuiltMerge, votes: readonly Vote[]): Promise<void> {
-    const { store, main, view, keys, readObject } = this.parts;
-    const { merge, receipt, writes, objects, tree } = built;
-    const certificate = certificateText(certificateOf(votes));
-    const verdicts = receipt.entries.map(
-      ({ id, verdict, code, reason, other, writes: hash }): EntryVerdict => ({
-        id,
-        state: verdict === 'rejected' ? 'rejected' : 'merged',
-        verdict,
-        code: code ?? null,
-        reason: reason ?? null,
-        other: other ?? null,
-        writes: hash,
-      }),
-    );
-    const count = (verdict: string): number =>
-      receipt.entries.filter((entry) => entry.verdict === verdict).length;
-    const row: MergeRow = {
-      height: merge.height,
-      id: merge.id,
-      oid: merge.oid,
-      content: merge.content,
-      time: merge.time,
-      node: merge.node,
-      raw: merge.raw,
-      counts: { accepted: count('accepted'), rejected: count('rejected'), irregular: count('irregular') },
-    };
-    const blocks = this.parts.blocks.partsOf(merge.heads).flatMap((part) => part.blocks.map(({ id }) => id));
-    const note = await proofNote(readObject, store.ref(NOTES_REF), merge, certificate, keys);
-    await view.rebuild(async () => {
-      await store.adopt({
-        merge: row,
-        certificate,
-        verdicts,
-        blocks,
-        state: writes,
-        objects: [...objects, ...note.objects],
-        refs: [{ name: 'refs/heads/main', oid: merge.oid }, note.ref],
-        notices: noticesOf(built),
-      });
-      main.advance({ height: merge.height, id: merge.id, oid: merge.oid, time: merge.time }, tree, writes);
-    });
-    await store.forgetConsensus(merge.height + 1);
-    this.parts.adopted(
-      row,
-      receipt.entries.map(({ id }) => id),
-    );
-  }
-}
-
-/** The last chosen block of each branch, by node. */
-function headsOf(chosen: readonly BlockRow[]): readonly BlockRow[] {
-  const last = new Map<string, BlockRow>();
-  for (const block of chosen) last.set(block.node, block);
-  return [...last.values()].sort((a, b) => (a.node < b.node ? -1 : 1));
-}
-
-/** What a merge tells members: the notices of the dapps. */
-function noticesOf({ receipt, merge }: BuiltMerge): readonly NewNotice[] {
-  return receipt.notices.map(({ member, entry, text }) => ({
-    member: member as MemberId,
-    entry,
-    at: merge.time,
-    text,
-  }));
 }

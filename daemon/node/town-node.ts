@@ -23,6 +23,7 @@ import type { KeyStore, NodeKeys } from './key-files.js';
 import { LedgerCases } from './ledger-cases.js';
 import { MAIN, MainLine } from './main-line.js';
 import { Members } from './members.js';
+import { MergeWorkshop } from './merge-workshop.js';
 import { Merger, type Alarm } from './merger.js';
 import { Names } from './names.js';
 import { People, recorded } from './people.js';
@@ -96,7 +97,7 @@ export class RunningNode implements TownNode {
       this.appended(entry.id, kind),
     ));
     const blocks = new Blocks(store, main, keys, clock, () => appender.settledBelow);
-    this.merger = new Merger({
+    const workshop = new MergeWorkshop({
       store,
       main,
       view,
@@ -104,12 +105,22 @@ export class RunningNode implements TownNode {
       keys,
       clock,
       manifests,
+      heldByQuorum: () => undefined,
       adopted: (merge, entries) => this.adopted(merge, entries),
-      alarm: (alarm) => this.setAlarm(alarm),
       readObject: async (oid) => {
         if (!this.repository) throw new TownError('starting', 'The repository is not open yet.');
         return this.repository.read(oid);
       },
+    });
+    this.merger = new Merger({
+      store,
+      main,
+      blocks,
+      workshop,
+      keys,
+      clock,
+      broadcast: () => undefined,
+      alarm: (alarm) => this.setAlarm(alarm),
     });
     const people = (this.peopleCases = new People(
       view,

@@ -15,13 +15,13 @@ t.setTimeout(240_000);
 
 const run = (command: string, ...args: string[]): void => void execFileSync(command, args, { stdio: 'pipe' });
 
-const cutPower = (mount: string): void =>
-  run(
-    'python3',
-    '-c',
-    'import fcntl,os,struct,sys; fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack("I", 2))',
-    mount,
-  );
+const cut =
+  'import fcntl,os,struct,sys; fd=os.open(sys.argv[1], os.O_RDONLY); sys.stdin.read(); ' +
+  'fcntl.ioctl(fd, 0x8004587d, struct.pack("I", 2))';
+
+/** A process that cuts the power of a file system as soon as its input ends. */
+const powerSwitch = (mount: string) =>
+  spawn('python3', ['-c', cut, mount], { stdio: ['pipe', 'ignore', 'ignore'] });
 
 /** A small ext4 of its own on a loop device; null where this machine does not allow it. */
 function ownFileSystem(): { mount: string; again(): void; remove(): void } | null {
@@ -51,16 +51,27 @@ function ownFileSystem(): { mount: string; again(): void; remove(): void } | nul
   };
 }
 
-/** Writes until the power goes after `ms`; what was acknowledged until then. */
+/**
+ * Writes until the power goes after `ms`; what was acknowledged until then. What is said in the moment of the cut does not
+ * count: a file system that is shut down under a running kernel may still answer an fsync with success.
+ */
 async function writeUntilCut(folder: string, mount: string, ms: number): Promise<string[][]> {
+  const off = powerSwitch(mount);
   const started = spawn(process.execPath, [child, folder], { stdio: ['ignore', 'pipe', 'ignore'] });
   let said = '';
+  let saidBefore = '';
+  const isCut = new Promise<void>((resolve) => off.on('close', () => resolve()));
   started.stdout.setEncoding('utf8').on('data', (text: string) => {
-    if (said === '') setTimeout(() => (cutPower(mount), setTimeout(() => started.kill('SIGKILL'), 200)), ms);
+    if (said === '')
+      setTimeout(() => {
+        saidBefore = said;
+        off.stdin.end();
+      }, ms);
     said += text;
   });
+  void isCut.then(() => setTimeout(() => started.kill('SIGKILL'), 200));
   await new Promise((resolve) => started.on('close', resolve));
-  const lines = said.split('\n').slice(0, -1);
+  const lines = saidBefore.split('\n').slice(0, -1);
   return lines.map((line) => line.split(' '));
 }
 

@@ -1,0 +1,179 @@
+/**
+ * What a merge is made of: choosing blocks, replaying them, holding another's merge against my own replay, adopting.
+ */
+import { makeMerge, confirmMerge, readMerge, type BuiltMerge } from '../ledger/merge.js';
+import { canonicalize } from '../ledger/canonical.js';
+import { keyOfNode } from '../ledger/charter.js';
+import type { EntryId, MemberId, Millis, NodeId } from '../ledger/ids.js';
+import { TownError, invariant } from '../ledger/ids.js';
+import type { Manifests } from '../ledger/judge.js';
+import { replay, type ReplayInput } from '../ledger/replay.js';
+import type { BlockRow, EntryVerdict, MergeRow, NewNotice } from '../store/rows.js';
+import type { Store } from '../store/store.js';
+import type { Blocks } from './blocks.js';
+import type { Clock } from './clock.js';
+import type { NodeKeys } from './key-files.js';
+import { MAIN, type MainLine } from './main-line.js';
+import { NOTES_REF, proofNote } from './proof-notes.js';
+import type { View } from './view.js';
+
+export interface MergeWorkshopParts {
+  readonly store: Store;
+  readonly main: MainLine;
+  readonly view: View;
+  readonly blocks: Blocks;
+  readonly keys: NodeKeys;
+  readonly clock: Clock;
+  readonly manifests: Manifests;
+  /** Up to which block of a branch a quorum says it holds it; undefined: nobody else is needed. */
+  readonly heldByQuorum: (node: NodeId) => number | undefined;
+  /** A merge became `main`. */
+  readonly adopted: (merge: MergeRow, entries: readonly EntryId[]) => void;
+  /** Reads a git object that is staged or in the repository. */
+  readonly readObject: Parameters<typeof proofNote>[0];
+}
+
+export class MergeWorkshop {
+  constructor(private readonly parts: MergeWorkshopParts) {}
+
+  /** The blocks that a merge folds in now; none: there is nothing to merge. */
+  choose(): readonly BlockRow[] {
+    const { blocks, main, heldByQuorum } = this.parts;
+    return blocks.choose(main.charter.limits, heldByQuorum);
+  }
+
+  private replayInput(time: Millis, heads: readonly string[]): ReplayInput {
+    const { main, blocks, manifests } = this.parts;
+    const { head, town } = main;
+    return {
+      town,
+      line: MAIN,
+      height: head.height + 1,
+      time,
+      parent: head.id,
+      state: main.state,
+      parts: blocks.partsOf(heads),
+      baseTime: (base) => main.timeOf(base),
+      manifests,
+    };
+  }
+
+  /** A merge of what is known here, by the bounds of the charter. */
+  async propose(): Promise<BuiltMerge> {
+    const { main, keys, clock, view } = this.parts;
+    const heads = headsOf(this.choose());
+    const time = Math.max(clock.now(), main.head.time + 1) as Millis;
+    const result = await view.conversations.run(
+      replay(
+        this.replayInput(
+          time,
+          heads.map(({ id }) => id),
+        ),
+      ),
+    );
+    const { head, town, tree } = main;
+    return makeMerge(
+      {
+        town,
+        line: MAIN,
+        height: head.height + 1,
+        time,
+        parent: head.id,
+        heads: heads.map(({ id }) => id),
+        node: keys.id,
+      },
+      { main: head.oid, heads: heads.map(({ oid }) => oid) },
+      tree,
+      result,
+      keys.secretKey,
+    );
+  }
+
+  /** My own replay of a merge that somebody proposed. @throws TownError `bad-merge`, `content-differs`, … */
+  async replayOf(bytes: Uint8Array): Promise<BuiltMerge> {
+    const { main, store, view } = this.parts;
+    const claimed = readMerge(bytes, (node) => keyOfNode(main.charter, node));
+    const { head, town, charter } = main;
+    const place = { town: claimed.town, line: claimed.line, height: claimed.height, parent: claimed.parent };
+    const expected = { town, line: MAIN, height: head.height + 1, parent: head.id };
+    if (canonicalize(place) !== canonicalize(expected))
+      throw new TownError('bad-merge', 'The merge belongs to another place.');
+    if (!charter.validators.includes(claimed.node))
+      throw new TownError('bad-merge', 'Its originator is not a validator.');
+    if (claimed.time <= head.time)
+      throw new TownError('bad-merge', 'Its time is not after that of its parent.');
+    const result = await view.conversations.run(replay(this.replayInput(claimed.time, claimed.heads)));
+    const oids = claimed.heads.map((id) => store.block(id)?.oid);
+    invariant(
+      oids.every((oid) => oid !== undefined),
+      'a replayed head is in the store',
+    );
+    return confirmMerge(claimed, { main: head.oid, heads: oids }, main.tree, result);
+  }
+
+  /** Makes a decided merge `main`: durable, then the view, then told. */
+  async adopt(built: BuiltMerge, certificate: string): Promise<void> {
+    const { store, main, view, keys, readObject } = this.parts;
+    const { merge, receipt, writes, objects, tree } = built;
+    const verdicts = receipt.entries.map(
+      ({ id, verdict, code, reason, other, writes: hash }): EntryVerdict => ({
+        id,
+        state: verdict === 'rejected' ? 'rejected' : 'merged',
+        verdict,
+        code: code ?? null,
+        reason: reason ?? null,
+        other: other ?? null,
+        writes: hash,
+      }),
+    );
+    const count = (verdict: string): number =>
+      receipt.entries.filter((entry) => entry.verdict === verdict).length;
+    const row: MergeRow = {
+      height: merge.height,
+      id: merge.id,
+      oid: merge.oid,
+      content: merge.content,
+      time: merge.time,
+      node: merge.node,
+      raw: merge.raw,
+      counts: { accepted: count('accepted'), rejected: count('rejected'), irregular: count('irregular') },
+    };
+    const blocks = this.parts.blocks.partsOf(merge.heads).flatMap((part) => part.blocks.map(({ id }) => id));
+    const note = await proofNote(readObject, store.ref(NOTES_REF), merge, certificate, keys);
+    await view.rebuild(async () => {
+      await store.adopt({
+        merge: row,
+        certificate,
+        verdicts,
+        blocks,
+        state: writes,
+        objects: [...objects, ...note.objects],
+        refs: [{ name: 'refs/heads/main', oid: merge.oid }, note.ref],
+        notices: noticesOf(built),
+      });
+      main.advance({ height: merge.height, id: merge.id, oid: merge.oid, time: merge.time }, tree, writes);
+    });
+    await store.forgetConsensus(merge.height + 1);
+    this.parts.adopted(
+      row,
+      receipt.entries.map(({ id }) => id),
+    );
+  }
+}
+
+/** The last chosen block of each branch, by node. */
+function headsOf(chosen: readonly BlockRow[]): readonly BlockRow[] {
+  const last = new Map<string, BlockRow>();
+  for (const block of chosen) last.set(block.node, block);
+  return [...last.values()].sort((a, b) => (a.node < b.node ? -1 : 1));
+}
+
+/** What a merge tells members: the notices of the dapps. */
+function noticesOf({ receipt, merge }: BuiltMerge): readonly NewNotice[] {
+  return receipt.notices.map(({ member, entry, text }) => ({
+    member: member as MemberId,
+    entry,
+    at: merge.time,
+    text,
+  }));
+}
