@@ -1,0 +1,351 @@
+/**
+ * How a node and its peers come to hold the same blocks and merges: each tells its heads, asks for what it lacks, answers
+ * what it is asked. A pure state machine: `step(state, input) → {state, outputs}`; the caller sends, stores, and keeps the time.
+ * It carries bytes and believes none: what came is for the caller to check (`admit`), who tells how it went (`settled`).
+ */
+import { invariant, type NodeId, type Sha256 } from '../ledger/ids.js';
+import {
+  TIPS_MAX,
+  WANT_BLOCKS_MAX,
+  WANT_MERGES_MAX,
+  type HaveBody,
+  type HeadsBody,
+  type Tip,
+  type WantBody,
+} from './bodies.js';
+import * as S from './sync-state.js';
+import type { Failure, Item, SyncState, Want } from './sync-state.js';
+
+/** What happened; `now` in milliseconds, never going back. */
+export type Input = { readonly now: number } & (
+  | { readonly t: 'connected' | 'disconnected' | 'tick' }
+  /** The broker says that a node went away. */
+  | { readonly t: 'gone'; readonly node: NodeId }
+  /** The nodes that the charter names now. */
+  | { readonly t: 'nodes'; readonly nodes: readonly NodeId[] }
+  /** Blocks of a branch (also the own one) are durable up to here. */
+  | { readonly t: 'stored'; readonly node: NodeId; readonly tip: Tip }
+  /** A merge became `main`. */
+  | { readonly t: 'adopted'; readonly height: number; readonly main: Sha256 }
+  | { readonly t: 'heads'; readonly from: NodeId; readonly body: HeadsBody }
+  | { readonly t: 'want'; readonly from: NodeId; readonly body: WantBody }
+  | { readonly t: 'have'; readonly from: NodeId; readonly body: HaveBody }
+  /** What `admit` gave out is all stored (null), or refused with this code. */
+  | { readonly t: 'settled'; readonly item: Item; readonly refused: string | null }
+  /** What `send-have` asked for is sent, or cannot be. */
+  | { readonly t: 'answered'; readonly to: NodeId; readonly item: Item }
+);
+
+/** What is to be done. */
+export type Output =
+  | { readonly t: 'publish-heads'; readonly body: HeadsBody }
+  | { readonly t: 'send-want'; readonly to: NodeId; readonly body: WantBody }
+  /** Read these from the store, pack as many as fit, send them, and tell `answered`. */
+  | { readonly t: 'send-have'; readonly to: NodeId; readonly item: Item; readonly what: WantBody }
+  /** Unpack, put into quarantine, check, store; tell `stored` or `adopted` as it goes and `settled` at the end. */
+  | { readonly t: 'admit'; readonly from: NodeId; readonly item: Item; readonly body: HaveBody }
+  /** Forget what of this item waits in quarantine: it did not get on. */
+  | { readonly t: 'discard'; readonly item: Item }
+  | { readonly t: 'refused'; readonly from: NodeId; readonly code: 'unsolicited' | 'busy' }
+  /** A peer names another block at the end of a branch than is held here, or more of the own branch. Told once a branch. */
+  | {
+      readonly t: 'contradiction';
+      readonly branch: NodeId;
+      readonly peer: NodeId;
+      readonly ours: Tip | null;
+      readonly theirs: Tip;
+    };
+
+export interface Stepped {
+  readonly state: SyncState;
+  readonly outputs: readonly Output[];
+}
+
+/** A node that has just started, not connected: what it holds. */
+export function startSync(start: {
+  readonly self: NodeId;
+  readonly nodes: readonly NodeId[];
+  readonly height: number;
+  readonly main: Sha256;
+  readonly tips: ReadonlyMap<NodeId, Tip>;
+}): SyncState {
+  return {
+    ...start,
+    nodes: new Set(start.nodes),
+    online: false,
+    publishedAt: null,
+    changed: false,
+    peers: new Map(),
+    wants: new Map(),
+    failures: new Map(),
+    answering: new Map(),
+    frozen: new Set(),
+    told: new Set(),
+  };
+}
+
+/** One step. Never throws on what peers send. */
+export function step(state: SyncState, input: Input): Stepped {
+  const taken = take(state, input);
+  const expired = expire(taken.state, input.now);
+  const asked = ask(expired.state, input.now);
+  const told = tell(asked.state, input.now);
+  return {
+    state: told.state,
+    outputs: [...taken.outputs, ...expired.outputs, ...asked.outputs, ...told.outputs],
+  };
+}
+
+/** When the machine has something to do next, if nothing happens before: milliseconds; for one timer. */
+export function nextDue(state: SyncState, now: number): number {
+  const times = [...state.wants.values()].map(({ deadline }) => deadline);
+  for (const { until } of state.failures.values()) if (until > now) times.push(until);
+  const { online, publishedAt, changed } = state;
+  if (online)
+    times.push(publishedAt === null ? now : publishedAt + (changed ? S.HEADS_GAP_MS : S.HEADS_EVERY_MS));
+  return Math.max(now, Math.min(now + S.HEADS_EVERY_MS, ...times));
+}
+
+const only = (state: SyncState, ...outputs: Output[]): Stepped => ({ state, outputs });
+
+function take(state: SyncState, input: Input): Stepped {
+  const { now } = input;
+  switch (input.t) {
+    case 'tick':
+      return only(state);
+    case 'connected':
+      return only({ ...state, online: true, publishedAt: null, failures: new Map() });
+    case 'disconnected': {
+      const peers = new Map([...state.peers].map(([node, peer]) => [node, { ...peer, present: false }]));
+      const wants = new Map([...state.wants].filter(([, { phase }]) => phase === 'admitting'));
+      return only({ ...state, online: false, peers, wants });
+    }
+    case 'gone': {
+      const peer = state.peers.get(input.node);
+      if (peer === undefined) return only(state);
+      return only({ ...state, peers: new Map(state.peers).set(input.node, { ...peer, present: false }) });
+    }
+    case 'nodes': {
+      const nodes = new Set(input.nodes);
+      const peers = new Map([...state.peers].filter(([node]) => nodes.has(node)));
+      return only({ ...state, nodes, peers });
+    }
+    case 'stored': {
+      const { node, tip } = input;
+      invariant(tip.seq >= (state.tips.get(node)?.seq ?? 0), 'a branch only grows');
+      if (state.tips.get(node)?.head === tip.head) return only(state);
+      const frozen = new Set([...state.frozen].filter((branch) => branch !== node));
+      return only(
+        progressed({ ...state, tips: new Map(state.tips).set(node, tip), frozen, changed: true }, now),
+      );
+    }
+    case 'adopted':
+      invariant(input.height >= state.height, 'main only grows');
+      if (input.main === state.main) return only(state);
+      return only(progressed({ ...state, height: input.height, main: input.main, changed: true }, now));
+    case 'heads':
+      return takeHeads(state, input.from, input.body, now);
+    case 'want':
+      return takeWant(state, input.from, input.body, now);
+    case 'have':
+      return takeHave(state, input.from, input.body, now);
+    case 'settled':
+      return settle(state, input.item, input.refused, now);
+    case 'answered': {
+      const answering = new Map(state.answering);
+      answering.delete(S.failureKey(input.item, input.to));
+      return only({ ...state, answering });
+    }
+  }
+}
+
+/** What waits in quarantine may get on now: it has time again. */
+function progressed(state: SyncState, now: number): SyncState {
+  const wants = new Map(
+    [...state.wants].map(([item, want]) => [
+      item,
+      want.phase === 'admitting' ? { ...want, deadline: now + S.ADMIT_MS } : want,
+    ]),
+  );
+  return { ...state, wants };
+}
+
+function takeHeads(state: SyncState, from: NodeId, body: HeadsBody, now: number): Stepped {
+  if (from === state.self || !state.nodes.has(from)) return only(state);
+  const peers = new Map(state.peers).set(from, { heads: body, heardAt: now, present: true });
+  const outputs: Output[] = [];
+  const told = new Set(state.told);
+  for (const [name, theirs] of Object.entries(body.tips)) {
+    const branch = name as NodeId;
+    const ours = state.tips.get(branch) ?? null;
+    const isOther = theirs.seq === ours?.seq && theirs.head !== ours.head;
+    const isBeyondOwn = branch === state.self && theirs.seq > (ours?.seq ?? 0);
+    if (!(isOther || isBeyondOwn) || !state.nodes.has(branch) || told.has(branch)) continue;
+    told.add(branch);
+    outputs.push({ t: 'contradiction', branch, peer: from, ours, theirs });
+  }
+  return { state: { ...state, peers, told }, outputs };
+}
+
+function takeWant(state: SyncState, from: NodeId, body: WantBody, now: number): Stepped {
+  const item = itemOf(body);
+  const what = withinOurs(state, body);
+  if (!state.nodes.has(from) || what === null) return only(state);
+  const key = S.failureKey(item, from);
+  if ((state.answering.get(key) ?? 0) > now) return only(state);
+  const inMaking = [...state.answering].filter(([name, until]) => until > now && name.endsWith(from));
+  if (inMaking.length >= S.ANSWERS_MAX) return only(state, { t: 'refused', from, code: 'busy' });
+  const answering = new Map(state.answering).set(key, now + S.ANSWERING_MS);
+  return only({ ...state, answering }, { t: 'send-have', to: from, item, what });
+}
+
+export const itemOf = (body: WantBody | HaveBody): Item => ('blocks' in body ? body.blocks.node : 'merges');
+
+/** The part of a want that can be answered from here; null where there is none. */
+function withinOurs(state: SyncState, body: WantBody): WantBody | null {
+  if ('merges' in body) {
+    const { from, to } = body.merges;
+    return from > state.height ? null : { merges: { from, to: Math.min(to, state.height) } };
+  }
+  const { node, from, to } = body.blocks;
+  const last = state.tips.get(node)?.seq ?? 0;
+  return from > last ? null : { blocks: { node, from, to: Math.min(to, last) } };
+}
+
+function takeHave(state: SyncState, from: NodeId, body: HaveBody, now: number): Stepped {
+  const item = itemOf(body);
+  const want = state.wants.get(item);
+  const first = 'blocks' in body ? body.blocks.from : body.merges.from;
+  if (want?.phase !== 'asked' || want.peer !== from || firstOf(want.body) !== first)
+    return only(state, { t: 'refused', from, code: 'unsolicited' });
+  const admitting: Want = { ...want, phase: 'admitting', deadline: now + S.ADMIT_MS };
+  const wants = new Map(state.wants).set(item, admitting);
+  return only({ ...state, wants }, { t: 'admit', from, item, body });
+}
+
+const firstOf = (body: WantBody): number => ('blocks' in body ? body.blocks.from : body.merges.from);
+
+function settle(state: SyncState, item: Item, refused: string | null, now: number): Stepped {
+  const want = state.wants.get(item);
+  if (want?.phase !== 'admitting') return only(state);
+  const wants = new Map(state.wants);
+  wants.delete(item);
+  const settled = { ...state, wants };
+  if (refused === null && S.reachedOf(state, item) > want.had) {
+    const failures = new Map(state.failures);
+    failures.delete(S.failureKey(item, want.peer));
+    return only({ ...settled, failures });
+  }
+  if (refused === 'equivocation' && item !== 'merges')
+    return only({ ...settled, frozen: new Set(state.frozen).add(item) });
+  // Who sends nothing new has failed too: else it would be asked for the same for ever.
+  return only(failed(settled, item, want.peer, now, refused));
+}
+
+function failed(
+  state: SyncState,
+  item: Item,
+  peer: NodeId,
+  now: number,
+  refused: string | null = null,
+): SyncState {
+  const key = S.failureKey(item, peer);
+  const count = (state.failures.get(key)?.count ?? 0) + 1;
+  const ms = Math.min(S.BACK_OFF_MS_MAX, S.BACK_OFF_MS_MIN * 2 ** Math.min(count - 1, 10));
+  const failure: Failure = { count, until: now + ms, overlap: refused === 'other-predecessor' };
+  return { ...state, failures: new Map(state.failures).set(key, failure) };
+}
+
+/** Gives up what took too long; forgets failures and answers that are long past. */
+function expire(before: SyncState, now: number): Stepped {
+  let state = before;
+  const outputs: Output[] = [];
+  for (const [item, { deadline, phase, peer }] of state.wants) {
+    if (deadline > now) continue;
+    if (phase === 'admitting') outputs.push({ t: 'discard', item });
+    const wants = new Map(state.wants);
+    wants.delete(item);
+    state = failed({ ...state, wants }, item, peer, now);
+  }
+  const isPast = ({ until }: Failure): boolean => until + 2 * S.BACK_OFF_MS_MAX < now;
+  if ([...state.failures.values()].some(isPast))
+    state = { ...state, failures: new Map([...state.failures].filter(([, failure]) => !isPast(failure))) };
+  if ([...state.answering.values()].some((until) => until <= now))
+    state = { ...state, answering: new Map([...state.answering].filter(([, until]) => until > now)) };
+  return { state, outputs };
+}
+
+/** Asks for what is lacking and nobody was asked for yet: of each branch, and of the merges. */
+function ask(before: SyncState, now: number): Stepped {
+  if (!before.online) return only(before);
+  const connected = [...before.peers.keys()].filter((node) => S.isConnected(before, node, now)).sort();
+  const wants = new Map(before.wants);
+  const outputs: Output[] = [];
+  const items: Item[] = ['merges', ...before.nodes].filter(
+    (item) => item !== before.self && !before.frozen.has(item as NodeId) && !wants.has(item as Item),
+  ) as Item[];
+  for (const item of items) {
+    const choice = choose(before, item, connected, now);
+    if (choice === null) continue;
+    const had = S.reachedOf(before, item);
+    wants.set(item, { ...choice, had, phase: 'asked', deadline: now + S.ANSWER_MS });
+    outputs.push({ t: 'send-want', to: choice.peer, body: choice.body });
+  }
+  return outputs.length === 0 ? only(before) : { state: { ...before, wants }, outputs };
+}
+
+/** Whom to ask for an item, and for what: who failed least, the branch's own node before others; else spread over all. */
+function choose(
+  state: SyncState,
+  item: Item,
+  connected: readonly NodeId[],
+  now: number,
+): { readonly peer: NodeId; readonly body: WantBody } | null {
+  const offers = connected.flatMap((peer) => {
+    const failure = state.failures.get(S.failureKey(item, peer));
+    if (failure !== undefined && failure.until > now) return [];
+    const body = lacking(state, item, peer);
+    return body === null ? [] : [{ peer, body, count: failure?.count ?? 0 }];
+  });
+  const least = Math.min(...offers.map(({ count }) => count));
+  const best = offers.filter(({ count }) => count === least);
+  const turn = item === 'merges' ? state.height : parseInt(item.slice(0, 8), 16);
+  return best.find(({ peer }) => peer === item) ?? best[turn % best.length] ?? null;
+}
+
+/** What a peer says it has of an item and this node has not: the next range; null for nothing. */
+function lacking(state: SyncState, item: Item, peer: NodeId): WantBody | null {
+  const heads = state.peers.get(peer)?.heads;
+  if (heads === undefined) return null;
+  if (item === 'merges') {
+    const from = state.height + 1;
+    if (heads.height < from) return null;
+    return { merges: { from, to: Math.min(heads.height, state.height + WANT_MERGES_MAX) } };
+  }
+  const theirs = heads.tips[item];
+  const ours = state.tips.get(item);
+  const last = ours?.seq ?? 0;
+  if (theirs === undefined) return null;
+  // Another block at the end of our branch: fetched too, for it is evidence against the branch's node if it is signed.
+  const isOther = theirs.seq === last && theirs.head !== ours?.head;
+  const overlap = state.failures.get(S.failureKey(item, peer))?.overlap === true;
+  const from = (isOther || overlap) && last > 0 ? last : last + 1;
+  if (theirs.seq < from) return null;
+  return { blocks: { node: item, from, to: Math.min(theirs.seq, from + WANT_BLOCKS_MAX - 1) } };
+}
+
+/** Tells the own heads: when they changed, and every minute. */
+function tell(state: SyncState, now: number): Stepped {
+  const { online, publishedAt, changed } = state;
+  if (!online) return only(state);
+  const due = publishedAt === null || now >= publishedAt + (changed ? S.HEADS_GAP_MS : S.HEADS_EVERY_MS);
+  if (!due) return only(state);
+  return only({ ...state, publishedAt: now, changed: false }, { t: 'publish-heads', body: headsOf(state) });
+}
+
+/** The own branch first: where there are more than can be told, it is not the one left out. */
+function headsOf({ self, height, main, tips }: SyncState): HeadsBody {
+  const names = [...tips.keys()].sort((a, b) => (a === self ? -1 : b === self ? 1 : a < b ? -1 : 1));
+  const shown = names.slice(0, TIPS_MAX).map((node) => [node, tips.get(node) as Tip] as const);
+  return { height, main, tips: Object.fromEntries(shown) };
+}

@@ -1,0 +1,520 @@
+/**
+ * For tests: a town of nodes that sync, in simulated time, from a seed. The state machine, the batches and the quarantine are
+ * the real ones, the blocks are signed and verified; broker, disks and merging are played. Messages are lost, doubled, late and
+ * out of order, nodes are cut off (and notice it late) and crash at any point; one may lie. Every run repeats.
+ */
+import { commitOid, makeBlock, NO_BLOCK, type Block } from '../ledger/block.js';
+import { signEntry } from '../ledger/entry.js';
+import { sha256 } from '../ledger/hash.js';
+import { invariant } from '../ledger/ids.js';
+import type { Json, JsonObject, KeyId, Millis, NodeId, Oid, Sha256 } from '../ledger/ids.js';
+import { nodeIdOf, publicKeyOf } from '../ledger/signature.js';
+import {
+  packBlocks,
+  packMerges,
+  unpackBlocks,
+  unpackMerges,
+  type RawBlock,
+  type RawMerge,
+} from './block-batch.js';
+import { readHave, readHeads, readWant, type HaveBody, type HeadsBody, type WantBody } from './bodies.js';
+import { directTopic, headsTopic, Inbox, MessageCounter, sealMessage } from './message.js';
+import { nextDue, startSync, step, type Input, type Output } from './peer-sync.js';
+import { admitBlocks, Quarantine } from './quarantine.js';
+import {
+  DIRECT_LIFETIME_MS,
+  HEADS_LIFETIME_MS,
+  heldByQuorum,
+  type Item,
+  type SyncState,
+} from './sync-state.js';
+
+export const SECOND = 1_000;
+export const MINUTE = 60 * SECOND;
+
+/** Numbers in [0, 1) from a seed (mulberry32). */
+function randomFrom(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let n = Math.imul(state ^ (state >>> 15), state | 1);
+    n ^= n + Math.imul(n ^ (n >>> 7), n | 61);
+    return ((n ^ (n >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** What happens when, in order of time. */
+class Timeline {
+  now = 1_700_000_000_000;
+  readonly #events: { readonly at: number; readonly run: () => void }[] = [];
+
+  after(ms: number, run: () => void): void {
+    const event = { at: this.now + Math.max(0, Math.floor(ms)), run };
+    let low = 0;
+    let high = this.#events.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.#events[middle] as { at: number }).at > event.at) low = middle + 1;
+      else high = middle;
+    }
+    this.#events.splice(low, 0, event);
+  }
+
+  runUntil(end: number, done: () => boolean): void {
+    while (this.now < end && !done()) {
+      const next = this.#events.pop();
+      if (next === undefined) return;
+      this.now = Math.max(this.now, next.at);
+      next.run();
+    }
+  }
+}
+
+export interface Scenario {
+  readonly seed: number;
+  readonly nodes: number;
+  /** Blocks that each node writes while the network is bad. */
+  readonly blocks: number;
+  /** How long the network is bad. */
+  readonly badMs: number;
+  /** Whether messages are really signed, sealed and opened. */
+  readonly sealed: boolean;
+  /** Whether the last node claims what is not so and answers with junk. */
+  readonly withLiar: boolean;
+}
+
+interface PlayedMerge {
+  readonly height: number;
+  readonly raw: Uint8Array;
+  readonly id: Sha256;
+  readonly oid: Oid;
+  /** The last block folded in, by branch. */
+  readonly folds: { readonly [node: string]: number };
+}
+
+function playedMerge(height: number, folds: { readonly [node: string]: number }): PlayedMerge {
+  const raw = Buffer.from(JSON.stringify({ height, folds }));
+  return { height, raw, id: sha256(raw), oid: commitOid(raw), folds };
+}
+
+const town = sha256('simulated town');
+const townKey = Buffer.alloc(32, 9);
+const secretOf = (index: number): Uint8Array => Buffer.alloc(32, index + 1);
+const GENESIS = playedMerge(0, {});
+
+export class SimulatedTown {
+  readonly random: () => number;
+  readonly time = new Timeline();
+  readonly nodes: SimulatedNode[];
+  readonly keys = new Map<NodeId, KeyId>();
+  readonly goodFrom: number;
+  readonly loss: number;
+  readonly crashes: number;
+  /** What the broker keeps, by sender. */
+  readonly retained = new Map<NodeId, Json>();
+  /** Messages sent, by kind. */
+  readonly sent = { heads: 0, want: 0, have: 0 };
+  crashed = 0;
+  refused = 0;
+  nonces = 0;
+
+  constructor(readonly scenario: Scenario) {
+    this.random = randomFrom(scenario.seed);
+    this.goodFrom = this.time.now + scenario.badMs;
+    this.loss = this.random() * 0.4;
+    this.crashes = this.random() < 0.3 ? 0 : this.random() * 0.03;
+    this.nodes = Array.from({ length: scenario.nodes }, (_, i) => new SimulatedNode(this, i));
+    for (const node of this.nodes) this.keys.set(node.id, publicKeyOf(node.secret));
+    for (const node of this.nodes) node.boot();
+  }
+
+  get isGood(): boolean {
+    return this.time.now >= this.goodFrom;
+  }
+
+  get honest(): readonly SimulatedNode[] {
+    return this.nodes.filter((node) => !node.lies);
+  }
+
+  chance(probability: number): boolean {
+    return this.random() < probability;
+  }
+
+  /** Whether all honest nodes hold the same, everything, and all of it is merged. */
+  isEven(): boolean {
+    const branches = this.honest.map((node) => node.id);
+    return this.honest.every((node) => {
+      const own = node.last.folds;
+      return (
+        node.written === this.scenario.blocks &&
+        node.last.id === this.nodes[0]?.last.id &&
+        branches.every((branch) => own[branch] === this.scenario.blocks) &&
+        branches.every((branch) => node.branch(branch).length === this.scenario.blocks)
+      );
+    });
+  }
+
+  runUntil(at: number, done: () => boolean = () => false): void {
+    this.time.runUntil(at, done);
+  }
+
+  /** Brings what was sent to a node, as the network is just now. */
+  carry(from: SimulatedNode, to: SimulatedNode, kind: 'heads' | 'want' | 'have', wire: Json): void {
+    if (!from.linked || !to.linked) return;
+    const copies = this.isGood ? 1 : this.chance(this.loss) ? 0 : this.chance(0.15) ? 2 : 1;
+    for (let i = 0; i < copies; i++) {
+      const ms = 1 + this.random() * (this.isGood ? 50 : this.chance(0.2) ? 15 * SECOND : SECOND);
+      this.time.after(ms, () => to.linked && to.receive(from.id, kind, wire, false));
+    }
+  }
+}
+
+export class SimulatedNode {
+  readonly id: NodeId;
+  readonly secret: Uint8Array;
+  readonly lies: boolean;
+  /** On disk: outlives crashes. */
+  readonly #branches = new Map<NodeId, Block[]>();
+  readonly #merges: PlayedMerge[] = [GENESIS];
+  written = 0;
+  /** Whether bytes get through to the broker; the node notices late. */
+  linked = true;
+
+  /** In memory. */
+  state: SyncState | null = null;
+  #process = 0;
+  #timer = 0;
+  #inbox: Inbox;
+  readonly #counter = new MessageCounter();
+  #blocks = new Quarantine<RawBlock>((block) => block.raw.length + block.entries.length);
+  #waiting = new Quarantine<RawMerge>((merge) => merge.raw.length + merge.certificate.length);
+
+  constructor(
+    readonly town: SimulatedTown,
+    readonly index: number,
+  ) {
+    this.secret = secretOf(index);
+    this.id = nodeIdOf(publicKeyOf(this.secret));
+    this.lies = town.scenario.withLiar && index === town.scenario.nodes - 1;
+    this.#inbox = this.#newInbox();
+  }
+
+  branch(node: NodeId): readonly Block[] {
+    return this.#branches.get(node) ?? [];
+  }
+
+  get last(): PlayedMerge {
+    return this.#merges[this.#merges.length - 1] as PlayedMerge;
+  }
+
+  #newInbox(): Inbox {
+    return new Inbox(this.id, { town, townKey, keyOf: (node) => this.town.keys.get(node) });
+  }
+
+  boot(): void {
+    const tips = [...this.#branches].map(([node, blocks]) => [node, tipOf(blocks)] as const);
+    const { height, id: main } = this.last;
+    const nodes = [...this.town.keys.keys()];
+    this.state = startSync({ self: this.id, nodes, height, main, tips: new Map(tips) });
+    this.#process++;
+    this.#inbox = this.#newInbox();
+    this.#blocks = new Quarantine((block) => block.raw.length + block.entries.length);
+    this.#waiting = new Quarantine((merge) => merge.raw.length + merge.certificate.length);
+    this.linked = false;
+    this.later(this.town.random() * SECOND, () => this.#connect());
+    this.later(this.town.random() * SECOND, () => this.#write());
+    if (this.index === 0) this.later(2 * SECOND, () => this.#merge());
+  }
+
+  /** Runs something in this process, unless it has crashed by then. */
+  later(ms: number, run: () => void): void {
+    const process = this.#process;
+    this.town.time.after(ms, () => {
+      if (this.state !== null && this.#process === process) run();
+    });
+  }
+
+  #connect(): void {
+    const { town } = this;
+    this.linked = true;
+    this.feed({ t: 'connected' });
+    for (const [from, wire] of town.retained) if (from !== this.id) this.receive(from, 'heads', wire, true);
+    if (!town.isGood) this.later(town.random() * 40 * SECOND, () => this.#cut());
+  }
+
+  /** The link breaks; the node notices when its keep-alive fails, and comes back later. */
+  #cut(): void {
+    const { town } = this;
+    if (town.isGood) return;
+    this.linked = false;
+    this.later(town.random() * 20 * SECOND, () => {
+      this.feed({ t: 'disconnected' });
+      for (const other of town.nodes)
+        if (other !== this && other.linked) other.later(0, () => other.feed({ t: 'gone', node: this.id }));
+      this.later(town.random() * 20 * SECOND, () => this.#connect());
+    });
+  }
+
+  /** Writes its blocks, one after the other, until all are written. */
+  #write(): void {
+    const { town } = this;
+    if (this.written === town.scenario.blocks) return;
+    const mine = this.branch(this.id);
+    const before = mine[mine.length - 1];
+    const place = { town: townId, line: 'main', node: this.id, base: this.last.id };
+    const n = mine.length + 1;
+    const entry = signEntry(
+      {
+        v: 1,
+        ...place,
+        n,
+        type: 'notes.put',
+        by: publicKeyOf(this.secret),
+        at: town.time.now as Millis,
+        body: { n },
+      },
+      this.secret,
+    );
+    const { block } = makeBlock(
+      { ...place, seq: n, prev: before?.id ?? NO_BLOCK },
+      { prev: before?.oid ?? null, main: before?.base === place.base ? null : this.last.oid },
+      [entry],
+      town.time.now as Millis,
+      this.secret,
+    );
+    this.#branches.set(this.id, [...mine, block]);
+    this.written += 1;
+    this.feed({ t: 'stored', node: this.id, tip: tipOf(this.branch(this.id)) });
+    const mean = (town.scenario.badMs / town.scenario.blocks) * 2;
+    this.later(town.isGood ? 10 : town.random() * mean, () => this.#write());
+  }
+
+  /** Folds in what a majority says it holds. */
+  #merge(): void {
+    const { town } = this;
+    const state = this.state as SyncState;
+    const held = heldByQuorum(state, [...state.nodes], Math.floor(state.nodes.size / 2) + 1);
+    const folds = { ...this.last.folds };
+    for (const [branch, seq] of held) folds[branch] = Math.max(seq, folds[branch] ?? 0);
+    if (JSON.stringify(folds) !== JSON.stringify(this.last.folds)) {
+      this.#merges.push(playedMerge(this.last.height + 1, folds));
+      this.feed({ t: 'adopted', height: this.last.height, main: this.last.id });
+    }
+    this.later(town.random() * 4 * SECOND, () => this.#merge());
+  }
+
+  feed(input: Input extends infer I ? (I extends unknown ? Omit<I, 'now'> : never) : never): void {
+    if (this.state === null) return;
+    const { town } = this;
+    const { state, outputs } = step(this.state, { ...input, now: town.time.now } as Input);
+    this.state = state;
+    for (const output of outputs) {
+      if (!town.isGood && town.chance(town.crashes)) return this.#crash();
+      this.#carryOut(output);
+      if (this.state === null) return;
+    }
+    const timer = ++this.#timer;
+    this.later(nextDue(this.state, town.time.now) - town.time.now + 1, () => {
+      if (this.#timer === timer) this.feed({ t: 'tick' });
+    });
+  }
+
+  #crash(): void {
+    this.state = null;
+    this.linked = false;
+    this.town.crashed++;
+    this.town.time.after(this.town.random() * 20 * SECOND, () => this.boot());
+  }
+
+  #carryOut(output: Output): void {
+    const { town } = this;
+    switch (output.t) {
+      case 'publish-heads': {
+        const body = this.lies ? this.#falseHeads(output.body) : output.body;
+        const wire = this.#wire('heads', null, body);
+        town.sent.heads++;
+        if (this.linked) town.retained.set(this.id, wire);
+        for (const node of town.nodes) if (node !== this) town.carry(this, node, 'heads', wire);
+        return;
+      }
+      case 'send-want':
+        return this.#sendTo(output.to, 'want', output.body);
+      case 'send-have':
+        this.later(town.random() * 100, () => {
+          const body = this.#answer(output.what);
+          if (body !== null) this.#sendTo(output.to, 'have', body);
+          this.feed({ t: 'answered', to: output.to, item: output.item });
+        });
+        return;
+      case 'admit':
+        this.later(town.random() * 100, () => this.#admit(output.from, output.item, output.body));
+        return;
+      case 'discard':
+        this.#blocks.discard(output.item);
+        if (output.item === 'merges') this.#waiting.discard('merges');
+        return;
+      case 'refused':
+        town.refused++;
+        return;
+      case 'contradiction':
+        if (!town.scenario.withLiar) throw new Error(`a contradiction at ${this.index} in an honest town`);
+        return;
+    }
+  }
+
+  #sendTo(to: NodeId, kind: 'want' | 'have', body: WantBody | HaveBody): void {
+    const { town } = this;
+    const node = town.nodes.find(({ id }) => id === to);
+    invariant(node !== undefined && node !== this, 'wants and haves go to other nodes of the town');
+    town.sent[kind]++;
+    town.carry(this, node, kind, this.#wire(kind, to, body));
+  }
+
+  /** The message as it goes out: sealed to a text, or its body. */
+  #wire(kind: string, to: NodeId | null, body: HeadsBody | WantBody | HaveBody): Json {
+    const { town: t } = this;
+    if (!t.scenario.sealed) return body as unknown as Json;
+    const at = t.time.now;
+    const expires = at + (to === null ? HEADS_LIFETIME_MS : DIRECT_LIFETIME_MS);
+    const content = { from: this.id, to, counter: this.#counter.next(at), at, expires, kind };
+    const nonce = Buffer.alloc(12);
+    nonce.writeUInt32BE(t.nonces++, 8);
+    const topic = to === null ? headsTopic(town, this.id) : directTopic(town, to);
+    return sealMessage(
+      { ...content, body: body as unknown as JsonObject },
+      topic,
+      { town, townKey, secretKey: this.secret },
+      nonce,
+    );
+  }
+
+  receive(from: NodeId, kind: 'heads' | 'want' | 'have', wire: Json, retained: boolean): void {
+    if (this.state === null) return;
+    let body = wire as JsonObject;
+    if (typeof wire === 'string') {
+      const topic = kind === 'heads' ? headsTopic(town, from) : directTopic(town, this.id);
+      const delivery = { topic, payload: Buffer.from(wire), retained };
+      const message = this.#inbox.receive(delivery, this.town.time.now);
+      if (message === null) return;
+      body = message.body;
+    }
+    if (kind === 'heads') this.feed({ t: 'heads', from, body: readHeads(body) });
+    if (kind === 'want') this.feed({ t: 'want', from, body: readWant(body) });
+    if (kind === 'have') this.feed({ t: 'have', from, body: readHave(body) });
+  }
+
+  #answer(what: WantBody): HaveBody | null {
+    const { town } = this;
+    if (this.lies && town.chance(0.7)) return this.#falseAnswer(what);
+    // A small bound on some answers, so that they are prefixes.
+    const charsMax = town.chance(0.5) ? 3_000 : undefined;
+    if ('merges' in what) {
+      const { from, to } = what.merges;
+      const merges = this.#merges.slice(from, to + 1).map(({ raw }) => ({ raw, certificate: 'proof' }));
+      const { packed, count } = packMerges(merges, charsMax);
+      return count === 0 ? null : { merges: { from, packed } };
+    }
+    const { node, from, to } = what.blocks;
+    const blocks = this.branch(node).slice(from - 1, to);
+    const { packed, count } = packBlocks(blocks.map(rawOf), charsMax);
+    return count === 0 ? null : { blocks: { node, from, packed } };
+  }
+
+  #falseHeads(body: HeadsBody): HeadsBody {
+    const tips = Object.entries(body.tips).map(([node, { seq, head }]) =>
+      this.town.chance(0.5)
+        ? [node, { seq: seq + (this.town.chance(0.5) ? 0 : 7), head: sha256('false') }]
+        : [node, { seq, head }],
+    );
+    return { ...body, height: body.height + (this.town.chance(0.5) ? 3 : 0), tips: Object.fromEntries(tips) };
+  }
+
+  #falseAnswer(what: WantBody): HaveBody | null {
+    const junk = Buffer.from('junk').toString('base64');
+    if ('merges' in what) {
+      const raw = Buffer.from(JSON.stringify({ height: what.merges.from, folds: {} }));
+      const { packed } = packMerges([{ raw, certificate: 'forged' }]);
+      return { merges: { from: what.merges.from, packed: this.town.chance(0.5) ? junk : packed } };
+    }
+    const { node, from } = what.blocks;
+    const other = this.branch(this.id).map(rawOf);
+    const packed = this.town.chance(0.5) || other.length === 0 ? junk : packBlocks(other).packed;
+    return this.town.chance(0.2) ? null : { blocks: { node, from, packed } };
+  }
+
+  #admit(from: NodeId, item: Item, body: HaveBody): void {
+    try {
+      if ('blocks' in body) this.#blocks.put(item, from, unpackBlocks(body.blocks.packed));
+      else this.#waiting.put('merges', from, unpackMerges(body.merges.packed));
+    } catch (error) {
+      return this.feed({ t: 'settled', item, refused: (error as { code: string }).code });
+    }
+    this.#pump();
+  }
+
+  /** Takes from quarantine what can be taken by now. */
+  #pump(): void {
+    for (let again = true; again && this.state !== null;) {
+      again = false;
+      for (const item of this.#blocks.items()) again = this.#pumpBranch(item as NodeId) || again;
+      again = this.#pumpMerges() || again;
+    }
+  }
+
+  #pumpBranch(node: NodeId): boolean {
+    const batch = this.#blocks.get(node)?.batch;
+    if (batch === undefined) return false;
+    const mine = this.branch(node);
+    const { admitted, waiting, refused } = admitBlocks(batch, {
+      town: townId,
+      line: 'main',
+      node,
+      keyOf: (id) => this.town.keys.get(id),
+      tip: mine[mine.length - 1] ?? null,
+      heldAt: (seq) => mine[seq - 1]?.id ?? null,
+      mergeOid: (base) => this.#merges.find(({ id }) => id === base)?.oid ?? null,
+    });
+    this.#blocks.keepRest(node, waiting);
+    if (admitted.length > 0) {
+      this.#branches.set(node, [...mine, ...admitted]);
+      this.feed({ t: 'stored', node, tip: tipOf(this.branch(node)) });
+    }
+    if (waiting.length === 0) this.feed({ t: 'settled', item: node, refused: refused?.code ?? null });
+    return admitted.length > 0;
+  }
+
+  #pumpMerges(): boolean {
+    const batch = this.#waiting.get('merges')?.batch;
+    if (batch === undefined) return false;
+    let taken = 0;
+    let refused: string | null = null;
+    let adopted = false;
+    for (const { raw, certificate } of batch) {
+      const { height, folds } = JSON.parse(Buffer.from(raw).toString()) as PlayedMerge;
+      if (certificate !== 'proof' || height > this.last.height + 1) {
+        refused = 'bad-certificate';
+        break;
+      }
+      if (height === this.last.height + 1) {
+        if (Object.entries(folds).some(([node, seq]) => this.branch(node as NodeId).length < seq)) break;
+        this.#merges.push(playedMerge(height, folds));
+        adopted = true;
+      }
+      taken += 1;
+    }
+    this.#waiting.keepRest('merges', refused === null ? batch.slice(taken) : []);
+    if (adopted) this.feed({ t: 'adopted', height: this.last.height, main: this.last.id });
+    if (refused !== null || taken === batch.length) this.feed({ t: 'settled', item: 'merges', refused });
+    return adopted;
+  }
+}
+
+const townId = town;
+const rawOf = (block: Block): RawBlock => ({
+  raw: block.raw,
+  entries: Buffer.from(block.entries.map(({ text }) => `${text}\n`).join('')),
+});
+const tipOf = (blocks: readonly Block[]) => {
+  const last = blocks[blocks.length - 1] as Block;
+  return { seq: last.seq, head: last.id };
+};

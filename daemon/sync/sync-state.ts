@@ -1,0 +1,150 @@
+/** What a node knows of its peers and of what it fetches from them, as a value. What follows from it is in peer-sync.ts. */
+import type { NodeId, Sha256 } from '../ledger/ids.js';
+import type { HeadsBody, Tip, WantBody } from './bodies.js';
+
+/** Heads are told again after this long, whatever happens; and not twice within the gap. */
+export const HEADS_EVERY_MS = 60_000;
+export const HEADS_GAP_MS = 100;
+/** For the transport: how long heads are good. A peer that is silent for so long counts as gone. */
+export const HEADS_LIFETIME_MS = 150_000;
+/** For the transport: how long a want or a have is good. */
+export const DIRECT_LIFETIME_MS = 60_000;
+/** How long an answer may take, and how long what came may wait without any progress here. */
+export const ANSWER_MS = 10_000;
+export const ADMIT_MS = 60_000;
+/** After a failure the same peer is not asked for the same for so long, doubling. */
+export const BACK_OFF_MS_MIN = 2_000;
+export const BACK_OFF_MS_MAX = 60_000;
+/** Answers that one peer may have in the making; and how long until one that was not reported as sent is forgotten. */
+export const ANSWERS_MAX = 16;
+export const ANSWERING_MS = 30_000;
+
+/** What is fetched: a branch, by its node, or the merges. One want for each at a time. */
+export type Item = NodeId | 'merges';
+
+export interface Peer {
+  readonly heads: HeadsBody;
+  /** Milliseconds. */
+  readonly heardAt: number;
+  /** False once it was told to be gone, until it is heard again. */
+  readonly present: boolean;
+}
+
+export interface Want {
+  readonly peer: NodeId;
+  readonly body: WantBody;
+  /** The last number that was held of the item when it was asked for. */
+  readonly had: number;
+  /** `asked`: no answer yet; `admitting`: it is being checked, or waits in quarantine. */
+  readonly phase: 'asked' | 'admitting';
+  readonly deadline: number;
+}
+
+export interface Failure {
+  readonly count: number;
+  readonly until: number;
+  /** The peer's branch leaves ours: ask from our last block on, which its other block contradicts. */
+  readonly overlap: boolean;
+}
+
+export interface SyncState {
+  readonly self: NodeId;
+  /** The nodes of the charter. */
+  readonly nodes: ReadonlySet<NodeId>;
+  readonly height: number;
+  readonly main: Sha256;
+  /** What is held here, by branch; the own one too. */
+  readonly tips: ReadonlyMap<NodeId, Tip>;
+
+  readonly online: boolean;
+  /** When the heads were told last; null: not since the connection. */
+  readonly publishedAt: number | null;
+  /** Whether something changed since. */
+  readonly changed: boolean;
+
+  readonly peers: ReadonlyMap<NodeId, Peer>;
+  readonly wants: ReadonlyMap<Item, Want>;
+  /** By `failureKey`. */
+  readonly failures: ReadonlyMap<string, Failure>;
+  /** Until when an answer counts as being made, by peer and item. */
+  readonly answering: ReadonlyMap<string, number>;
+  /** Branches of nodes that signed two blocks for one number: nothing more of them is fetched. */
+  readonly frozen: ReadonlySet<NodeId>;
+  /** Contradictions that were told. */
+  readonly told: ReadonlySet<string>;
+}
+
+/** The last number that is held of an item. */
+export const reachedOf = (state: SyncState, item: Item): number =>
+  item === 'merges' ? state.height : (state.tips.get(item)?.seq ?? 0);
+
+export const failureKey = (item: Item, peer: NodeId): string => `${item} ${peer}`;
+
+/** Whether a peer can be asked: heard not too long ago, and not gone since. */
+export function isConnected(state: SyncState, node: NodeId, now: number): boolean {
+  const peer = state.peers.get(node);
+  return state.online && peer !== undefined && peer.present && now - peer.heardAt < HEADS_LIFETIME_MS;
+}
+
+/** How a peer stands, for people. */
+export interface PeerView {
+  readonly node: NodeId;
+  readonly connected: boolean;
+  /** When its heads came last; null: never. */
+  readonly heardAt: number | null;
+  /** Its last merge; null where it was never heard. */
+  readonly height: number | null;
+  /** Blocks and merges that it has and this node has not, and the other way round. */
+  readonly ahead: { readonly blocks: number; readonly merges: number };
+  readonly behind: { readonly blocks: number; readonly merges: number };
+  /** How many things are being fetched from it. */
+  readonly fetching: number;
+}
+
+/** Every node of the charter but the own, by id. */
+export function peerViews(state: SyncState, now: number): readonly PeerView[] {
+  return [...state.nodes]
+    .filter((node) => node !== state.self)
+    .sort()
+    .map((node) => {
+      const peer = state.peers.get(node);
+      const fetching = [...state.wants.values()].filter((want) => want.peer === node).length;
+      const connected = isConnected(state, node, now);
+      const none = { blocks: 0, merges: 0 };
+      if (peer === undefined)
+        return { node, connected, heardAt: null, height: null, ahead: none, behind: none, fetching };
+      const { heads, heardAt } = peer;
+      const ahead = { blocks: 0, merges: Math.max(0, heads.height - state.height) };
+      const behind = { blocks: 0, merges: Math.max(0, state.height - heads.height) };
+      for (const branch of new Set([...state.tips.keys(), ...(Object.keys(heads.tips) as NodeId[])])) {
+        const difference = (heads.tips[branch]?.seq ?? 0) - (state.tips.get(branch)?.seq ?? 0);
+        if (difference > 0) ahead.blocks += difference;
+        else behind.blocks -= difference;
+      }
+      return { node, connected, heardAt, height: heads.height, ahead, behind, fetching };
+    });
+}
+
+/**
+ * The prefixes that a quorum of validators says it holds and that are held here: the last number of each branch. A claim that
+ * contradicts the block held here counts for nothing.
+ */
+export function heldByQuorum(
+  state: SyncState,
+  validators: readonly NodeId[],
+  quorum: number,
+): ReadonlyMap<NodeId, number> {
+  const held = new Map<NodeId, number>();
+  for (const [branch, own] of state.tips) {
+    const claims = validators
+      .map((node) => {
+        const claim = node === state.self ? own : state.peers.get(node)?.heads.tips[branch];
+        if (claim === undefined || (claim.seq === own.seq && claim.head !== own.head)) return 0;
+        return Math.min(claim.seq, own.seq);
+      })
+      .sort((a, b) => b - a);
+    const seq = claims[quorum - 1] ?? 0;
+    if (seq > 0) held.set(branch, seq);
+  }
+  return held;
+}
