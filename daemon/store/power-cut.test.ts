@@ -70,7 +70,8 @@ async function writeUntilCut(folder: string, mount: string, ms: number): Promise
     said += text;
   });
   void isCut.then(() => setTimeout(() => started.kill('SIGKILL'), 200));
-  await new Promise((resolve) => started.on('close', resolve));
+  // Both have files open there: the disk can be taken out when both are gone.
+  await Promise.all([new Promise((resolve) => started.on('close', resolve)), isCut]);
   const lines = saidBefore.split('\n').slice(0, -1);
   return lines.map((line) => line.split(' '));
 }
