@@ -354,23 +354,20 @@ function asked(state: HostState, record: HostedInvitation, ask: Ask, now: number
   const { id } = invitation;
   if (!isSealingKey(ask.sealing) || !isPlainName(ask.name)) return refuse(state, id, 'bad-ask');
   if (!isProven(ask)) return refuse(state, id, 'bad-signature');
-  const isAsker = asker !== null && asker.key === ask.key && asker.sealing === ask.sealing;
+  const isOurs = ask.town === state.town;
+  if (asker === null && isOurs && now < invitation.expires) return claim(state, record, ask, now);
+  const isAsker = isOurs && asker !== null && asker.key === ask.key && asker.sealing === ask.sealing;
   const last = state.answered.get(id)?.[isAsker ? 'asker' : 'others'] ?? null;
   if (last !== null && Math.abs(now - last) < ANSWER_GAP_MS) return refuse(state, id, 'too-often');
-  const turnAway = (reason: TurnedAway): Turn => {
-    const { state: next, outputs } = refuse(state, id, reason);
-    const sent = send(next, invitation, ask, TURNED_AWAY[reason], now, 'others');
-    return { state: sent.state, outputs: [...outputs, ...sent.outputs] };
-  };
-  if (ask.town !== state.town) return turnAway('other-town');
   if (isAsker) {
     // It may have started again with a new nonce: what the steward decides later goes to the present attempt.
     const renewed = withRecord(state, { ...record, asker: { ...asker, nonce: ask.nonce } });
     return send(renewed, invitation, ask, record.answer, now);
   }
-  if (asker !== null) return turnAway('invitation-used');
-  if (now >= invitation.expires) return turnAway('invitation-expired');
-  return claim(state, record, ask, now);
+  const reason: TurnedAway = !isOurs ? 'other-town' : asker ? 'invitation-used' : 'invitation-expired';
+  const { state: after, outputs } = refuse(state, id, reason);
+  const sent = send(after, invitation, ask, TURNED_AWAY[reason], now, 'others');
+  return { state: sent.state, outputs: [...outputs, ...sent.outputs] };
 }
 
 /** The first node that shows an invitation has it, and nobody else ever. */
