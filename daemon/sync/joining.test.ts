@@ -304,7 +304,7 @@ t.test('whatever the network and the power do, one node joins, with the keys of 
         );
       },
     ),
-    { numRuns: 60 },
+    { numRuns: 40 },
   );
   t.ok(crashed > 0);
 });
