@@ -8,12 +8,12 @@ import { MINUTE, SECOND, SimulatedTown, type Scenario } from './simulator.js';
 
 t.setTimeout(process.env['SEEDS'] === undefined ? 120_000 : 3_600_000);
 
-const usual = { nodes: 3, blocks: 6, badMs: 2 * MINUTE, sealed: false, withLiar: false };
+const usual = { nodes: 3, blocks: 5, badMs: 2 * MINUTE, sealed: false, withLiar: false };
 const scenarios: [string, number, Omit<Scenario, 'seed'>][] = [
-  ['three nodes', 150, usual],
-  ['three nodes, every message sealed and opened', 20, { ...usual, sealed: true }],
-  ['five nodes', 15, { ...usual, nodes: 5 }],
-  ['three nodes, one of them a liar', 40, { ...usual, withLiar: true }],
+  ['three nodes', 120, usual],
+  ['three nodes, every message sealed and opened', 8, { ...usual, sealed: true }],
+  ['five nodes', 5, { ...usual, nodes: 5 }],
+  ['three nodes, one of them a liar', 25, { ...usual, withLiar: true }],
 ];
 
 for (const [name, seeds, scenario] of scenarios) {
@@ -45,7 +45,7 @@ for (const [name, seeds, scenario] of scenarios) {
   });
 }
 
-/** After a minute in which the last answers may still be on their way, ten minutes of nothing but heads. */
+/** After a minute in which the last answers may still be on their way, five minutes of nothing but heads. */
 function assertQuiet(
   t: { readonly fail: (message: string) => unknown },
   town: SimulatedTown,
@@ -53,9 +53,9 @@ function assertQuiet(
 ): void {
   town.runUntil(town.time.now + MINUTE + 30 * SECOND);
   const before = { ...town.sent };
-  town.runUntil(town.time.now + 10 * MINUTE);
+  town.runUntil(town.time.now + 5 * MINUTE);
   const { heads, want, have } = town.sent;
-  if (want > before.want || have > before.have || heads - before.heads > town.nodes.length * 11)
+  if (want > before.want || have > before.have || heads - before.heads > town.nodes.length * 6)
     t.fail(`seed ${seed}: not quiet: ${JSON.stringify([before, town.sent])}`);
 }
 
