@@ -1,6 +1,6 @@
 /** The way of an entry into this node's branch: numbered, signed, judged if it is a claim, durable, acknowledged. */
 import { signEntry, type EntryContent, type VerifiedEntry } from '../ledger/entry.js';
-import type { JsonObject, KeyId, MemberId, NodeId } from '../ledger/ids.js';
+import type { JsonObject, KeyId, MemberId, Millis, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { readKey } from '../ledger/kernel.js';
 import { publicKeyOf } from '../ledger/signature.js';
@@ -13,6 +13,8 @@ import type { View } from './view.js';
 
 /** Claims of this node that may wait for a merge. */
 const UNMERGED_CLAIMS_MAX = 10_000;
+/** A clock that is further back than this was set back. */
+const SAME_MOMENT_MS = 1_000;
 
 /** A claim that a rule refuses; nothing of it was recorded. */
 export class Refused extends TownError {
@@ -29,6 +31,7 @@ export class Appender {
   /** Numbers given out to entries that are not durable yet: blocks stop below the lowest. */
   private readonly underway = new Set<number>();
   private lastNumber: number;
+  private lastAt = 0 as Millis;
 
   constructor(
     private readonly store: Store,
@@ -58,10 +61,11 @@ export class Appender {
     cosigners: readonly Signer[] = [],
   ): Promise<VerifiedEntry> {
     return this.view.hold(async () => {
-      if (this.store.counts().pending >= UNMERGED_CLAIMS_MAX)
+      // Facts do not count: the doors may not keep a steward from revoking a badge.
+      if (this.store.pendingClaims(UNMERGED_CLAIMS_MAX) >= UNMERGED_CLAIMS_MAX)
         throw new TownError(
           'too-many-unmerged',
-          `${UNMERGED_CLAIMS_MAX} entries of this node wait for a merge.`,
+          `${UNMERGED_CLAIMS_MAX} claims of this node wait for a merge.`,
           'Ask for a merge (town merge) and see town status for what holds it up.',
         );
       return this.numbered(async (n) => {
@@ -96,7 +100,7 @@ export class Appender {
     if (!entry) return null;
     this.appended(entry, 'fact');
     // The view hears of it when its turn comes; a busy view hears of it with the next merge.
-    this.view.hold(() => this.view.judge(entry)).catch(() => undefined);
+    this.view.hold(() => this.view.take(entry)).catch(() => undefined);
     return entry;
   }
 
@@ -108,6 +112,13 @@ export class Appender {
     } finally {
       this.underway.delete(n);
     }
+  }
+
+  /** Entries of one moment get times one after another, so that what came later can be told. */
+  private timeOfNext(): Millis {
+    const now = this.clock.now();
+    const isSameMoment = now <= this.lastAt && this.lastAt - now < SAME_MOMENT_MS;
+    return (this.lastAt = (isSameMoment ? this.lastAt + 1 : now) as Millis);
   }
 
   private sign(
@@ -126,7 +137,7 @@ export class Appender {
       n,
       type,
       by: publicKeyOf(by.secretKey),
-      at: this.clock.now(),
+      at: this.timeOfNext(),
       body,
     };
     return signEntry(

@@ -6,7 +6,7 @@ import type { Exchange } from './drive.js';
 import { Conversations, Serial } from './drive.js';
 import { MAIN, type MainLine } from './main-line.js';
 import { verifyEntry, type VerifiedEntry } from '../ledger/entry.js';
-import type { Json, JsonObject, Millis, NodeId } from '../ledger/ids.js';
+import type { EntryId, Json, JsonObject, Millis, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { askQuery, judgeEntry, type EntryContext, type Judged, type Manifests } from '../ledger/judge.js';
 import { Overlay, type StateReader } from '../ledger/state.js';
@@ -15,8 +15,8 @@ import type { Clock } from './clock.js';
 
 /** Tasks that may wait for the view. */
 const WAITING_MAX = 1000;
-/** Unmerged entries that are judged again on a new `main`. */
-const REJUDGED_MAX = 10_000;
+/** Unmerged entries are judged again so many at a time; all of them, or the doors would forget a revocation. */
+const PAGE = 1000;
 
 const busy = (): TownError =>
   new TownError(
@@ -27,6 +27,10 @@ const busy = (): TownError =>
 
 export class View {
   private overlay: Overlay;
+  /** Whether unmerged entries still have to be judged on what `main` is by now. */
+  private isBehind = true;
+  /** Entries that the last judging anew took in. */
+  private included: ReadonlySet<EntryId> = new Set();
   private readonly tasks = new Serial(WAITING_MAX);
   readonly conversations: Conversations;
   private readonly watchers = new Set<() => void>();
@@ -60,40 +64,80 @@ export class View {
 
   /** Judges an entry on the view; accepted, it stays in it. Only inside `hold`. */
   async judge(entry: VerifiedEntry): Promise<Judged> {
-    const trial = new Overlay(this.overlay);
-    const judged = await this.conversations.run(judgeEntry(entry, trial, this.contextOf(entry)));
-    trial.settle();
-    if (judged.writes.length > 0) for (const callback of this.watchers) callback();
+    await this.catchUp();
+    const judged = await this.judgeOn(this.overlay, entry);
+    if (judged.writes.length > 0) this.changed();
     return judged;
+  }
+
+  /** Takes in what is durable already, unless judging anew has done so. Only inside `hold`. */
+  async take(entry: VerifiedEntry): Promise<void> {
+    await this.catchUp();
+    if (!this.included.has(entry.id)) await this.judge(entry);
   }
 
   /** Asks a dapp's read-only question on the view. */
   ask(dapp: string, name: string, args: JsonObject): Promise<Json> {
-    return this.hold(() =>
-      this.conversations.run(askQuery(dapp, name, args, this.overlay, this.contextNow(this.clock.now()))),
-    );
-  }
-
-  /** Lets `main` step, then judges this node's unmerged entries anew on it. */
-  rebuild(step: () => Promise<void>): Promise<void> {
     return this.hold(async () => {
-      await step();
-      this.overlay = new Overlay(this.main.state);
-      for (const row of this.store.entriesOf(this.node, MAIN, 'pending', REJUDGED_MAX)) {
-        const entry = verifyEntry(Buffer.from(row.bytes).toString('utf8'));
-        const trial = new Overlay(this.overlay);
-        await this.conversations.run(judgeEntry(entry, trial, this.contextOf(entry)));
-        trial.settle();
-      }
-      for (const callback of this.watchers) callback();
+      await this.catchUp();
+      const { overlay } = this;
+      return this.conversations.run(
+        askQuery(dapp, name, args, overlay, this.contextNow(this.clock.now(), overlay)),
+      );
     });
   }
 
-  private contextOf(entry: VerifiedEntry): EntryContext {
-    return this.contextNow(Math.max(entry.at, this.main.head.time) as Millis);
+  /**
+   * Lets `main` step, then judges this node's unmerged entries anew on it. Where a contract does not answer, the view
+   * stays as it was, nothing is judged on it, and whoever asks next makes it up first: a revocation that waits for its
+   * merge must not be forgotten meanwhile.
+   */
+  rebuild(step: () => Promise<void>): Promise<void> {
+    return this.hold(async () => {
+      this.isBehind = true;
+      await step();
+      await this.catchUp().catch(() => undefined);
+    });
   }
 
-  private contextNow(tau: Millis): EntryContext {
+  /** Makes sure that the view holds what is not merged. Throws what kept a contract from answering. */
+  settle(): Promise<void> {
+    return this.hold(() => this.catchUp());
+  }
+
+  private async catchUp(): Promise<void> {
+    if (!this.isBehind) return;
+    const fresh = new Overlay(this.main.state);
+    const included = new Set<EntryId>();
+    for (let last = 0; ;) {
+      const rows = this.store.entriesOf(this.node, MAIN, 'pending', PAGE, last);
+      for (const row of rows) {
+        const entry = verifyEntry(Buffer.from(row.bytes).toString('utf8'));
+        await this.judgeOn(fresh, entry);
+        included.add(entry.id);
+        last = entry.n;
+      }
+      if (rows.length < PAGE) break;
+    }
+    this.overlay = fresh;
+    this.included = included;
+    this.isBehind = false;
+    this.changed();
+  }
+
+  private async judgeOn(overlay: Overlay, entry: VerifiedEntry): Promise<Judged> {
+    const trial = new Overlay(overlay);
+    const tau = Math.max(entry.at, this.main.head.time) as Millis;
+    const judged = await this.conversations.run(judgeEntry(entry, trial, this.contextNow(tau, overlay)));
+    trial.settle();
+    return judged;
+  }
+
+  private changed(): void {
+    for (const callback of this.watchers) callback();
+  }
+
+  private contextNow(tau: Millis, authority: StateReader): EntryContext {
     const { town, head } = this.main;
     const time = Math.max(tau, head.time + 1) as Millis;
     const { manifests } = this;
@@ -104,7 +148,7 @@ export class View {
       time,
       tau,
       manifests,
-      authority: this.overlay,
+      authority,
       arrival: 'pending',
     };
   }

@@ -73,6 +73,13 @@ export class StoreReads {
     return this.#all(sql, limit, line);
   }
 
+  /** How many claims no merge has judged; counts up to `limit`. */
+  pendingClaims(limit: number): number {
+    const sql =
+      "SELECT count(*) AS n FROM (SELECT 1 FROM entries WHERE state = 'pending' AND kind = 'claim' LIMIT ?)";
+    return this.#one<{ n: number }>(sql, limit)?.n ?? 0;
+  }
+
   /** Newest first, those with `row` < `beforeRow`. */
   log(limit: number, beforeRow: number = branchEnd): EntryRow[] {
     return this.#all('SELECT * FROM entries WHERE row < ? ORDER BY row DESC LIMIT ?', limit, beforeRow);
