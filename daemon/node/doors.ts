@@ -26,6 +26,7 @@ const DOORS_MAX = 1000;
 const ENROL_WAIT_MS = 60_000;
 const ENROLMENTS_KEPT_MAX = 200;
 const RIGHTS_DELAY_MS = 20;
+const RIGHTS_RETRY_MS = 2_000;
 const RIGHTS_PAGES_MAX = 1000;
 
 /** As the door-access dapp keeps a door. */
@@ -69,7 +70,10 @@ export class Doors {
   private readonly enrolments = new Map<string, Enrolment>();
   private hello: GateHello | null = null;
   private cancelRefresh: (() => void) | null = null;
-  private refreshing: Promise<void> = Promise.resolve();
+  /** The table in the gate may be older than the view. */
+  private isOld = false;
+  private isRefreshing = false;
+  private stopped = false;
   private sentRights = '';
 
   constructor(private readonly parts: DoorsParts) {
@@ -109,6 +113,7 @@ export class Doors {
   }
 
   async stop(gateToo: boolean): Promise<void> {
+    this.stopped = true;
     this.cancelRefresh?.();
     for (const { stopTimer } of this.enrolments.values()) stopTimer();
     await this.link.stop({ gateToo });
@@ -120,16 +125,32 @@ export class Doors {
 
   // The rights table --------------------------------------------------------------------------------------------------
 
-  private refreshSoon(): void {
-    if (this.cancelRefresh) return;
-    this.cancelRefresh = this.parts.clock.after(RIGHTS_DELAY_MS, () => {
-      this.cancelRefresh = null;
-      this.refreshing = this.refreshing
-        .then(() => this.refresh())
-        .catch((error: unknown) =>
-          this.warn(error, 'The rights table could not be renewed: the gate goes on by its last one.'),
+  private refreshSoon(ms = RIGHTS_DELAY_MS): void {
+    this.isOld = true;
+    if (this.cancelRefresh || this.isRefreshing || this.stopped) return;
+    this.cancelRefresh = this.parts.clock.after(ms, () => void this.refreshNow());
+  }
+
+  /** One at a time; what fails is tried again, or a revoked badge would go on opening until something else changes. */
+  private async refreshNow(): Promise<void> {
+    this.cancelRefresh = null;
+    this.isRefreshing = true;
+    this.isOld = false;
+    let waitMs = RIGHTS_DELAY_MS;
+    try {
+      await this.refresh();
+    } catch (error) {
+      if (!this.stopped)
+        this.warn(
+          error,
+          'The rights table could not be renewed: the gate goes on by its last one meanwhile.',
         );
-    });
+      this.sentRights = '';
+      this.isOld = true;
+      waitMs = RIGHTS_RETRY_MS;
+    }
+    this.isRefreshing = false;
+    if (this.isOld) this.refreshSoon(waitMs);
   }
 
   private async refresh(): Promise<void> {
@@ -182,7 +203,9 @@ export class Doors {
     const plain = Object.fromEntries(
       Object.entries(sealed).filter(([, value]) => value !== undefined),
     ) as JsonObject;
-    const envelope = await records.seal(person ?? `door-${door}`, ABOUT.record, plain, clock.now());
+    // A key apart from that of the profile: its name stands in the ledger in plain and must not lead to the person.
+    const subject = person === undefined ? `door-${door}` : `${person} at doors`;
+    const envelope = await records.seal(subject, ABOUT.record, plain, clock.now());
     const entry = await appender.fact(
       'door-access.event',
       { door, kind, outcome, code, table, record: envelope },
