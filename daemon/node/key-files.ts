@@ -1,6 +1,6 @@
 /** The secrets of a node, each in a file of its own (mode 600) in `<data>/keys`. None of them is ever in the ledger. */
 import { createCipheriv, createDecipheriv, randomBytes, scrypt } from 'node:crypto';
-import { mkdir, readFile, readdir, rm } from 'node:fs/promises';
+import { mkdir, readFile, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hexOf, bytesOf } from '../ledger/hash.js';
 import type { KeyId, MemberId, NodeId } from '../ledger/ids.js';
@@ -111,8 +111,7 @@ export const nameKey = (name: string): string => name.trim().normalize('NFKC').t
 /** @throws TownError `bad-name` */
 export function cleanName(name: string): string {
   const clean = name.trim().replace(/\s+/g, ' ');
-  // eslint-disable-next-line no-control-regex -- control characters are what must not be there
-  if (clean.length < 1 || clean.length > 60 || /[\u0000-\u001f\u007f]/.test(clean))
+  if (clean.length < 1 || clean.length > 60 || /\p{Cc}/u.test(clean))
     throw new TownError('bad-name', 'A name has 1 to 60 characters and no control characters.');
   return clean;
 }
@@ -121,6 +120,8 @@ export function cleanName(name: string): string {
 export class KeyStore {
   private readonly byName = new Map<string, KeptKey>();
   private readonly byMember = new Map<MemberId, KeptKey>();
+  /** Names whose key is on its way to the disk. */
+  private readonly arriving = new Set<string>();
 
   private constructor(private readonly folder: string) {}
 
@@ -163,7 +164,8 @@ export class KeyStore {
 
   /** @throws TownError `name-taken`, `bad-name` */
   assertFree(name: string): void {
-    if (this.byName.has(nameKey(cleanName(name))))
+    const key = nameKey(cleanName(name));
+    if (this.byName.has(key) || this.arriving.has(key))
       throw new TownError(
         'name-taken',
         `Somebody signs in here as "${name.trim()}" already.`,
@@ -175,6 +177,21 @@ export class KeyStore {
   async put(member: MemberId, name: string, secretKey: Uint8Array, passphrase: string): Promise<void> {
     assertPassphrase(passphrase);
     this.assertFree(name);
+    const key = nameKey(cleanName(name));
+    this.arriving.add(key);
+    try {
+      await this.keep(member, name, secretKey, passphrase);
+    } finally {
+      this.arriving.delete(key);
+    }
+  }
+
+  private async keep(
+    member: MemberId,
+    name: string,
+    secretKey: Uint8Array,
+    passphrase: string,
+  ): Promise<void> {
     const salt = randomBytes(16);
     const iv = randomBytes(12);
     const cipher = createCipheriv('aes-256-gcm', await derive(passphrase, salt, SCRYPT), iv);
@@ -195,6 +212,16 @@ export class KeyStore {
       0o600,
     );
     this.remember(kept);
+  }
+
+  /** Lays a key aside that no member came of, as when the power went between key and entry: its name is free again. */
+  async layAside(name: string): Promise<void> {
+    const kept = this.byName.get(nameKey(name));
+    if (!kept) return;
+    const path = join(this.folder, `${kept.member}.json`);
+    await rename(path, `${path}.unused`);
+    this.byMember.delete(kept.member);
+    this.byName.delete(nameKey(name));
   }
 
   /** Takes a key back whose entry was refused: nobody can sign in with it. */

@@ -20,7 +20,7 @@ import type { Appender } from './appender.js';
 import type { Clock } from './clock.js';
 import { assertPassphrase, cleanName, type KeyStore, type NodeKeys } from './key-files.js';
 import type { MainLine } from './main-line.js';
-import { ABOUT, type Names } from './names.js';
+import { ABOUT, readPerson, type Names } from './names.js';
 import { keysOf, recorded, type People } from './people.js';
 import type { PrivateRecords } from './private-records.js';
 import type { Session, Sessions } from './sessions.js';
@@ -91,6 +91,8 @@ export class Members {
     const name = cleanName(input.name);
     assertPassphrase(input.passphrase);
     return this.once('setup', async () => {
+      // There is no member yet: a key of this name is what an interrupted setup left.
+      await keyStore.layAside(name);
       const secretKey = new Uint8Array(randomBytes(32));
       const member = memberIdOf(publicKeyOf(secretKey));
       // The key first: an entry whose key is lost would leave a town without a steward.
@@ -113,7 +115,9 @@ export class Members {
     const view = sessions.start(member, name, secretKey);
     const session = sessions.need(view.token);
     const linked = person ?? (await people.addAs(session, name, null)).person;
-    await appender.claim('membership.link', { person: linked, member }, session);
+    // Of two who were invited by one name the second finds the record taken: a steward tells the two apart.
+    if (readPerson(this.parts.view.state, linked)?.member === null)
+      await appender.claim('membership.link', { person: linked, member }, session);
     await more(session);
     return view;
   }
@@ -189,7 +193,8 @@ export class Members {
       town: main.town,
       nonce: sha256(randomBytes(32)),
       roles,
-      until: clock.now() + INVITATION_MS,
+      // A merge's time never goes back: after a clock that ran ahead, the invitation would be over before it begins.
+      until: Math.max(clock.now(), main.head.time) + INVITATION_MS,
     };
     const sig = signText(session.secretKey, INVITATION_DOMAIN, invitationText(content));
     const invitation: Invitation = { ...content, by: publicKeyOf(session.secretKey), sig };
