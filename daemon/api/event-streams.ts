@@ -113,6 +113,7 @@ export class EventStreams {
     // Most listeners see the same: each version is written out once.
     const written = new Map<string, string>();
     for (const listener of [...this.#listeners]) {
+      if (event.kind === 'entry' || event.kind === 'merge') this.#lookAgain(listener);
       const seen = seenBy(listener.session, event);
       if (seen === null) continue;
       const version = `${listener.session.member} ${listener.session.permissions.join(' ')}`;
@@ -120,6 +121,11 @@ export class EventStreams {
       written.set(version, text);
       this.#send(listener, text);
     }
+  }
+
+  /** What changes the ledger may have changed what this listener may know. */
+  #lookAgain(listener: Listener): void {
+    listener.session = this.node.session(listener.token, true) ?? listener.session;
   }
 
   #send(listener: Listener, text: string): void {

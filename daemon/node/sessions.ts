@@ -52,9 +52,9 @@ export class Sessions {
     return view;
   }
 
-  /** The session of a token, its idle time begun anew; null where there is none. */
-  look(token: string): SessionView | null {
-    const session = this.find(token);
+  /** The session of a token, its idle time begun anew (unless only peeked at); null where there is none. */
+  look(token: string, peek = false): SessionView | null {
+    const session = this.find(token, peek);
     if (!session) return null;
     const roles = this.rolesOf(session.member);
     return {
@@ -99,7 +99,7 @@ export class Sessions {
     this.drop(sha256(token));
   }
 
-  private find(token: string): Session | null {
+  private find(token: string, peek = false): Session | null {
     const id = sha256(token);
     const session = this.open.get(id);
     if (!session) return null;
@@ -108,7 +108,7 @@ export class Sessions {
       this.drop(id);
       return null;
     }
-    session.usedAt = now;
+    if (!peek) session.usedAt = now;
     return session;
   }
 

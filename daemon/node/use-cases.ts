@@ -235,7 +235,8 @@ export interface TownNode {
     doorName?: string | undefined;
   }): Promise<SessionView>;
   signIn(input: { name: string; passphrase: string }): Promise<SessionView>;
-  session(token: string): SessionView | null;
+  /** `peek`: its idle time goes on. */
+  session(token: string, peek?: boolean): SessionView | null;
   signOut(token: string): void;
 
   // People and badges (`s`: the session's token).
