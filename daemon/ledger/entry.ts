@@ -132,6 +132,7 @@ function assertEntry(value: Json): void {
       bad(`"cosigned" must be a list of 1 to ${COSIGNERS_MAX}`);
     let last = '';
     for (const item of list as readonly JsonObject[]) {
+      if (typeof item !== 'object' || item === null) bad('"cosigned" must hold {by, sig}');
       if (!isKeyId(item['by']) || !isSignature(item['sig']) || Object.keys(item).length !== 2)
         bad('"cosigned" must hold {by, sig}');
       if ((item['by'] as string) <= last || item['by'] === e['by'])

@@ -42,7 +42,7 @@ export async function initTown(folder: string, options: InitOptions): Promise<Sh
       `There is a town in ${folder} already.`,
       'Start it with `town start`, or choose another folder with --data.',
     );
-  const preset = PRESETS[options.preset];
+  const preset = Object.hasOwn(PRESETS, options.preset) ? PRESETS[options.preset] : undefined;
   if (!preset)
     throw new TownError(
       'no-such-preset',
