@@ -22,28 +22,28 @@ export async function readPackages(folder: string): Promise<readonly DappPackage
 }
 
 /**
- * The packages that the charter enables, in its order.
+ * The packages that the charter lists, in its order. A dapp that is listed and not enabled is among them where this
+ * build has it: enabling it again takes effect in the very merge that says so.
  * @throws TownError `dapp-missing`, `dapp-differs`: a node whose build differs is refused by name
  */
 export function packagesOf(charter: Charter, packages: readonly DappPackage[]): readonly DappPackage[] {
-  return charter.dapps
-    .filter(({ enabled }) => enabled)
-    .map(({ name, version, digest }) => {
-      const found = packages.find(({ manifest }) => manifest.name === name);
-      if (!found)
-        throw new TownError(
-          'dapp-missing',
-          `The charter enables the dapp ${name}@${version}, which is not in this build.`,
-          'Install the build that the town uses.',
-        );
-      if (found.digest !== digest)
-        throw new TownError(
-          'dapp-differs',
-          `The dapp ${name} of this build (${found.manifest.version}, ${found.digest.slice(0, 12)}…) is not the one the charter pins (${version}, ${digest.slice(0, 12)}…).`,
-          `Run the build that the town uses, or pin this one by a change of the charter.`,
-        );
-      return found;
-    });
+  return charter.dapps.flatMap(({ name, version, digest, enabled }) => {
+    const found = packages.find(({ manifest }) => manifest.name === name);
+    if (!enabled && found?.digest !== digest) return [];
+    if (!found)
+      throw new TownError(
+        'dapp-missing',
+        `The charter enables the dapp ${name}@${version}, which is not in this build.`,
+        'Install the build that the town uses.',
+      );
+    if (found.digest !== digest)
+      throw new TownError(
+        'dapp-differs',
+        `The dapp ${name} of this build (${found.manifest.version}, ${found.digest.slice(0, 12)}…) is not the one the charter pins (${version}, ${digest.slice(0, 12)}…).`,
+        `Run the build that the town uses, or pin this one by a change of the charter.`,
+      );
+    return [found];
+  });
 }
 
 export const manifestsOf = (packages: readonly DappPackage[]): ReadonlyMap<string, DappManifest> =>

@@ -4,8 +4,11 @@ import type { ContractDriver } from '../dapps/driver.js';
 import type { DappPackage } from '../dapps/package.js';
 import { mayBeOff, quorumOf } from '../consensus/quorum.js';
 import { totalsOf } from '../ledger/accounts.js';
+import { changeCharter, type Charter, type CharterChange } from '../ledger/charter.js';
 import type { EntryId, JsonObject, KeyId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
+import type { Manifests } from '../ledger/judge.js';
+import { readCharter } from '../ledger/kernel.js';
 import { allowedSignersLine } from '../ledger/sshsig.js';
 import { writeAllowedSigners } from '../store/allowed-signers.js';
 import { Repository } from '../store/repository.js';
@@ -19,7 +22,7 @@ import { manifestsOf, packagesOf } from './dapp-set.js';
 import { Doors } from './doors.js';
 import { Events } from './events.js';
 import { Gigs } from './gigs.js';
-import type { KeyStore, NodeKeys } from './key-files.js';
+import { cleanName, type KeyStore, type NodeKeys } from './key-files.js';
 import { LedgerCases } from './ledger-cases.js';
 import { MAIN, MainLine } from './main-line.js';
 import { Members } from './members.js';
@@ -67,6 +70,7 @@ export class RunningNode implements TownNode {
   private readonly gigCases: Gigs;
   private readonly ledgerCases: LedgerCases;
   private readonly startedAt: number;
+  private readonly manifests: Manifests;
   private driver: ContractDriver | null = null;
   private driverWarning: string | null = null;
   private alarm: Alarm | null = null;
@@ -75,6 +79,8 @@ export class RunningNode implements TownNode {
   private viewSettled: boolean;
   private readonly dappsStarted: Promise<ContractDriver>;
   private resolveDriver: (driver: ContractDriver) => void = () => undefined;
+  private readonly viewStarted: Promise<void>;
+  private resolveView: () => void = () => undefined;
   private repository: Repository | null = null;
 
   constructor(private readonly parts: RunningParts) {
@@ -82,9 +88,10 @@ export class RunningNode implements TownNode {
     this.startedAt = clock.now();
     this.viewSettled = store.counts().pending === 0;
     this.dappsStarted = new Promise((resolve) => (this.resolveDriver = resolve));
+    this.viewStarted = new Promise((resolve) => (this.resolveView = resolve));
     const main = (this.main = MainLine.load(store));
     const packages = packagesOf(main.charter, parts.packages);
-    const manifests = manifestsOf(packages);
+    const manifests = (this.manifests = manifestsOf(packages));
     const contracts = {
       exchange: async (...call: Parameters<ContractDriver['exchange']>) =>
         (await this.contracts()).exchange(...call),
@@ -191,9 +198,11 @@ export class RunningNode implements TownNode {
     this.emitStatus();
     await driver.start(packagesOf(this.main.charter, this.parts.packages));
     this.dappsReady = true;
-    await this.view.rebuild(() => Promise.resolve());
-    this.viewSettled = true;
+    // First the contracts: what waits for them may stand before the view in its queue.
     this.resolveDriver(driver);
+    await this.view.settle();
+    this.viewSettled = true;
+    this.resolveView();
     this.doorCases.follow();
     this.merger.start();
     this.emitStatus();
@@ -224,17 +233,17 @@ export class RunningNode implements TownNode {
   }
 
   private contracts(): Promise<ContractDriver> {
-    return this.dappsReady && this.driver ? Promise.resolve(this.driver) : this.started();
+    return this.dappsReady && this.driver ? Promise.resolve(this.driver) : this.inTime(this.dappsStarted);
   }
 
   /** The node's parts, once the view is as it was before the start: at once, unless entries wait for the contracts. */
   private async settled(): Promise<this> {
-    if (!this.viewSettled) await this.started();
+    if (!this.viewSettled) await this.inTime(this.viewStarted);
     return this;
   }
 
   /** Waits a bounded time for the dapps. @throws TownError `starting` */
-  private started(): Promise<ContractDriver> {
+  private inTime<T>(start: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const cancel = this.parts.clock.after(DAPPS_WAIT_MS, () =>
         reject(
@@ -245,9 +254,9 @@ export class RunningNode implements TownNode {
           ),
         ),
       );
-      this.dappsStarted.then((driver) => {
+      start.then((value) => {
         cancel();
-        resolve(driver);
+        resolve(value);
       }, reject);
     });
   }
@@ -343,10 +352,11 @@ export class RunningNode implements TownNode {
     doorName?: string | undefined;
   }): Promise<SessionView> {
     const [first] = this.parts.config.gate.doors;
+    // Before anything is recorded: a door that is refused would leave the setup half done.
+    const doorName = input.doorName?.trim() ? cleanName(input.doorName) : first?.name;
     await this.settled();
     return this.memberCases.setup(input, async (session) => {
-      if (first)
-        await this.doorCases.addAs(session, { id: first.id, name: input.doorName?.trim() || first.name });
+      if (first) await this.doorCases.addAs(session, { id: first.id, name: doorName ?? first.name });
       this.emitStatus();
     });
   }
@@ -356,8 +366,8 @@ export class RunningNode implements TownNode {
     return this.sessions.signIn(input.name, input.passphrase);
   }
 
-  session(token: string): SessionView | null {
-    return this.sessions.look(token);
+  session(token: string, peek = false): SessionView | null {
+    return this.sessions.look(token, peek);
   }
 
   signOut(token: string): void {
@@ -408,7 +418,29 @@ export class RunningNode implements TownNode {
     await this.settled();
     const session = this.sessions.needPermission(s, 'charter.change');
     const { set, remove } = input;
+    this.assertCanRun({ set, remove });
     return recorded(await this.appender.claim('charter.change', { set, remove: [...remove] }, session));
+  }
+
+  /**
+   * A dapp that this build cannot run would stop every merge after this change.
+   * @throws TownError `dapp-missing`
+   */
+  private assertCanRun(change: CharterChange): void {
+    let next: Charter;
+    try {
+      next = changeCharter(readCharter(this.view.state), change);
+    } catch (error) {
+      if (error instanceof TownError) return; // The judge refuses it and says why.
+      throw error;
+    }
+    const unknown = next.dapps.find(({ name, enabled }) => enabled && !this.manifests.has(name));
+    if (unknown)
+      throw new TownError(
+        'dapp-missing',
+        `The dapp ${unknown.name} does not run here: it is not in this build, or was not in the charter when the daemon started.`,
+        'Put it into the charter without enabling it, merge, start the daemon of a build that has it, then enable it.',
+      );
   }
 
   log: TownNode['log'] = async (s, input) => (await this.settled()).ledgerCases.log(s, input);
