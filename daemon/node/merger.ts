@@ -37,6 +37,8 @@ const RETRY_MS_MIN = 2_000;
 const RETRY_MS_MAX = 300_000;
 /** A fresh proposal may be this far ahead of my clock. */
 const AHEAD_MS_MAX = 10_000;
+/** And this far ahead of `main` where my clock is behind that. */
+const AHEAD_OF_MAIN_MS_MAX = 3_600_000;
 const GOSSIP_MS_MIN = 2_000;
 const GOSSIP_MS_MAX = 60_000;
 /** Messages of the next height that may wait until it begins. */
@@ -392,6 +394,13 @@ export class Merger {
     this.feed(work, { t: 'value', round, bytes: built.merge.raw });
   }
 
+  /** The latest time of a fresh proposal: a clock behind `main` is wrong, and then `main` itself is the measure. */
+  private latestTime(): number {
+    const now = this.parts.clock.now();
+    const { time } = this.parts.main.head;
+    return now < time ? time + AHEAD_OF_MAIN_MS_MAX : now + AHEAD_MS_MAX;
+  }
+
   /** Judges a proposal by my own replay; what cannot be judged yet waits for blocks or for the clock. */
   private async judge(work: Work, value: Sha256, bytes: Uint8Array, fresh: boolean): Promise<void> {
     work.unjudged.delete(value);
@@ -409,7 +418,7 @@ export class Merger {
       return this.feed(work, { t: 'judged', value, verdict: 'invalid', ready: true });
     }
     work.built.set(value, built);
-    const aheadMs = built.merge.time - this.parts.clock.now() - AHEAD_MS_MAX;
+    const aheadMs = built.merge.time - this.latestTime();
     const ready = !fresh || aheadMs <= 0;
     if (!ready)
       this.after(work, aheadMs, () => this.feed(work, { t: 'judged', value, verdict: 'valid', ready: true }));

@@ -166,6 +166,29 @@ t.test('a dapp that was disabled is enabled again after a restart, and merging g
   t.match(await api('POST', '/api/gigs', { title: 'Sweep', description: '', price: 5 }), { status: 200 });
 });
 
+t.test('a clock that ran ahead and was set right again stops neither merging nor inviting', async (t) => {
+  const folder = t.testdir();
+  const before = process.env['NODE_OPTIONS'];
+  const ahead = 'const{now}=Date;Date.now=()=>now()+86400000*10';
+  process.env['NODE_OPTIONS'] = `${before ?? ''} --import=data:text/javascript,${encodeURIComponent(ahead)}`;
+  const first = await startTown(folder);
+  if (before === undefined) delete process.env['NODE_OPTIONS'];
+  else process.env['NODE_OPTIONS'] = before;
+  const { api: early } = await setUp(first);
+  const { body } = await early('POST', '/api/ledger/merge');
+  t.ok(body.merge.time > Date.now() + 86_400_000 * 9, 'main is days ahead');
+  await first.stop();
+  const town = await startTown(folder);
+  t.teardown(() => town.stop());
+  const api = await signIn(town, 'Ada');
+  const code = await invited(api, 'Bob');
+  const joined = await apiOf(town)('POST', '/api/members/join', { code, passphrase: PASSPHRASE });
+  t.match(joined, { status: 200 });
+  const started = Date.now();
+  t.match(await api('POST', '/api/ledger/merge'), { status: 200, body: { merge: { height: 2 } } });
+  t.ok(Date.now() - started < 10_000, `merged in ${Date.now() - started} ms`);
+});
+
 t.test('a preset is one that there is, not whatever the language calls by that name', async (t) => {
   const folder = t.testdir();
   const { code, said } = await startRefused(folder, { arguments: ['--preset', 'constructor'] });
