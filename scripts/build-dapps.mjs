@@ -17,7 +17,9 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
  */
 export async function buildDapps(out = join(root, 'dist/packages')) {
   const source = join(root, 'dapps');
-  const names = (await readdir(source)).filter((name) => existsSync(join(source, name, 'contract.ts'))).sort();
+  const names = (await readdir(source))
+    .filter((name) => existsSync(join(source, name, 'contract.ts')))
+    .sort();
   for (const name of names) {
     const target = join(out, name);
     const fresh = `${target}.${process.pid}.new`;
