@@ -224,6 +224,24 @@ t.test('a session without the right hears what happens, not about whom', async (
   );
 });
 
+t.test(
+  'a listener whose role was taken back hears no more of the doors, without a new connection',
+  async (t) => {
+    const { node, port } = await setUp(t);
+    const reader = await open(port);
+    await until(() => reader.heard.length === 1, 'the status');
+    node.sessions.set(tokenOfTest, { ...session, roles: ['member'], permissions: [] });
+    node.tell({ kind: 'merge', merge });
+    node.tell(doorHappened);
+    node.tell({ kind: 'strike', door: 'front', on: true, at: 1 });
+    await until(() => reader.heard.at(-1)?.event === 'strike', 'the strike');
+    t.same(
+      reader.heard.map(({ event }) => event),
+      ['status', 'merge', 'strike'],
+    );
+  },
+);
+
 t.test('closing tells the listeners and is done at once, also with one that does not read', async (t) => {
   const { app, node, port } = await setUp(t, { streamLimits: { partingMs: 200 } });
   const reader = await open(port);
