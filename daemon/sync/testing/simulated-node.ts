@@ -1,14 +1,10 @@
-/**
- * For tests: a town of nodes that sync, in simulated time, from a seed. The state machine, the batches and the quarantine are
- * the real ones, the blocks are signed and verified; broker, disks and merging are played. Messages are lost, doubled, late and
- * out of order, nodes are cut off (and notice it late) and crash at any point; one may lie. Every run repeats.
- */
-import { commitOid, makeBlock, NO_BLOCK, type Block } from '../ledger/block.js';
-import { signEntry } from '../ledger/entry.js';
-import { sha256 } from '../ledger/hash.js';
-import { invariant } from '../ledger/ids.js';
-import type { Json, JsonObject, KeyId, Millis, NodeId, Oid, Sha256 } from '../ledger/ids.js';
-import { nodeIdOf, publicKeyOf } from '../ledger/signature.js';
+/** For tests: one node of the simulated town: its disk, its process, its writing and merging. */
+import { commitOid, makeBlock, NO_BLOCK, type Block } from '../../ledger/block.js';
+import { signEntry } from '../../ledger/entry.js';
+import { sha256 } from '../../ledger/hash.js';
+import { invariant } from '../../ledger/ids.js';
+import type { Json, JsonObject, Millis, NodeId, Oid, Sha256 } from '../../ledger/ids.js';
+import { nodeIdOf, publicKeyOf } from '../../ledger/signature.js';
 import {
   packBlocks,
   packMerges,
@@ -16,72 +12,21 @@ import {
   unpackMerges,
   type RawBlock,
   type RawMerge,
-} from './block-batch.js';
-import { readHave, readHeads, readWant, type HaveBody, type HeadsBody, type WantBody } from './bodies.js';
-import { directTopic, headsTopic, Inbox, MessageCounter, sealMessage } from './message.js';
-import { nextDue, startSync, step, type Input, type Output } from './peer-sync.js';
-import { admitBlocks, Quarantine } from './quarantine.js';
+} from '../block-batch.js';
+import { readHave, readHeads, readWant, type HaveBody, type HeadsBody, type WantBody } from '../bodies.js';
+import { directTopic, headsTopic, Inbox, MessageCounter, sealMessage } from '../message.js';
+import { nextDue, startSync, step, type Input, type Output } from '../peer-sync.js';
+import { admitBlocks, Quarantine } from '../quarantine.js';
 import {
   DIRECT_LIFETIME_MS,
   HEADS_LIFETIME_MS,
   heldByQuorum,
   type Item,
   type SyncState,
-} from './sync-state.js';
+} from '../sync-state.js';
 
-export const SECOND = 1_000;
-export const MINUTE = 60 * SECOND;
-
-/** Numbers in [0, 1) from a seed (mulberry32). */
-function randomFrom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let n = Math.imul(state ^ (state >>> 15), state | 1);
-    n ^= n + Math.imul(n ^ (n >>> 7), n | 61);
-    return ((n ^ (n >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-/** What happens when, in order of time. */
-class Timeline {
-  now = 1_700_000_000_000;
-  readonly #events: { readonly at: number; readonly run: () => void }[] = [];
-
-  after(ms: number, run: () => void): void {
-    const event = { at: this.now + Math.max(0, Math.floor(ms)), run };
-    let low = 0;
-    let high = this.#events.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if ((this.#events[middle] as { at: number }).at > event.at) low = middle + 1;
-      else high = middle;
-    }
-    this.#events.splice(low, 0, event);
-  }
-
-  runUntil(end: number, done: () => boolean): void {
-    while (this.now < end && !done()) {
-      const next = this.#events.pop();
-      if (next === undefined) return;
-      this.now = Math.max(this.now, next.at);
-      next.run();
-    }
-  }
-}
-
-export interface Scenario {
-  readonly seed: number;
-  readonly nodes: number;
-  /** Blocks that each node writes while the network is bad. */
-  readonly blocks: number;
-  /** How long the network is bad. */
-  readonly badMs: number;
-  /** Whether messages are really signed, sealed and opened. */
-  readonly sealed: boolean;
-  /** Whether the last node claims what is not so and answers with junk. */
-  readonly withLiar: boolean;
-}
+import { SECOND } from './timeline.js';
+import type { SimulatedTown } from './simulated-town.js';
 
 interface PlayedMerge {
   readonly height: number;
@@ -97,77 +42,10 @@ function playedMerge(height: number, folds: { readonly [node: string]: number })
   return { height, raw, id: sha256(raw), oid: commitOid(raw), folds };
 }
 
-const town = sha256('simulated town');
+const townId = sha256('simulated town');
 const townKey = Buffer.alloc(32, 9);
 const secretOf = (index: number): Uint8Array => Buffer.alloc(32, index + 1);
 const GENESIS = playedMerge(0, {});
-
-export class SimulatedTown {
-  readonly random: () => number;
-  readonly time = new Timeline();
-  readonly nodes: SimulatedNode[];
-  readonly keys = new Map<NodeId, KeyId>();
-  readonly goodFrom: number;
-  readonly loss: number;
-  readonly crashes: number;
-  /** What the broker keeps, by sender. */
-  readonly retained = new Map<NodeId, Json>();
-  /** Messages sent, by kind. */
-  readonly sent = { heads: 0, want: 0, have: 0 };
-  crashed = 0;
-  refused = 0;
-  nonces = 0;
-
-  constructor(readonly scenario: Scenario) {
-    this.random = randomFrom(scenario.seed);
-    this.goodFrom = this.time.now + scenario.badMs;
-    this.loss = this.random() * 0.4;
-    this.crashes = this.random() < 0.3 ? 0 : this.random() * 0.03;
-    this.nodes = Array.from({ length: scenario.nodes }, (_, i) => new SimulatedNode(this, i));
-    for (const node of this.nodes) this.keys.set(node.id, publicKeyOf(node.secret));
-    for (const node of this.nodes) node.boot();
-  }
-
-  get isGood(): boolean {
-    return this.time.now >= this.goodFrom;
-  }
-
-  get honest(): readonly SimulatedNode[] {
-    return this.nodes.filter((node) => !node.lies);
-  }
-
-  chance(probability: number): boolean {
-    return this.random() < probability;
-  }
-
-  /** Whether all honest nodes hold the same, everything, and all of it is merged. */
-  isEven(): boolean {
-    const branches = this.honest.map((node) => node.id);
-    return this.honest.every((node) => {
-      const own = node.last.folds;
-      return (
-        node.written === this.scenario.blocks &&
-        node.last.id === this.nodes[0]?.last.id &&
-        branches.every((branch) => own[branch] === this.scenario.blocks) &&
-        branches.every((branch) => node.branch(branch).length === this.scenario.blocks)
-      );
-    });
-  }
-
-  runUntil(at: number, done: () => boolean = () => false): void {
-    this.time.runUntil(at, done);
-  }
-
-  /** Brings what was sent to a node, as the network is just now. */
-  carry(from: SimulatedNode, to: SimulatedNode, kind: 'heads' | 'want' | 'have', wire: Json): void {
-    if (!from.linked || !to.linked) return;
-    const copies = this.isGood ? 1 : this.chance(this.loss) ? 0 : this.chance(0.15) ? 2 : 1;
-    for (let i = 0; i < copies; i++) {
-      const ms = 1 + this.random() * (this.isGood ? 50 : this.chance(0.2) ? 15 * SECOND : SECOND);
-      this.time.after(ms, () => to.linked && to.receive(from.id, kind, wire, false));
-    }
-  }
-}
 
 export class SimulatedNode {
   readonly id: NodeId;
@@ -208,7 +86,7 @@ export class SimulatedNode {
   }
 
   #newInbox(): Inbox {
-    return new Inbox(this.id, { town, townKey, keyOf: (node) => this.town.keys.get(node) });
+    return new Inbox(this.id, { town: townId, townKey, keyOf: (node) => this.town.keys.get(node) });
   }
 
   boot(): void {
@@ -379,11 +257,11 @@ export class SimulatedNode {
     const content = { from: this.id, to, counter: this.#counter.next(at), at, expires, kind };
     const nonce = Buffer.alloc(12);
     nonce.writeUInt32BE(t.nonces++, 8);
-    const topic = to === null ? headsTopic(town, this.id) : directTopic(town, to);
+    const topic = to === null ? headsTopic(townId, this.id) : directTopic(townId, to);
     return sealMessage(
       { ...content, body: body as unknown as JsonObject },
       topic,
-      { town, townKey, secretKey: this.secret },
+      { town: townId, townKey, secretKey: this.secret },
       nonce,
     );
   }
@@ -392,7 +270,7 @@ export class SimulatedNode {
     if (this.state === null) return;
     let body = wire as JsonObject;
     if (typeof wire === 'string') {
-      const topic = kind === 'heads' ? headsTopic(town, from) : directTopic(town, this.id);
+      const topic = kind === 'heads' ? headsTopic(townId, from) : directTopic(townId, this.id);
       const delivery = { topic, payload: Buffer.from(wire), retained };
       const message = this.#inbox.receive(delivery, this.town.time.now);
       if (message === null) return;
@@ -509,7 +387,6 @@ export class SimulatedNode {
   }
 }
 
-const townId = town;
 const rawOf = (block: Block): RawBlock => ({
   raw: block.raw,
   entries: Buffer.from(block.entries.map(({ text }) => `${text}\n`).join('')),
