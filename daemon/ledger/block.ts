@@ -19,6 +19,8 @@ import { sshVerify } from './sshsig.js';
 
 /** A block holds at most this many entries. */
 export const BLOCK_ENTRIES_MAX = 256;
+/** And at most this many bytes of entries, so that one always fits into a message between nodes. */
+export const BLOCK_BYTES_MAX = 128 * 1024;
 /** What stands where there is no previous block. */
 export const NO_BLOCK = '0'.repeat(64) as Sha256;
 
@@ -92,8 +94,7 @@ export function makeBlock(
   secretKey: Uint8Array,
 ): { readonly block: Block; readonly objects: readonly GitObject[] } {
   assertEntries(place, entries);
-  const blob = blobObject(Buffer.from(entriesText(entries)));
-  const tree = treeObject([{ name: 'entries.jsonl', oid: blob.oid, kind: 'file' }]);
+  const [blob, tree] = filesOf(entries);
   const person = personOf(place.node, at);
   const commit = signedCommit(
     {
@@ -109,6 +110,18 @@ export function makeBlock(
   return { block, objects: [blob, tree, commit] };
 }
 
+/** The git objects below a block's commit: its one file, and the tree that holds it. */
+function filesOf(entries: readonly { readonly text: string }[]): readonly [GitObject, GitObject] {
+  const blob = blobObject(Buffer.from(entriesText(entries)));
+  return [blob, treeObject([{ name: 'entries.jsonl', oid: blob.oid, kind: 'file' }])];
+}
+
+/** The three git objects of a block. */
+export const objectsOf = (block: Block): readonly GitObject[] => [
+  ...filesOf(block.entries),
+  { oid: block.oid, type: 'commit', data: block.raw },
+];
+
 function badBlock(what: string): TownError {
   return new TownError('bad-block', `This is no block of this ledger: ${what}.`);
 }
@@ -116,6 +129,9 @@ function badBlock(what: string): TownError {
 function assertEntries(place: BlockPlace, entries: readonly VerifiedEntry[]): void {
   if (entries.length === 0 || entries.length > BLOCK_ENTRIES_MAX)
     throw badBlock(`it holds ${entries.length} entries, not 1 to ${BLOCK_ENTRIES_MAX}`);
+  const bytes = Buffer.byteLength(entriesText(entries));
+  if (bytes > BLOCK_BYTES_MAX)
+    throw badBlock(`its entries have ${bytes} bytes, more than ${BLOCK_BYTES_MAX}`);
   let last = 0;
   for (const entry of entries) {
     if (entry.node !== place.node)

@@ -1,5 +1,5 @@
 /** Cuts this node's durable entries into blocks, and reads blocks back for the replay. */
-import { BLOCK_ENTRIES_MAX, NO_BLOCK, makeBlock } from '../ledger/block.js';
+import { BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX, NO_BLOCK, makeBlock } from '../ledger/block.js';
 import { verifyEntry, type VerifiedEntry } from '../ledger/entry.js';
 import type { Millis, NodeId } from '../ledger/ids.js';
 import { TownError, invariant } from '../ledger/ids.js';
@@ -45,9 +45,10 @@ export class Blocks {
   private async cutOne(): Promise<boolean> {
     const { id: node, secretKey } = this.keys;
     const limit = this.settledBelow();
-    const rows = this.store
-      .entriesOf(node, MAIN, 'unblocked', BLOCK_ENTRIES_MAX)
-      .filter(({ n }) => n < limit);
+    const rows = prefixOf(
+      this.store.entriesOf(node, MAIN, 'unblocked', BLOCK_ENTRIES_MAX).filter(({ n }) => n < limit),
+      BLOCK_BYTES_MAX,
+    );
     if (rows.length === 0) return false;
     const before = this.store.lastBlock(node, MAIN);
     const { head, town } = this.main;
@@ -127,6 +128,13 @@ export class Blocks {
   private entriesOf(block: string): readonly VerifiedEntry[] {
     return this.store.blockEntries(block).map((row) => verifyEntry(textOf(row)));
   }
+}
+
+/** As many rows from the start as fit into so many bytes of text. */
+function prefixOf(rows: readonly EntryRow[], bytesMax: number): readonly EntryRow[] {
+  let bytes = 0;
+  const end = rows.findIndex((row) => (bytes += row.bytes.length + 1) > bytesMax);
+  return end < 0 ? rows : rows.slice(0, end);
 }
 
 /**

@@ -14,10 +14,10 @@ import { writeAllowedSigners } from '../store/allowed-signers.js';
 import { Repository } from '../store/repository.js';
 import type { MergeRow } from '../store/rows.js';
 import type { Store } from '../store/store.js';
-import { Appender } from './appender.js';
-import { Blocks } from './blocks.js';
+import type { Appender } from './appender.js';
 import type { Clock } from './clock.js';
 import type { NodeConfig } from './config.js';
+import { Core } from './core.js';
 import { manifestsOf, packagesOf } from './dapp-set.js';
 import { Doors } from './doors.js';
 import { Events } from './events.js';
@@ -26,14 +26,13 @@ import { cleanName, type KeyStore, type NodeKeys } from './key-files.js';
 import { LedgerCases } from './ledger-cases.js';
 import { MAIN, MainLine } from './main-line.js';
 import { Members } from './members.js';
-import { MergeWorkshop } from './merge-workshop.js';
-import { Merger, type Alarm } from './merger.js';
+import type { Alarm, Merger } from './merger.js';
 import { Names } from './names.js';
 import { People, recorded } from './people.js';
 import { PrivateRecords } from './private-records.js';
 import { Sessions } from './sessions.js';
 import type { MergeView, Recorded, SessionView, StatusView, TownEvent, TownNode } from './use-cases.js';
-import { View } from './view.js';
+import type { View } from './view.js';
 import type { GateLogger } from '../gate/link.js';
 
 /** How long a claim waits for dapps that are still starting. */
@@ -96,39 +95,31 @@ export class RunningNode implements TownNode {
       exchange: async (...call: Parameters<ContractDriver['exchange']>) =>
         (await this.contracts()).exchange(...call),
     };
-    const view = (this.view = new View(main, store, keys.id, manifests, clock, contracts));
-    this.records = new PrivateRecords(store, main.town);
-    const names = new Names(view, this.records, keyStore);
-    const sessions = (this.sessions = new Sessions(keyStore, main, view, clock));
-    const appender = (this.appender = new Appender(store, main, view, keys, clock, (entry, kind) =>
-      this.appended(entry.id, kind),
-    ));
-    const blocks = new Blocks(store, main, keys, clock, () => appender.settledBelow);
-    const workshop = new MergeWorkshop({
+    const core = new Core({
       store,
-      main,
-      view,
-      blocks,
       keys,
       clock,
+      main,
       manifests,
-      heldByQuorum: () => undefined,
-      adopted: (merge, entries) => this.adopted(merge, entries),
+      contracts,
       readObject: async (oid) => {
         if (!this.repository) throw new TownError('starting', 'The repository is not open yet.');
         return this.repository.read(oid);
       },
-    });
-    this.merger = new Merger({
-      store,
-      main,
-      blocks,
-      workshop,
-      keys,
-      clock,
+      // One board for now: nobody else is told, nobody else is waited for.
       broadcast: () => undefined,
+      heldByQuorum: () => undefined,
       alarm: (alarm) => this.setAlarm(alarm),
+      appended: (entry) => this.appended(entry.id),
+      adopted: (merge, entries) => this.adopted(merge, entries),
     });
+    const { view, appender } = core;
+    this.view = view;
+    this.appender = appender;
+    this.merger = core.merger;
+    this.records = new PrivateRecords(store, main.town);
+    const names = new Names(view, this.records, keyStore);
+    const sessions = (this.sessions = new Sessions(keyStore, main, view, clock));
     const people = (this.peopleCases = new People(
       view,
       main,
@@ -261,10 +252,9 @@ export class RunningNode implements TownNode {
     });
   }
 
-  private appended(id: EntryId, kind: 'claim' | 'fact'): void {
+  private appended(id: EntryId): void {
     const entry = this.ledgerCases.entry(id, true);
     if (entry) this.events.emit({ kind: 'entry', entry });
-    this.merger.noticed(kind);
   }
 
   private adopted(merge: MergeRow, entries: readonly EntryId[]): void {

@@ -8,7 +8,14 @@ import { MAIN, type MainLine } from './main-line.js';
 import { verifyEntry, type VerifiedEntry } from '../ledger/entry.js';
 import type { EntryId, Json, JsonObject, Millis, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
-import { askQuery, judgeEntry, type EntryContext, type Judged, type Manifests } from '../ledger/judge.js';
+import {
+  askQuery,
+  isRestrictive,
+  judgeEntry,
+  type EntryContext,
+  type Judged,
+  type Manifests,
+} from '../ledger/judge.js';
 import { Overlay, type StateReader } from '../ledger/state.js';
 import type { Store } from '../store/store.js';
 import type { Clock } from './clock.js';
@@ -17,6 +24,11 @@ import type { Clock } from './clock.js';
 const WAITING_MAX = 1000;
 /** Unmerged entries are judged again so many at a time; all of them, or the doors would forget a revocation. */
 const PAGE = 1000;
+/** Blocks of other nodes that are looked through for restrictions. */
+const FOREIGN_BLOCKS_MAX = 10_000;
+
+const entryOf = ({ bytes }: { readonly bytes: Uint8Array }): VerifiedEntry =>
+  verifyEntry(Buffer.from(bytes).toString('utf8'));
 
 const busy = (): TownError =>
   new TownError(
@@ -105,6 +117,13 @@ export class View {
     return this.hold(() => this.catchUp());
   }
 
+  /** Takes in what another node's block restricts, at once: revocations do not wait for a merge; grants do. */
+  takeForeign(entries: readonly VerifiedEntry[]): Promise<void> {
+    return this.hold(async () => {
+      for (const entry of entries) if (isRestrictive(entry, this.manifests)) await this.take(entry);
+    });
+  }
+
   private async catchUp(): Promise<void> {
     if (!this.isBehind) return;
     const fresh = new Overlay(this.main.state);
@@ -112,13 +131,17 @@ export class View {
     for (let last = 0; ;) {
       const rows = this.store.entriesOf(this.node, MAIN, 'pending', PAGE, last);
       for (const row of rows) {
-        const entry = verifyEntry(Buffer.from(row.bytes).toString('utf8'));
+        const entry = entryOf(row);
         await this.judgeOn(fresh, entry);
         included.add(entry.id);
         last = entry.n;
       }
       if (rows.length < PAGE) break;
     }
+    for (const block of this.store.blocksUnmergedOn(MAIN, FOREIGN_BLOCKS_MAX))
+      if (block.node !== this.node)
+        for (const entry of this.store.blockEntries(block.id).map(entryOf))
+          if (isRestrictive(entry, this.manifests)) await this.judgeOn(fresh, entry);
     this.overlay = fresh;
     this.included = included;
     this.isBehind = false;

@@ -72,7 +72,8 @@ export class Store extends StoreReads {
    * @throws TownError `duplicate-block`, `entry-not-free`, `block-size`
    */
   putBlock(batch: BlockBatch): Promise<void> {
-    return this.#writer.write('putBlock', { ...batch, objects: batch.objects.map(tightObject) });
+    const newEntries = (batch.newEntries ?? []).map(tightEntry);
+    return this.#writer.write('putBlock', { ...batch, newEntries, objects: batch.objects.map(tightObject) });
   }
 
   /**

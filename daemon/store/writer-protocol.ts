@@ -33,6 +33,8 @@ export interface AppendResult {
 
 export interface BlockBatch {
   readonly block: NewBlock;
+  /** Entries that came with the block: those of another node's are not here before. */
+  readonly newEntries?: readonly NewEntry[];
   /** In their order in the block. */
   readonly entryIds: readonly EntryId[];
   readonly objects: readonly GitObject[];

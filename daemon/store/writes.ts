@@ -52,7 +52,7 @@ export function makeWrites(db: Database): Handlers {
 
   return {
     append: (batch) => append(batch, run, one),
-    putBlock: (batch) => putBlock(batch, run, putRefs),
+    putBlock: (batch) => putBlock(batch, run, one, putRefs),
     adopt: (batch) => adopt(batch, run, one, putRefs),
     putRefs,
     logConsensus(records) {
@@ -105,6 +105,13 @@ const insertEntry =
   'INSERT INTO entries (id, node, line, n, type, kind, by, member, at, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ' +
   'ON CONFLICT DO NOTHING';
 
+function putEntry(entry: NewEntry, run: Run, one: One): void {
+  requireEntry(entry);
+  const { id, node, line, n, type, kind, by, member, at, bytes } = entry;
+  if (run(insertEntry, id, node, line, n, type, kind, by, member, at, bytes) !== 1)
+    throw duplicateEntry(entry, one);
+}
+
 function append(batch: AppendBatch, run: Run, one: One): AppendResult {
   const skipped: string[] = [];
   const skippedEntries = new Set<EntryId>();
@@ -114,13 +121,7 @@ function append(batch: AppendBatch, run: Run, one: One): AppendResult {
     skippedEntries.add(record.entry);
     return false;
   });
-  for (const entry of batch.entries) {
-    if (skippedEntries.has(entry.id)) continue;
-    requireEntry(entry);
-    const { id, node, line, n, type, kind, by, member, at, bytes } = entry;
-    if (run(insertEntry, id, node, line, n, type, kind, by, member, at, bytes) !== 1)
-      throw duplicateEntry(entry, one);
-  }
+  for (const entry of batch.entries) if (!skippedEntries.has(entry.id)) putEntry(entry, run, one);
   for (const { id, entry, door, at } of fresh) {
     const added = run(
       'INSERT INTO gate_records VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
@@ -173,7 +174,7 @@ function putPrivateKeys(
   }
 }
 
-function putBlock(batch: BlockBatch, run: Run, putRefs: Handlers['putRefs']): void {
+function putBlock(batch: BlockBatch, run: Run, one: One, putRefs: Handlers['putRefs']): void {
   const { block, entryIds, objects, refs } = batch;
   invariant(sha256(block.raw) === block.id, 'a block is named by the SHA-256 of its bytes');
   invariant(block.entries === entryIds.length, 'a block counts the entries it holds');
@@ -190,6 +191,7 @@ function putBlock(batch: BlockBatch, run: Run, putRefs: Handlers['putRefs']): vo
   if (run(sql, id, oid, node, line, seq, prev, base, raw, entries) !== 1) {
     throw new TownError('duplicate-block', `Block ${id} is in the ledger already.`);
   }
+  for (const entry of batch.newEntries ?? []) putEntry(entry, run, one);
   const place =
     'UPDATE entries SET block = ?, idx = ? WHERE id = ? AND block IS NULL AND node = ? AND line = ?';
   entryIds.forEach((entry, index) => {

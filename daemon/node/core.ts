@@ -1,0 +1,80 @@
+/** The heart of a node: `main`, the view, the way of an entry into a block, and merging. Effects are given from outside. */
+import type { VerifiedEntry } from '../ledger/entry.js';
+import type { EntryId } from '../ledger/ids.js';
+import type { Manifests } from '../ledger/judge.js';
+import type { MergeRow } from '../store/rows.js';
+import type { Store } from '../store/store.js';
+import { Appender } from './appender.js';
+import { Blocks } from './blocks.js';
+import type { Clock } from './clock.js';
+import type { Exchange } from './drive.js';
+import type { NodeKeys } from './key-files.js';
+import { MainLine } from './main-line.js';
+import { MergeWorkshop, type MergeWorkshopParts } from './merge-workshop.js';
+import { Merger, type MergerParts } from './merger.js';
+import { PeerBlocks } from './peer-blocks.js';
+import { View } from './view.js';
+
+export interface CoreParts {
+  readonly store: Store;
+  readonly keys: NodeKeys;
+  readonly clock: Clock;
+  readonly main: MainLine;
+  readonly manifests: Manifests;
+  readonly contracts: Exchange;
+  readonly readObject: MergeWorkshopParts['readObject'];
+  readonly heldByQuorum: MergeWorkshopParts['heldByQuorum'];
+  readonly broadcast: MergerParts['broadcast'];
+  readonly alarm: MergerParts['alarm'];
+  /** An entry of this node is durable. */
+  readonly appended: (entry: VerifiedEntry, kind: 'claim' | 'fact') => void;
+  /** A merge became `main`. */
+  readonly adopted: (merge: MergeRow, entries: readonly EntryId[]) => void;
+}
+
+export class Core {
+  readonly main: MainLine;
+  readonly view: View;
+  readonly appender: Appender;
+  readonly merger: Merger;
+  readonly peerBlocks: PeerBlocks;
+
+  constructor(parts: CoreParts) {
+    const {
+      store,
+      keys,
+      clock,
+      main,
+      manifests,
+      contracts,
+      adopted,
+      readObject,
+      heldByQuorum,
+      broadcast,
+      alarm,
+    } = parts;
+    const view = new View(main, store, keys.id, manifests, clock, contracts);
+    const appender = new Appender(store, main, view, keys, clock, (entry, kind) => {
+      parts.appended(entry, kind);
+      this.merger.noticed(kind);
+    });
+    const blocks = new Blocks(store, main, keys, clock, () => appender.settledBelow);
+    const workshop = new MergeWorkshop({
+      store,
+      main,
+      view,
+      blocks,
+      keys,
+      clock,
+      manifests,
+      heldByQuorum,
+      adopted,
+      readObject,
+    });
+    this.main = main;
+    this.view = view;
+    this.appender = appender;
+    this.merger = new Merger({ store, main, blocks, workshop, keys, clock, broadcast, alarm });
+    this.peerBlocks = new PeerBlocks(store, view, manifests, () => this.merger.blocksChanged());
+  }
+}

@@ -1,0 +1,56 @@
+/** Blocks of other nodes, once they are verified: durable, on their branch, and what they restrict in force. */
+import { objectsOf, NO_BLOCK, type Block } from '../ledger/block.js';
+import type { VerifiedEntry } from '../ledger/entry.js';
+import type { MemberId } from '../ledger/ids.js';
+import { kindOf, type Manifests } from '../ledger/judge.js';
+import { readKey } from '../ledger/kernel.js';
+import type { NewEntry } from '../store/rows.js';
+import type { Store } from '../store/store.js';
+import { branchRef } from './blocks.js';
+import { MAIN } from './main-line.js';
+import type { View } from './view.js';
+
+export class PeerBlocks {
+  constructor(
+    private readonly store: Store,
+    private readonly view: View,
+    private readonly manifests: Manifests,
+    /** Told after each block: what waited for it can go on. */
+    private readonly changed: () => void,
+  ) {}
+
+  /** Takes blocks that follow what is here of their branches, in order. One that is here already is passed over. */
+  async take(blocks: readonly Block[]): Promise<void> {
+    for (const block of blocks) {
+      if (this.store.block(block.id)) continue;
+      const { id, oid, node, seq, prev, base, raw, entries } = block;
+      await this.store.putBlock({
+        block: {
+          id,
+          oid,
+          node,
+          line: MAIN,
+          seq,
+          prev: prev === NO_BLOCK ? null : prev,
+          base,
+          raw,
+          entries: entries.length,
+        },
+        newEntries: entries.map((entry) => this.rowOf(entry)),
+        entryIds: entries.map((entry) => entry.id),
+        objects: objectsOf(block),
+        refs: [{ name: branchRef(node), oid }],
+      });
+      await this.view.takeForeign(entries);
+      this.changed();
+    }
+  }
+
+  private rowOf(entry: VerifiedEntry): NewEntry {
+    const { id, node, line, n, type, by, at, text } = entry;
+    const member: MemberId | null = readKey(this.view.state, by)?.member ?? null;
+    // A type that nobody here knows is treated as a claim: the merge will say what it is.
+    const kind = kindOf(type, this.manifests) ?? 'claim';
+    return { id, node, line, n, type, kind, by, member, at, bytes: Buffer.from(text) };
+  }
+}

@@ -1,0 +1,305 @@
+/** Three validators in one process: real stores, real signatures, a network that loses and a cut that heals. */
+import { join } from 'node:path';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import t, { type Test } from 'tap';
+import type { Message } from '../consensus/gossip.js';
+import { makerspaceCharter, parseCharter } from '../ledger/charter.js';
+import type { Block } from '../ledger/block.js';
+import { readBlock, entriesText } from '../ledger/block.js';
+import { sha256 } from '../ledger/hash.js';
+import type { JsonObject, KeyId, Sha256 } from '../ledger/ids.js';
+import { makeGenesis } from '../ledger/merge.js';
+import { memberIdOf, nodeIdOf, publicKeyOf } from '../ledger/signature.js';
+import { MANIFESTS, T0, notesContract, secretOf } from '../ledger/testing/small-town.js';
+import { Repository } from '../store/repository.js';
+import { Store } from '../store/store.js';
+import { systemClock } from './clock.js';
+import { Core } from './core.js';
+import type { NodeKeys } from './key-files.js';
+import { MainLine } from './main-line.js';
+
+t.setTimeout(600_000);
+
+const NAMES = ['alpha', 'beta', 'gamma'];
+
+const keysOf = (name: string): NodeKeys => {
+  const secretKey = secretOf(name);
+  const key = publicKeyOf(secretKey);
+  return { secretKey, key, id: nodeIdOf(key), badgeKey: secretOf('badge'), townKey: secretOf('town') };
+};
+
+function genesis() {
+  const [first] = NAMES.map(keysOf) as [NodeKeys];
+  const dapps = [{ name: 'notes', version: '1.0.0', digest: sha256('notes') }];
+  const base = makerspaceCharter({
+    name: 'Three',
+    node: { id: first.id, key: first.key, name: 'alpha' },
+    dapps,
+  });
+  const charter = parseCharter({
+    ...base,
+    nodes: Object.fromEntries(
+      NAMES.map((name) => [keysOf(name).id, { name, key: keysOf(name).key, roles: ['door'] }]),
+    ),
+    validators: NAMES.map((name) => keysOf(name).id),
+    roles: {
+      member: { permissions: ['credit.transfer', 'notes.*'] },
+      steward: { permissions: [...(base.roles['steward']?.permissions ?? []), 'notes.*'] },
+    },
+    pace: { interactiveMs: 50, factsMs: 50 },
+  });
+  return makeGenesis(charter, sha256('nonce'), first.id, T0, first.secretKey);
+}
+
+/** The wire between the nodes: loses a share of messages, and can be cut. */
+class Wire {
+  readonly nodes = new Map<string, Running>();
+  readonly off = new Set<string>();
+  loss = 0;
+  private seed = 1;
+
+  private luck(): number {
+    this.seed = (this.seed * 1_103_515_245 + 12_345) % 2_147_483_648;
+    return this.seed / 2_147_483_648;
+  }
+
+  broadcast(from: string, message: Message): void {
+    for (const [name, node] of this.nodes) {
+      if (name === from || this.off.has(name) !== this.off.has(from) || this.luck() < this.loss) continue;
+      setTimeout(() => node.core.merger.receive(message), 1 + this.luck() * 10).unref();
+    }
+  }
+
+  /** What each node lacks and another on its side has: blocks first, then decided merges. */
+  async sync(): Promise<void> {
+    for (const [name, node] of this.nodes)
+      for (const [other, peer] of this.nodes)
+        if (name !== other && this.off.has(name) === this.off.has(other)) await node.catchUp(peer);
+  }
+}
+
+class Running {
+  private constructor(
+    readonly store: Store,
+    readonly repository: Repository,
+    readonly core: Core,
+    readonly keys: NodeKeys,
+    readonly alarms: string[],
+  ) {}
+
+  static async start(folder: string, name: string, wire: Wire): Promise<Running> {
+    mkdirSync(folder, { recursive: true });
+    const store = await Store.open(folder, { onFatal: (error) => t.fail(error.message) });
+    if (!store.lastMerge()) {
+      const { merge, writes, objects } = genesis();
+      const { height, id, oid, content, time, node, raw } = merge;
+      await store.adopt({
+        merge: {
+          height,
+          id,
+          oid,
+          content,
+          time,
+          node,
+          raw,
+          counts: { accepted: 0, rejected: 0, irregular: 0 },
+        },
+        ...{ certificate: '', verdicts: [], blocks: [], state: writes, objects },
+        refs: [{ name: 'refs/heads/main', oid }],
+      });
+    }
+    const repository = await Repository.open(join(folder, 'ledger.git'), store);
+    const keys = keysOf(name);
+    const alarms: string[] = [];
+    const contract = notesContract();
+    const core = new Core({
+      store,
+      keys,
+      clock: systemClock,
+      main: MainLine.load(store),
+      manifests: MANIFESTS,
+      contracts: { exchange: async (_dapp, message) => contract(message) },
+      readObject: (oid) => repository.read(oid),
+      heldByQuorum: () => undefined,
+      broadcast: (message) => wire.broadcast(name, message),
+      alarm: (alarm) => void (alarm && alarms.push(`${alarm.code}: ${alarm.message}`)),
+      appended: () => undefined,
+      adopted: () => undefined,
+    });
+    await core.view.rebuild(() => Promise.resolve());
+    core.merger.start();
+    const running = new Running(store, repository, core, keys, alarms);
+    wire.nodes.set(name, running);
+    return running;
+  }
+
+  claim(who: string, type: string, body: JsonObject, cosigners: string[] = []) {
+    return this.core.appender.claim(
+      type,
+      body,
+      { secretKey: secretOf(who) },
+      cosigners.map((word) => ({ secretKey: secretOf(word) })),
+    );
+  }
+
+  async catchUp(peer: Running): Promise<void> {
+    for (const { node } of peer.store.branches(10)) {
+      const mine = this.store.lastBlock(node, 'main')?.seq ?? 0;
+      const key = this.core.main.charter.nodes[node]?.key as KeyId;
+      for (let seq = mine + 1; ; seq += 1) {
+        const row = [...peer.store.blocksUnmerged(node, 'main', 1000), ...peer.merged(node)].find(
+          (b) => b.seq === seq,
+        );
+        const base =
+          row &&
+          (row.base === this.core.main.head.id
+            ? this.core.main.head.oid
+            : this.store.mergeById(row.base)?.oid);
+        if (!row || !base) break;
+        const before = row.prev === null ? null : this.store.block(row.prev);
+        const texts = peer.store
+          .blockEntries(row.id)
+          .map(({ bytes }) => ({ text: Buffer.from(bytes).toString('utf8') }));
+        const parents = { prev: before?.oid ?? null, main: before?.base === row.base ? null : base };
+        const block: Block = readBlock(row.raw, Buffer.from(entriesText(texts)), key, parents);
+        await this.core.peerBlocks.take([block]);
+      }
+    }
+    for (let height = this.core.main.head.height + 1; ; height += 1) {
+      const merge = peer.store.merge(height);
+      if (!merge) return;
+      const adopted = await this.core.merger
+        .adoptDecided(merge.raw, peer.store.certificate(height) ?? '')
+        .catch((error: { code: string }) => (error.code === 'unknown-head' ? false : Promise.reject(error)));
+      if (!adopted) return;
+    }
+  }
+
+  merged(node: string) {
+    const { height } = this.core.main.head;
+    return Array.from({ length: height }, (_, i) => this.store.blocksOfMerge(i + 1, 1000))
+      .flat()
+      .filter((block) => block.node === node);
+  }
+
+  get head(): { height: number; id: Sha256 } {
+    const { height, id } = this.core.main.head;
+    return { height, id };
+  }
+
+  async stop(): Promise<void> {
+    await this.core.merger.stop();
+    await this.repository.close();
+    await this.store.close();
+  }
+}
+
+const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Lets the wire work until something holds. */
+async function settle(wire: Wire, what: string, holds: () => boolean): Promise<void> {
+  for (let turn = 0; turn < 4800; turn += 1) {
+    if (holds()) return;
+    await wire.sync();
+    await wait(25);
+  }
+  const heads = [...wire.nodes].map(
+    ([name, node]) => `${name} ${node.head.height} ${node.store.counts().pending} ${node.alarms.join()}`,
+  );
+  throw new Error(`never came: ${what}; ${heads.join(' | ')}`);
+}
+
+async function threeNodes(t: Test) {
+  // Not a fixture of the test runner's: that is gone before the nodes have stopped.
+  const folder = mkdtempSync(join(tmpdir(), 'town-validators-'));
+  const wire = new Wire();
+  const nodes = await Promise.all(NAMES.map((name) => Running.start(join(folder, name), name, wire)));
+  const [alpha, beta, gamma] = nodes as [Running, Running, Running];
+  t.teardown(async () => {
+    for (const node of wire.nodes.values()) await node.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const agree = (pending = 0) => {
+    const running = [...wire.nodes.values()];
+    return running.every((n) => n.head.id === running[0]?.head.id && n.store.counts().pending === pending);
+  };
+  await alpha.claim('ada', 'member.found', {}, ['alpha']);
+  await settle(wire, 'the founding merged by all', () => agree() && alpha.head.height > 0);
+  return { folder, wire, alpha, beta, gamma, agree };
+}
+
+const value = (node: Running, key: string) => node.core.main.state.get('notes', 'notes', key);
+
+t.test('three validators merge to one content, also when messages are lost', async (t) => {
+  const { wire, alpha, beta, gamma, agree } = await threeNodes(t);
+  wire.loss = 0.15;
+  await alpha.claim('ada', 'notes.put', { key: 'a', value: 1 });
+  await beta.claim('ada', 'notes.put', { key: 'b', value: 2 });
+  await gamma.claim('ada', 'notes.put', { key: 'c', value: 3 });
+  await settle(
+    wire,
+    'one main with all three',
+    () => agree() && ['a', 'b', 'c'].every((key) => value(alpha, key) !== undefined),
+  );
+  t.same(
+    [alpha, beta, gamma].map((node) => ['a', 'b', 'c'].map((key) => value(node, key))),
+    Array(3).fill(['1', '2', '3']),
+  );
+  const certificate = JSON.parse(alpha.store.certificate(alpha.head.height) ?? '{}');
+  t.ok(certificate.votes.length >= 2, 'a majority attested it');
+});
+
+t.test(
+  'a cut-off node goes on alone; reconnected, both sides are in one history and what lost by rule has its reason',
+  async (t) => {
+    const { wire, alpha, beta, gamma, agree } = await threeNodes(t);
+    const ada = memberIdOf(publicKeyOf(secretOf('ada')));
+    wire.off.add('gamma');
+    const before = gamma.head.height;
+    await alpha.claim('ada', 'notes.hold', { id: 'near', amount: 400 });
+    const twice = await gamma.claim('ada', 'notes.hold', { id: 'far', amount: 400 });
+    await gamma.claim('ada', 'notes.forbid', { key: 'shed' });
+    await t.rejects(
+      gamma.claim('ada', 'notes.put', { key: 'shed', value: 1 }),
+      { code: 'forbidden' },
+      'a restriction holds at once on its own side',
+    );
+    await beta.claim('ada', 'notes.put', { key: 'shed', value: 'open' });
+    await settle(
+      wire,
+      'the majority to merge without the third',
+      () => value(beta, 'shed') !== undefined && alpha.head.id === beta.head.id,
+    );
+    await wait(300);
+    t.equal(gamma.head.height, before, 'alone it decides nothing');
+    wire.off.clear();
+    await settle(wire, 'one history', () => agree());
+    for (const node of [alpha, beta, gamma]) {
+      t.match(
+        node.store.entry(twice.id),
+        { state: 'rejected', code: 'not-enough-credits' },
+        'the second spend lost, with its reason',
+      );
+      t.equal(node.core.main.state.get('notes', 'forbidden', 'shed'), 'true');
+      t.same(node.alarms, []);
+    }
+    t.match(alpha.core.main.state.get('kernel', 'accounts', `member.${ada}`), /"available":100,"locked":400/);
+  },
+);
+
+t.test('a node that stops in the middle of a height goes on from its vote log', async (t) => {
+  const { folder, wire, alpha, beta, agree } = await threeNodes(t);
+  for (let round = 0; round < 4; round += 1) {
+    await beta.claim('ada', 'notes.put', { key: `k${round}`, value: round });
+    await wait(40 + round * 15);
+    const gamma = wire.nodes.get('gamma') as Running;
+    wire.nodes.delete('gamma');
+    await gamma.stop();
+    await alpha.claim('ada', 'notes.put', { key: `l${round}`, value: round });
+    await Running.start(join(folder, 'gamma'), 'gamma', wire);
+  }
+  await settle(wire, 'one main on all', () => agree());
+  t.equal(value(wire.nodes.get('gamma') as Running, 'k3'), '3');
+  t.equal(value(wire.nodes.get('gamma') as Running, 'l3'), '3');
+});
