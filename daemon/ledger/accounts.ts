@@ -4,6 +4,7 @@
  */
 import type { StateReader, StateWrite } from './state.js';
 import { type Overlay, readJson, writeJson } from './state.js';
+import type { Posting } from './contract-protocol.js';
 import { invariant } from './ids.js';
 
 export const VAULT = 'vault';
@@ -23,23 +24,6 @@ export interface Lock {
   readonly amount: number;
   readonly deadline?: number;
 }
-
-/** One movement that an entry asks for; `dapp` owns the locks it names. */
-export type Movement =
-  | { readonly op: 'transfer'; readonly from: string; readonly to: string; readonly amount: number }
-  | {
-      readonly op: 'lock';
-      readonly id: string;
-      readonly from: string;
-      readonly amount: number;
-      readonly deadline?: number;
-    }
-  | {
-      readonly op: 'post';
-      readonly id: string;
-      readonly parts: readonly { readonly to: string; readonly amount: number }[];
-    }
-  | { readonly op: 'release'; readonly id: string };
 
 export interface Refusal {
   readonly code: string;
@@ -72,7 +56,7 @@ const isAmount = (value: unknown): value is number => Number.isSafeInteger(value
 export function move(
   state: Overlay,
   dapp: string,
-  movements: readonly Movement[],
+  movements: readonly Posting[],
   mayDebit: (account: string) => boolean,
   arrival: Arrival,
 ): Refusal | null {
@@ -86,7 +70,7 @@ export function move(
 function moveOne(
   state: Overlay,
   dapp: string,
-  movement: Movement,
+  movement: Posting,
   mayDebit: (account: string) => boolean,
   arrival: Arrival,
 ): Refusal | null {

@@ -2,7 +2,7 @@
  * Judges one entry: who says it, whether they may, and what the kernel or a dapp's contract makes of it.
  * A generator, like the replay: it yields messages for contracts and takes theirs.
  */
-import { move, type Arrival, type Movement } from './accounts.js';
+import { move, type Arrival } from './accounts.js';
 import { canonicalize } from './canonical.js';
 import { permits, type Charter } from './charter.js';
 import type {
@@ -266,7 +266,7 @@ function* askContract(
   const grantsVault = charter.dapps.find(({ name }) => name === dapp)?.vault === true;
   const mayDebit = (account: string): boolean =>
     (member !== null && account === `member.${member.id}`) || (grantsVault && account === 'vault');
-  const refused = move(own, dapp, postings as readonly Movement[], mayDebit, context.arrival);
+  const refused = move(own, dapp, postings, mayDebit, context.arrival);
   if (refused) return none(rejected(refused.code, refused.reason));
   const verdict: Verdict =
     irregular === undefined

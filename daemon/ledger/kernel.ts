@@ -265,43 +265,24 @@ function countStewards(state: StateReader): number {
   }
 }
 
-const transfer: Handler = (entry, state, context) => {
+/** Credits from an account that this entry may take from, to a member. */
+function pay(entry: VerifiedEntry, state: Overlay, from: string, arrival: Arrival): Refusal | null {
   const { to, amount, memo } = entry.body;
-  if (
-    !hasOnly(entry.body, 'to', 'amount', 'memo') ||
-    !isMemberId(to) ||
-    !Number.isSafeInteger(amount) ||
-    !isMemo(memo)
-  )
-    return badBody(entry.type, '{to: <member>, amount, memo?: <envelope>}');
-  const from = accountOf(author(entry, context).id);
-  return move(
-    state,
-    KERNEL,
-    [{ op: 'transfer', from, to: accountOf(to), amount: amount as number }],
-    (account) => account === from,
-    context.arrival,
-  );
-};
+  const isRight =
+    hasOnly(entry.body, 'to', 'amount', 'memo') &&
+    isMemberId(to) &&
+    Number.isSafeInteger(amount) &&
+    isMemo(memo);
+  if (!isRight) return badBody(entry.type, '{to: <member>, amount, memo?: <envelope>}');
+  const posting = { op: 'transfer', from, to: accountOf(to), amount: amount as number } as const;
+  return move(state, KERNEL, [posting], (account) => account === from, arrival);
+}
+
+const transfer: Handler = (entry, state, context) =>
+  pay(entry, state, accountOf(author(entry, context).id), context.arrival);
 
 /** Credits out of the vault, by who may. */
-const grant: Handler = (entry, state, { arrival }) => {
-  const { to, amount, memo } = entry.body;
-  if (
-    !hasOnly(entry.body, 'to', 'amount', 'memo') ||
-    !isMemberId(to) ||
-    !Number.isSafeInteger(amount) ||
-    !isMemo(memo)
-  )
-    return badBody(entry.type, '{to: <member>, amount, memo?: <envelope>}');
-  return move(
-    state,
-    KERNEL,
-    [{ op: 'transfer', from: VAULT, to: accountOf(to), amount: amount as number }],
-    (account) => account === VAULT,
-    arrival,
-  );
-};
+const grant: Handler = (entry, state, { arrival }) => pay(entry, state, VAULT, arrival);
 
 const change: Handler = (entry, state, { charter, authority }) => {
   const { set, remove } = entry.body;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
 import t from 'tap';
 import { faultsOf } from './testing/page-checks.js';
-import { startTown, type RunningTown } from './testing/running-town.js';
+import { startTown, type RunningTown } from '../testing/running-town.js';
 
 const answerWithinMs = 15_000;
 const passphrase = 'gravel lantern orbit mustard';
@@ -30,7 +30,7 @@ t.setTimeout(240_000);
 t.test('the panel before a running town', { skip, timeout: 240_000 }, async (t) => {
   if (binary === undefined) return t.fail('CI has no Chromium');
   const folder = t.testdir();
-  let town: RunningTown = await startTown(folder);
+  let town: RunningTown = await startTown(folder, { arguments: ['--town-name', 'Harbour Makers'] });
   const browser: Browser = await chromium.launch({ executablePath: binary, args: flags });
   const complaints: string[] = [];
   t.teardown(async () => {
@@ -316,7 +316,7 @@ t.test('the panel before a running town', { skip, timeout: 240_000 }, async (t) 
     const port = Number(new URL(town.url).port);
     await town.stop();
     await steward.getByText('Connection lost.').waitFor();
-    town = await startTown(folder, port);
+    town = await startTown(folder, { port });
     // Keys are unlocked in the daemon's memory only: after a restart everyone signs in again.
     await steward.getByRole('heading', { name: 'Sign in' }).waitFor({ timeout: 40_000 });
     await steward.getByLabel('Name').fill('Stella');
