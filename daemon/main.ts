@@ -9,6 +9,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { pino, type Logger } from 'pino';
 import { buildApi } from './api/server.js';
 import { chooseDriver } from './dapps/choose-driver.js';
+import type { ContractDriver } from './dapps/driver.js';
 import { TownError } from './ledger/ids.js';
 import { systemClock } from './node/clock.js';
 import { readConfig, type NodeConfig } from './node/config.js';
@@ -24,6 +25,8 @@ import { HeadAnnouncer, headTopic, sealHead } from './sync/head-announcer.js';
 
 const HOST = '127.0.0.1';
 const STOP_MS_MAX = 15_000;
+const DAPPS_AGAIN_MS_MIN = 5_000;
+const DAPPS_AGAIN_MS_MAX = 300_000;
 
 const built = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const packagesFolder = built('../packages');
@@ -104,6 +107,38 @@ class Started {
   }
 }
 
+/**
+ * Starts the dapps, again and again until they run: an engine may come up later than the daemon, and the doors do not
+ * wait for it. Resolves to how they run.
+ */
+async function startDapps(
+  node: RunningNode,
+  config: NodeConfig,
+  logger: Logger,
+): Promise<'container' | 'process'> {
+  for (let waitMs = DAPPS_AGAIN_MS_MIN; ; waitMs = Math.min(waitMs * 2, DAPPS_AGAIN_MS_MAX)) {
+    let driver: ContractDriver | null = null;
+    try {
+      const chosen = await chooseDriver({
+        town: node.town,
+        node: node.id,
+        log: ({ level, dapp, text }) => logger[level]({ dapp }, text),
+        prefer: config.driver === 'auto' ? undefined : config.driver,
+      });
+      driver = chosen.driver;
+      if (chosen.warning !== null) process.stderr.write(`warning: ${chosen.warning}\n`);
+      await node.startDapps(driver, chosen.warning);
+      return driver.kind;
+    } catch (error) {
+      if (stopping) throw error;
+      node.reportTrouble(error);
+      await driver?.stop().catch(() => undefined);
+      logger.warn(`Doors and panel go on; the dapps are tried again in ${waitMs / 1000} s.`);
+      await new Promise((resolve) => setTimeout(resolve, waitMs));
+    }
+  }
+}
+
 async function run(options: Options, started: Started): Promise<void> {
   const folder = resolve(options.data);
   const logger = makeLogger(options.json);
@@ -180,17 +215,15 @@ async function run(options: Options, started: Started): Promise<void> {
     );
   } else say('Next step: sign in at the panel, or with `town login NAME`.');
 
+  // Doors, API and panel serve: that is what systemd waits for. The dapps follow.
+  await notifyReady(`${town.name} at ${url}`);
+  const stopWatchdog = startWatchdog(() => true);
+  started.add(async () => stopWatchdog());
+
   await node.openRepository();
-  const { driver, warning } = await chooseDriver({
-    town: node.town,
-    node: keys.id,
-    log: ({ level, dapp, text }) => logger[level]({ dapp }, text),
-    prefer: config.driver === 'auto' ? undefined : config.driver,
-  });
-  if (warning !== null) process.stderr.write(`warning: ${warning}\n`);
-  await node.startDapps(driver, warning);
+  const driver = await startDapps(node, config, logger);
   say(
-    `The dapps are ready (${driver.kind === 'container' ? 'in containers' : 'as child processes, not isolated'}).`,
+    `The dapps are ready (${driver === 'container' ? 'in containers' : 'as child processes, not isolated'}).`,
   );
 
   const announcer = new HeadAnnouncer(
@@ -205,9 +238,6 @@ async function run(options: Options, started: Started): Promise<void> {
   });
   started.add(() => announcer.stop());
   started.add(async () => unsubscribe());
-  await notifyReady(`${town.name} at ${url}`);
-  const stopWatchdog = startWatchdog(() => true);
-  started.add(async () => stopWatchdog());
 }
 
 function tell(error: unknown): void {

@@ -53,7 +53,7 @@ export const CharterSchema = Type.Object(
     quorum: Type.Union([Type.Literal('majority'), Type.Literal('two-thirds')]),
     dapps: Type.Array(DappSchema, { maxItems: 64 }),
     pace: Type.Object({ interactiveMs: Count(0, 3_600_000), factsMs: Count(0, 86_400_000) }, closed),
-    limits: Type.Object({ mergeEntries: Count(1, 100_000), mergeBytes: Count(65_536, 67_108_864) }, closed),
+    limits: Type.Object({ mergeEntries: Count(1, 10_000), mergeBytes: Count(65_536, 67_108_864) }, closed),
   },
   closed,
 );

@@ -311,7 +311,7 @@ export class Merger {
   private after(work: Work, ms: number, task: () => void): void {
     const cancel = this.parts.clock.after(ms, () => {
       work.timers.delete(cancel);
-      if (!work.over) task();
+      if (!work.over) this.attempt(work, async () => task());
     });
     work.timers.add(cancel);
   }

@@ -182,6 +182,13 @@ export class RunningNode implements TownNode {
     await this.writeSigners();
   }
 
+  /** The dapps could not be started: told as an alarm, while doors and reading go on. */
+  reportTrouble(error: unknown): void {
+    const code = error instanceof TownError ? error.code : 'dapps-failed';
+    const message = error instanceof Error ? error.message : String(error);
+    this.setAlarm({ code, message: `The dapps do not start: ${message}` });
+  }
+
   /** The contracts answer from now on: the view takes in what is not merged, the doors follow it, merging begins. */
   async startDapps(driver: ContractDriver, warning: string | null): Promise<void> {
     this.driver = driver;
@@ -196,11 +203,16 @@ export class RunningNode implements TownNode {
     this.resolveView();
     this.doorCases.follow();
     this.merger.start();
+    this.setAlarm(null);
     this.emitStatus();
   }
 
   get town(): string {
     return this.main.town;
+  }
+
+  get id(): string {
+    return this.parts.keys.id;
   }
 
   /** Stops merging, lets go of the gate (`gateToo`: sends it home), completes the repository. The store stays open. */
@@ -413,8 +425,8 @@ export class RunningNode implements TownNode {
   }
 
   /**
-   * A dapp that this build cannot run would stop every merge after this change.
-   * @throws TownError `dapp-missing`
+   * A dapp that this build cannot run would stop every merge after this change, or the next start.
+   * @throws TownError `dapp-missing`, `dapp-differs`
    */
   private assertCanRun(change: CharterChange): void {
     let next: Charter;
@@ -431,6 +443,7 @@ export class RunningNode implements TownNode {
         `The dapp ${unknown.name} does not run here: it is not in this build, or was not in the charter when the daemon started.`,
         'Put it into the charter without enabling it, merge, start the daemon of a build that has it, then enable it.',
       );
+    packagesOf(next, this.parts.packages);
   }
 
   log: TownNode['log'] = async (s, input) => (await this.settled()).ledgerCases.log(s, input);
