@@ -63,7 +63,7 @@ function corpus(
         return verb === 'link'
           ? { person, member }
           : verb === 'suspend'
-            ? { person, reason: 'unpaid – “überfällig”' }
+            ? { person, reason: which % 3 ? sealed : 'unpaid – “überfällig”' }
             : verb === 'reinstate'
               ? { person }
               : { person, profile: sealed };
@@ -71,7 +71,7 @@ function corpus(
         return {
           'add-door': { door, name: 'Tür\u00a0№1', node: '0123456789abcdef' },
           enrol: { badge, person, doors: which % 2 ? '*' : ['front'] },
-          revoke: { badge, reason: 'lost' },
+          revoke: { badge, reason: sealed },
           reactivate: { badge },
           lockdown: { door, reason: 'fire' },
           unlock: { door },

@@ -122,6 +122,7 @@ export const personView = component<Shape.PersonView>()(
     name: orNull(Type.String()),
     contact: orNull(Type.String()),
     status: oneOf('active', 'suspended'),
+    reason: Type.Optional(Type.String()),
     member: orNull(Type.String()),
     badges: Type.Array(badgeView),
     state: merged(),

@@ -36,6 +36,15 @@ interface DoorRecord {
   readonly mode: 'normal' | 'lockdown';
 }
 
+/** As the door-access dapp gives it: reasons are sealed. */
+type SealedRight = Omit<BadgeRight, 'reason'> & { readonly reason?: Json };
+
+interface RightsPage {
+  readonly doors: RightsTable['doors'];
+  readonly badges: { readonly [badge: string]: SealedRight };
+  readonly next?: string | null;
+}
+
 type EnrolEvent = TownEvent & { kind: 'enrol' };
 
 interface Enrolment {
@@ -178,18 +187,20 @@ export class Doors {
     let after: string | null = null;
     for (let page = 0; page < RIGHTS_PAGES_MAX; page += 1) {
       const args: JsonObject = after === null ? {} : { after };
-      const value = (await this.parts.view.ask('door-access', 'rights', args)) as unknown as Pick<
-        RightsTable,
-        'doors' | 'badges'
-      > & {
-        next?: string | null;
-      };
+      const value = (await this.parts.view.ask('door-access', 'rights', args)) as unknown as RightsPage;
       doors = { ...doors, ...value.doors };
-      Object.assign(badges, value.badges);
+      for (const [badge, right] of Object.entries(value.badges)) badges[badge] = this.rightOf(right);
       after = value.next ?? null;
       if (after === null) break;
     }
     return { doors, badges };
+  }
+
+  /** With the reason in plain, for whoever stands at the door; without it where this node cannot open it. */
+  private rightOf({ reason, ...right }: SealedRight): BadgeRight {
+    const about = right.status === 'suspended' ? ABOUT.suspension : ABOUT.revocation;
+    const plain = reason === undefined ? null : this.parts.records.open(about, reason);
+    return typeof plain === 'string' ? { ...right, reason: plain } : right;
   }
 
   // Records -----------------------------------------------------------------------------------------------------------

@@ -8,9 +8,13 @@ export interface Told {
   readonly person: (id: unknown) => string;
   /** The record of a door event where it may be read. */
   readonly record: { readonly person?: string; readonly reason?: string } | null;
+  /** The reason of a suspension or revocation where it may be read. */
+  readonly reason: string | null;
 }
 
 const short = (value: unknown): string => `${String(value).slice(0, 8)}…`;
+
+const because = ({ reason }: Told): string => (reason === null ? '' : `: ${reason}`);
 
 type Teller = (body: JsonObject, told: Told) => string;
 
@@ -50,8 +54,7 @@ const tellers: { readonly [type: string]: Teller } = {
   },
   'membership.add': (body, { by, person }) => `${by} added ${person(body['person'])} to the register`,
   'membership.update': (body, { by, person }) => `${by} updated the record of ${person(body['person'])}`,
-  'membership.suspend': (body, { by, person }) =>
-    `${by} suspended ${person(body['person'])}: ${String(body['reason'])}`,
+  'membership.suspend': (body, told) => `${told.by} suspended ${told.person(body['person'])}${because(told)}`,
   'membership.reinstate': (body, { by, person }) => `${by} reinstated ${person(body['person'])}`,
   'membership.link': (body, { by, person, member }) =>
     `${by} linked ${person(body['person'])} with the member ${member(body['member'])}`,
@@ -59,8 +62,8 @@ const tellers: { readonly [type: string]: Teller } = {
     `${by} added the door "${String(body['name'])}" (${String(body['door'])})`,
   'door-access.enrol': (body, { by, person }) =>
     `${by} enrolled the badge ${short(body['badge'])} for ${person(body['person'])}`,
-  'door-access.revoke': (body, { by }) =>
-    `${by} revoked the badge ${short(body['badge'])}: ${String(body['reason'])}`,
+  'door-access.revoke': (body, told) =>
+    `${told.by} revoked the badge ${short(body['badge'])}${because(told)}`,
   'door-access.reactivate': (body, { by }) => `${by} made the badge ${short(body['badge'])} valid again`,
   'door-access.lockdown': (body, { by }) => `${by} locked down the door ${String(body['door'])}`,
   'door-access.unlock': (body, { by }) => `${by} ended the lockdown of the door ${String(body['door'])}`,

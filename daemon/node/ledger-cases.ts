@@ -27,6 +27,11 @@ const ABOUT_FIELD: { readonly [field: string]: string } = {
   record: ABOUT.record,
   memo: ABOUT.memo,
 };
+/** Where the same name of a field means another thing in each type of entry. */
+const ABOUT_FIELD_OF: { readonly [place: string]: string } = {
+  'membership.suspend reason': ABOUT.suspension,
+  'door-access.revoke reason': ABOUT.revocation,
+};
 
 export class LedgerCases {
   constructor(
@@ -60,7 +65,7 @@ export class LedgerCases {
   /** An entry as people see it; `open`: with personal fields in plain words. */
   entryView(row: EntryRow, open: boolean): EntryView {
     const entry = verifyEntry(Buffer.from(row.bytes).toString('utf8'));
-    const plain = this.opened(entry.body);
+    const plain = this.opened(entry.type, entry.body);
     const by = this.authorOf(entry.by);
     const record = open ? ((plain['record'] ?? null) as { person?: string; reason?: string } | null) : null;
     const says = tellEntry(entry.type, entry.body, {
@@ -68,6 +73,7 @@ export class LedgerCases {
       member: (id) => this.names.ofMember(String(id)) ?? String(id),
       person: (id) => (open ? this.names.ofPerson(String(id)) : null) ?? String(id),
       record: typeof record === 'object' ? record : null,
+      reason: open && typeof plain['reason'] === 'string' ? plain['reason'] : null,
     });
     const merge = row.height === null ? null : this.store.merge(row.height);
     return {
@@ -95,11 +101,10 @@ export class LedgerCases {
     return this.main.charter.nodes[nodeIdOf(key)]?.name ?? key.slice(0, 12);
   }
 
-  private opened(body: JsonObject): JsonObject {
-    return this.mapSealed(
-      body,
-      (field, value) => this.records.open(ABOUT_FIELD[field] ?? field, value) ?? '(erased)',
-    );
+  private opened(type: string, body: JsonObject): JsonObject {
+    const about = (field: string): string =>
+      ABOUT_FIELD_OF[`${type} ${field}`] ?? ABOUT_FIELD[field] ?? field;
+    return this.mapSealed(body, (field, value) => this.records.open(about(field), value) ?? '(erased)');
   }
 
   private closed(body: JsonObject): JsonObject {

@@ -11,7 +11,7 @@ export interface PersonRecord {
   readonly profile: JsonObject;
   readonly member: string | null;
   readonly added: number;
-  readonly reason?: string;
+  readonly reason?: JsonObject;
 }
 
 export interface Profile {
@@ -24,6 +24,8 @@ export const ABOUT = {
   profile: 'membership.profile',
   record: 'door-access.record',
   memo: 'credit.memo',
+  suspension: 'membership.reason',
+  revocation: 'door-access.reason',
 } as const;
 
 export const readPerson = (state: StateReader, person: string): PersonRecord | undefined =>

@@ -121,6 +121,55 @@ t.test('what members do with one another, by the API', async (t) => {
     t.match(await api('POST', '/api/ledger/merge'), { status: 200 });
   });
 
+  await t.test('why somebody was suspended is for the door and for stewards, and not in git', async (t) => {
+    const because = 'did not give the planer back';
+    const lost = 'left in the tram to Ústí';
+    const { person } = (await api('POST', '/api/people', { name: 'Emil' })).body;
+    const enrol = async (badgeNumber: string) =>
+      (await api('POST', '/api/badges', { person, badgeNumber })).body.badge as string;
+    await enrol('8881');
+    const badge = await enrol('8882');
+    await api('POST', '/api/ledger/merge');
+    const revoked = (await api('POST', `/api/badges/${badge}/revoke`, { reason: lost })).body;
+    const twoLines = await api('POST', `/api/people/${person}/suspend`, { reason: 'a\nb' });
+    t.match(twoLines, { status: 400, body: { error: { code: 'bad-reason' } } });
+    const suspended = (await api('POST', `/api/people/${person}/suspend`, { reason: because })).body;
+    await api('POST', '/api/ledger/merge');
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const tap = async (badgeNumber: string) =>
+      (await api('POST', '/api/doors/front/tap', { badgeNumber })).body;
+    t.match(await tap('8881'), { outcome: 'refused', code: 'person-suspended', reason: because });
+    t.match(await tap('8882'), { outcome: 'refused', code: 'badge-revoked', reason: lost });
+
+    const emil = ((await api('GET', '/api/people')).body as { id: string; badges: object[] }[]).find(
+      ({ id }) => id === person,
+    );
+    t.match(emil, { status: 'suspended', reason: because });
+    t.ok(emil?.badges.some((badge) => (badge as { reason?: string }).reason === lost));
+
+    const bob = await signIn(town, 'Bob');
+    for (const [entry, reason] of [
+      [suspended.entry, because],
+      [revoked.entry, lost],
+    ] as const) {
+      const forAda = (await api('GET', `/api/ledger/show/${entry}`)).body.entry;
+      t.ok(forAda.says.endsWith(`: ${reason}`));
+      t.equal(forAda.body.reason, reason);
+      const forBob = (await bob('GET', `/api/ledger/show/${entry}`)).body.entry;
+      t.equal(forBob.body.reason, '(private)');
+      t.notMatch(forBob.says, reason);
+    }
+    const { stdout } = await run(
+      'git',
+      ['-C', join(folder, 'ledger.git'), 'log', '--all', '-p', '-m', '-U0'],
+      {
+        maxBuffer: 64 * 1024 * 1024,
+      },
+    );
+    t.match(stdout, 'membership.suspend');
+    for (const reason of [because, lost, 'unpaid']) t.notMatch(stdout, reason);
+  });
+
   await t.test('the name of the key of a door record does not lead to the person', async (t) => {
     await api('POST', `/api/doors/front/lockdown`, { on: false });
     const { person } = (await api('POST', '/api/people', { name: 'Dora' })).body;

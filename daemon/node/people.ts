@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { badgeHash } from '../gate/badge-number.js';
 import { hexOf } from '../ledger/hash.js';
-import { TownError } from '../ledger/ids.js';
+import { TownError, type JsonObject } from '../ledger/ids.js';
 import { readJson, type StateReader } from '../ledger/state.js';
 import type { Appender } from './appender.js';
 import type { Clock } from './clock.js';
@@ -16,6 +16,7 @@ import type { View } from './view.js';
 
 const PEOPLE_MAX = 100_000;
 const PAGE = 1000;
+const REASON_MAX = 200;
 
 /** As the door-access dapp keeps a badge. */
 export interface BadgeRecord {
@@ -23,7 +24,7 @@ export interface BadgeRecord {
   readonly doors: readonly string[] | '*';
   readonly status: 'active' | 'revoked';
   readonly until?: number;
-  readonly reason?: string;
+  readonly reason?: JsonObject;
 }
 
 /** Keys of a collection, page by page, up to a bound. */
@@ -75,25 +76,38 @@ export class People {
     const person = readPerson(this.view.state, id) as PersonRecord;
     const { name, contact } = this.names.profile(person);
     const { status, member } = person;
-    return { id, name, contact, status, member, badges, state: this.stateOf('membership', 'people', id) };
+    const reason = this.reasonIn(ABOUT.suspension, person.reason);
+    return {
+      id,
+      name,
+      contact,
+      status,
+      ...(reason === null ? {} : { reason }),
+      member,
+      badges,
+      state: this.stateOf('membership', 'people', id),
+    };
   }
 
   private badgeView(badge: string): BadgeView {
-    const { person, doors, status, until, reason } = readJson<BadgeRecord>(
-      this.view.state,
-      'door-access',
-      'badges',
-      badge,
-    ) as BadgeRecord;
+    const record = readJson<BadgeRecord>(this.view.state, 'door-access', 'badges', badge) as BadgeRecord;
+    const { person, doors, status, until } = record;
+    const reason = this.reasonIn(ABOUT.revocation, record.reason);
     return {
       badge,
       person,
       doors,
       status,
       ...(until === undefined ? {} : { until }),
-      ...(reason === undefined ? {} : { reason }),
+      ...(reason === null ? {} : { reason }),
       state: this.stateOf('door-access', 'badges', badge),
     };
+  }
+
+  /** Null where there is none, or its key is gone or was never here. */
+  private reasonIn(about: string, sealed: JsonObject | undefined): string | null {
+    const reason = this.records.open(about, sealed);
+    return typeof reason === 'string' ? reason : null;
   }
 
   private stateOf(dapp: string, collection: string, key: string): 'pending' | 'merged' {
@@ -147,9 +161,8 @@ export class People {
 
   async suspend(token: string, person: string, reason: string): Promise<Recorded> {
     const session = this.sessions.needPermission(token, 'membership.suspend');
-    return recorded(
-      await this.appender.claim('membership.suspend', { person: this.known(person), reason }, session),
-    );
+    const sealed = await this.sealReason(this.known(person), ABOUT.suspension, reason);
+    return recorded(await this.appender.claim('membership.suspend', { person, reason: sealed }, session));
   }
 
   async reinstate(token: string, person: string): Promise<Recorded> {
@@ -157,6 +170,14 @@ export class People {
     return recorded(
       await this.appender.claim('membership.reinstate', { person: this.known(person) }, session),
     );
+  }
+
+  /** Reasons are free text about a person: the ledger gets them sealed. @throws TownError `bad-reason` */
+  private sealReason(person: string, about: string, reason: string): Promise<JsonObject> {
+    const clean = reason.trim();
+    if (clean === '' || Array.from(clean).length > REASON_MAX || /[\p{Cc}\u2028\u2029]/u.test(clean))
+      throw new TownError('bad-reason', `A reason has 1 to ${REASON_MAX} characters on one line.`);
+    return this.records.seal(person, about, clean, this.clock.now());
   }
 
   private known(person: string): string {
@@ -208,13 +229,15 @@ export class People {
 
   async revoke(token: string, badge: string, reason: string): Promise<Recorded> {
     const session = this.sessions.needPermission(token, 'door-access.revoke');
-    if (this.view.state.get('door-access', 'badges', badge) === undefined)
+    const known = readJson<BadgeRecord>(this.view.state, 'door-access', 'badges', badge);
+    if (!known)
       throw new TownError(
         'not-found',
         `No badge ${badge.slice(0, 12)}… is enrolled.`,
         'See the list of badges.',
       );
-    return recorded(await this.appender.claim('door-access.revoke', { badge, reason }, session));
+    const sealed = await this.sealReason(known.person, ABOUT.revocation, reason);
+    return recorded(await this.appender.claim('door-access.revoke', { badge, reason: sealed }, session));
   }
 }
 

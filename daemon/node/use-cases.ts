@@ -64,6 +64,8 @@ export interface PersonView {
   readonly name: string | null;
   readonly contact: string | null;
   readonly status: 'active' | 'suspended';
+  /** Why the person is suspended, where this node may read it. */
+  readonly reason?: string;
   /** The credit member this person is, if any. */
   readonly member: string | null;
   readonly badges: readonly BadgeView[];

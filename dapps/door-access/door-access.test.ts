@@ -10,6 +10,8 @@ const node = '0123456789abcdef';
 const red = '1'.repeat(64);
 const blue = '2'.repeat(64);
 const record = { enc: 1, key: 'k', iv: 'A'.repeat(16), ct: 'B'.repeat(40) };
+const lost = { ...record, ct: 'L'.repeat(40) };
+const unpaid = { ...record, ct: 'U'.repeat(40) };
 
 async function house() {
   const ledger = new MemoryLedger('door-access', {}, 2);
@@ -56,7 +58,7 @@ t.test('an enrolled badge is in the rights table with its doors and its end', as
 
 t.test('enrolling needs a known, active person, doors that exist, and a badge of nobody else', async (t) => {
   const { ledger, submit } = await house();
-  ledger.set('membership', 'people', ben, { status: 'suspended', reason: 'unpaid' });
+  ledger.set('membership', 'people', ben, { status: 'suspended', reason: unpaid });
   const cases: [JsonObject, string][] = [
     [{ badge: red, person: 'p00000000000000cc', doors: '*' }, 'unknown-person'],
     [{ badge: red, person: ben, doors: '*' }, 'person-suspended'],
@@ -78,8 +80,10 @@ t.test('enrolling needs a known, active person, doors that exist, and a badge of
 t.test('a revoked badge is refused with its reason until it is reactivated', async (t) => {
   const { submit, rights } = await house();
   await submit('enrol', { badge: red, person: ada, doors: '*' });
-  t.match(await submit('revoke', { badge: red, reason: 'lost' }), { t: 'accept' });
-  t.same((await rights()).badges[red], { person: ada, doors: '*', status: 'revoked', reason: 'lost' });
+  for (const plain of ['lost by Ada', { ...lost, why: 'lost' }])
+    t.match(await submit('revoke', { badge: red, reason: plain }), { code: 'plain-personal-data' });
+  t.match(await submit('revoke', { badge: red, reason: lost }), { t: 'accept' });
+  t.same((await rights()).badges[red], { person: ada, doors: '*', status: 'revoked', reason: lost });
   t.match(await submit('enrol', { badge: red, person: ada, doors: '*' }), { code: 'badge-revoked' });
   t.match(await submit('reactivate', { badge: red }), { t: 'accept' });
   t.same((await rights()).badges[red], { person: ada, doors: '*', status: 'active' });
@@ -88,14 +92,14 @@ t.test('a revoked badge is refused with its reason until it is reactivated', asy
 
 t.test('a revocation or lockdown of what is not known yet waits and then holds', async (t) => {
   const { ledger, submit, rights, sound } = await house();
-  t.match(await submit('revoke', { badge: blue, reason: 'stolen' }), { t: 'accept' });
+  t.match(await submit('revoke', { badge: blue, reason: lost }), { t: 'accept' });
   await submit('enrol', { badge: blue, person: ben, doors: '*' });
-  t.match((await rights()).badges[blue], { status: 'revoked', reason: 'stolen' });
+  t.match((await rights()).badges[blue], { status: 'revoked', reason: lost });
   t.equal(ledger.get('door-access', 'revocations', blue), null);
   await submit('lockdown', { door: 'attic', reason: 'fire' });
   await submit('add-door', { door: 'attic', name: 'Attic', node });
   t.same((await rights()).doors['attic'], { mode: 'lockdown' });
-  await submit('revoke', { badge: red, reason: 'a typing error' });
+  await submit('revoke', { badge: red, reason: lost });
   t.match(await submit('reactivate', { badge: red }), { t: 'accept' });
   t.match(await submit('reactivate', { badge: red }), { code: 'unknown-badge' });
   t.equal(await sound(), 'pass');
@@ -105,16 +109,16 @@ t.test('what lifts a restriction must be newer than it, whatever came first in t
   const { ledger, submit, rights } = await house();
   await submit('enrol', { badge: red, person: ada, doors: '*' });
   const at = ledger.now;
-  await submit('revoke', { badge: red, reason: 'stolen' }, at + 10);
+  await submit('revoke', { badge: red, reason: lost }, at + 10);
   for (const early of [at + 5, at + 10])
     t.match(await submit('reactivate', { badge: red }, early), { code: 'restricted-later' });
-  await submit('revoke', { badge: red, reason: 'said before' }, at + 7);
+  await submit('revoke', { badge: red, reason: unpaid }, at + 7);
   t.match(await submit('reactivate', { badge: red }, at + 9), { code: 'restricted-later' });
   t.match((await rights()).badges[red], { status: 'revoked' });
   await submit('lockdown', { door: 'shop', reason: 'fire' }, at + 20);
   t.match(await submit('unlock', { door: 'shop' }, at + 15), { code: 'restricted-later' });
   t.match((await rights()).doors['shop'], { mode: 'lockdown' });
-  await submit('revoke', { badge: blue, reason: 'not seen yet' }, at + 30);
+  await submit('revoke', { badge: blue, reason: lost }, at + 30);
   await submit('lockdown', { door: 'attic', reason: 'not seen yet' }, at + 30);
   t.match(await submit('reactivate', { badge: blue }, at + 25), { code: 'restricted-later' });
   t.match(await submit('unlock', { door: 'attic' }, at + 25), { code: 'restricted-later' });
@@ -127,8 +131,8 @@ t.test('what lifts a restriction must be newer than it, whatever came first in t
 t.test('the badges of a suspended person are suspended with them', async (t) => {
   const { ledger, submit, rights } = await house();
   await submit('enrol', { badge: red, person: ada, doors: '*' });
-  ledger.set('membership', 'people', ada, { status: 'suspended', reason: 'unpaid' });
-  t.same((await rights()).badges[red], { person: ada, doors: '*', status: 'suspended', reason: 'unpaid' });
+  ledger.set('membership', 'people', ada, { status: 'suspended', reason: unpaid });
+  t.same((await rights()).badges[red], { person: ada, doors: '*', status: 'suspended', reason: unpaid });
 });
 
 t.test('a lockdown closes one door until it is unlocked', async (t) => {
@@ -179,4 +183,15 @@ t.test('a rights table too large for one line comes in pages', async (t) => {
   const second = await rights({ after: first.next as string });
   t.same([...Object.keys(first.badges), ...Object.keys(second.badges)], all);
   t.notOk('next' in second);
+  const long = { ...lost, ct: 'L'.repeat(8000) };
+  for (const badge of all.slice(0, 300))
+    ledger.set('door-access', 'badges', badge, { person: ada, doors: '*', status: 'revoked', reason: long });
+  const found: string[] = [];
+  for (let after: string | undefined = ''; after !== undefined;) {
+    const page = (await rights({ after })) as unknown as { badges: JsonObject; next?: string };
+    t.ok(JSON.stringify(page).length < 1_000_000, 'also where the reasons are long');
+    found.push(...Object.keys(page.badges));
+    after = page.next;
+  }
+  t.same(found, all);
 });

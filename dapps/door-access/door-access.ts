@@ -19,6 +19,7 @@ import {
 import {
   asObject,
   assertLater,
+  envelope,
   integer,
   isEnvelope,
   latest,
@@ -36,25 +37,26 @@ export interface Door {
   readonly reason?: string;
   readonly since?: number;
 }
-/** One value of `badges`. `since`: of the revocation, ms. */
+/** One value of `badges`. `reason` (sealed) and `since` (ms): of the revocation. */
 export interface Badge {
   readonly person: string;
   readonly doors: readonly string[] | '*';
   readonly status: 'active' | 'revoked';
   readonly enrolled: number;
   readonly until?: number;
-  readonly reason?: string;
+  readonly reason?: JsonObject;
   readonly since?: number;
 }
 interface Person {
   readonly status: 'active' | 'suspended';
-  readonly reason?: string;
+  readonly reason?: JsonObject;
 }
 
 const DOOR = /^[a-z0-9][a-z0-9-]{0,31}$/;
 const DOORS_OF_A_BADGE_MAX = 64;
-/** As many badges fit into one line of the protocol with room to spare. */
+/** Pages end at either, so that they fit into one line of the protocol (1 MiB) beside the doors. */
 const RIGHTS_PAGE_BADGES = 3000;
+const RIGHTS_PAGE_CHARS = 700_000;
 
 const doorIn = (body: JsonObject): string =>
   matching(body, 'door', DOOR, 'a door id: 1 to 32 of a–z, 0–9 and "-"');
@@ -127,14 +129,11 @@ export const doorAccess: Contract = {
       if (known && known.person !== person)
         throw new Reject('badge-taken', `This badge belongs to the person ${known.person}.`);
       if (known?.status === 'revoked')
-        throw new Reject(
-          'badge-revoked',
-          `This badge is revoked (${known.reason ?? 'no reason'}): reactivate it first.`,
-        );
+        throw new Reject('badge-revoked', 'This badge is revoked: reactivate it first.');
       const revoked = asObject(await read.get('revocations', badge));
       const value = { person, doors, enrolled: known?.enrolled ?? ctx.tau, ...until };
       if (!revoked) return accept({ writes: [putBadge(badge, { ...value, status: 'active' })] });
-      const reason = revoked['reason'] as string;
+      const reason = revoked['reason'] as JsonObject;
       const since = revoked['since'] as number;
       return accept({
         writes: [putBadge(badge, { ...value, status: 'revoked', reason, since }), drop('revocations', badge)],
@@ -145,7 +144,7 @@ export const doorAccess: Contract = {
     async revoke({ body }, ctx, read) {
       onlyFields(body, 'badge', 'reason');
       const badge = badgeIn(body);
-      const reason = text(body, 'reason', 200);
+      const reason = envelope(body, 'reason');
       const known = await findBadge(read, badge);
       if (!known) {
         const since = latest(asObject(await read.get('revocations', badge))?.['since'], ctx.tau);
@@ -251,7 +250,8 @@ export const doorAccess: Contract = {
 
   queries: {
     /**
-     * The rights table: `{doors: {id: {mode}}, badges: {hash: {person, status, doors, until?, reason?}}}`.
+     * The rights table: `{doors: {id: {mode}}, badges: {hash: {person, status, doors, until?, reason?}}}`. The reason is
+     * sealed: about the badge where it is revoked, about the person where they are suspended.
      * With very many badges only the first come, and `next`: ask again with `{after: next}` for more badges.
      */
     async rights(args, _ctx, read) {
@@ -265,11 +265,15 @@ export const doorAccess: Contract = {
       }
       const badges: Record<string, Json> = {};
       let count = 0;
+      let chars = 0;
       let last = '';
       const after = args['after'];
       for await (const { key, value } of read.list('badges', typeof after === 'string' ? { after } : {})) {
-        if (count++ === RIGHTS_PAGE_BADGES) return { doors, badges, next: last };
-        badges[key] = rightsOf(value as unknown as Badge, people);
+        const right = rightsOf(value as unknown as Badge, people);
+        chars += JSON.stringify(right).length + key.length;
+        if (count++ === RIGHTS_PAGE_BADGES || (count > 1 && chars > RIGHTS_PAGE_CHARS))
+          return { doors, badges, next: last };
+        badges[key] = right;
         last = key;
       }
       return { doors, badges };

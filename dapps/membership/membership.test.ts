@@ -6,6 +6,7 @@ const steward = { member: 'm0000000000000001', roles: ['steward'] };
 const ada = 'p000000000000000a';
 const ben = 'p000000000000000b';
 const profile = { enc: 1, key: 'p000000000000000a.2026-11', iv: 'A'.repeat(16), ct: 'B'.repeat(40) };
+const reason = { ...profile, ct: 'R'.repeat(40) };
 
 function register() {
   const ledger = new MemoryLedger('membership', {}, 2);
@@ -57,22 +58,27 @@ t.test('personal fields in plain are refused, whatever they look like', async (t
   t.match(await submit('add', { person: ada, profile, name: 'Ada' }), { t: 'reject', code: 'bad-body' });
   t.match(await submit('add', { person: 'Ada', profile }), { t: 'reject', code: 'bad-body' });
   t.equal(person(ada), null);
+  for (const plain of ['unpaid', '', undefined, { ...reason, why: 'unpaid' }])
+    t.match(await submit('suspend', { person: ada, ...(plain === undefined ? {} : { reason: plain }) }), {
+      t: 'reject',
+      code: 'plain-personal-data',
+    });
 });
 
 t.test('a suspension holds until it is ended, and one of an unknown person waits for them', async (t) => {
   const { ledger, submit, person, sound } = register();
   await submit('add', { person: ada, profile });
   const added = ledger.now;
-  t.match(await submit('suspend', { person: ada, reason: 'unpaid' }), { t: 'accept' });
-  t.match(person(ada), { status: 'suspended', reason: 'unpaid' });
+  t.match(await submit('suspend', { person: ada, reason }), { t: 'accept' });
+  t.match(person(ada), { status: 'suspended', reason });
   t.match(await submit('reinstate', { person: ada }), { t: 'accept' });
   t.same(person(ada), { status: 'active', profile, member: null, added });
   t.match(await submit('reinstate', { person: ada }), { t: 'reject', code: 'not-suspended' });
 
-  t.match(await submit('suspend', { person: ben, reason: 'house ban' }), { t: 'accept' });
+  t.match(await submit('suspend', { person: ben, reason }), { t: 'accept' });
   t.equal(person(ben), null);
   await submit('add', { person: ben, profile });
-  t.match(person(ben), { status: 'suspended', reason: 'house ban' });
+  t.match(person(ben), { status: 'suspended', reason });
   t.equal(ledger.get('membership', 'suspensions', ben), null);
   t.match(await submit('reinstate', { person: 'p00000000000000cc' }), {
     t: 'reject',
@@ -85,10 +91,10 @@ t.test('a suspension newer than a reinstatement holds, though it goes first in t
   const { ledger, submit, person } = register();
   await submit('add', { person: ada, profile });
   const at = ledger.now;
-  await submit('suspend', { person: ada, reason: 'again' }, { at: at + 10 });
+  await submit('suspend', { person: ada, reason }, { at: at + 10 });
   t.match(await submit('reinstate', { person: ada }, { at: at + 5 }), { code: 'restricted-later' });
   t.match(person(ada), { status: 'suspended' });
-  await submit('suspend', { person: ben, reason: 'not seen yet' }, { at: at + 10 });
+  await submit('suspend', { person: ben, reason }, { at: at + 10 });
   t.match(await submit('reinstate', { person: ben }, { at: at + 5 }), { code: 'restricted-later' });
   t.match(await submit('reinstate', { person: ben }, { at: at + 11 }), { t: 'accept' });
   t.match(await submit('reinstate', { person: ada }, { at: at + 11 }), { t: 'accept' });

@@ -1,6 +1,7 @@
 /**
- * The register of people: who belongs to the town, with or without credits. Names and contacts are sealed envelopes;
- * in plain there is only the pseudonymous id (`p` and 16 hex digits), the status, and the credit member a person is.
+ * The register of people: who belongs to the town, with or without credits. Names, contacts and the reason of a suspension
+ * are sealed envelopes; in plain there is only the pseudonymous id (`p` and 16 hex digits), the status, and the credit
+ * member a person is.
  *
  * Collections: `people` (by person), `links` (by member: whose they are), `suspensions` (of people not known yet).
  */
@@ -22,16 +23,15 @@ import {
   latest,
   matching,
   onlyFields,
-  text,
 } from '../sdk/typescript/body.js';
 
-/** One value of `people`. `added`: the entry's time, ms; `since`: of the suspension, ms. */
+/** One value of `people`. `added`: the entry's time, ms; `reason` (sealed) and `since` (ms): of the suspension. */
 export interface Person {
   readonly status: 'active' | 'suspended';
   readonly profile: JsonObject;
   readonly member: string | null;
   readonly added: number;
-  readonly reason?: string;
+  readonly reason?: JsonObject;
   readonly since?: number;
 }
 
@@ -69,7 +69,7 @@ export const membership: Contract = {
           put(person, {
             status: 'suspended',
             ...fresh,
-            reason: suspended['reason'] as string,
+            reason: suspended['reason'] as JsonObject,
             since: suspended['since'] as number,
           }),
           { collection: 'suspensions', key: person, value: null },
@@ -88,7 +88,7 @@ export const membership: Contract = {
     async suspend({ body }, ctx, read) {
       onlyFields(body, 'person', 'reason');
       const person = personIn(body);
-      const reason = text(body, 'reason', 200);
+      const reason = envelope(body, 'reason');
       const found = await findPerson(read, person);
       if (!found) {
         const since = latest(asObject(await read.get('suspensions', person))?.['since'], ctx.tau);

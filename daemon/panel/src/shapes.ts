@@ -61,6 +61,7 @@ export interface Person {
   readonly name: string | null;
   readonly contact: string | null;
   readonly status: 'active' | 'suspended';
+  readonly reason?: string;
   readonly member: string | null;
   readonly badges: readonly Badge[];
   readonly state: 'pending' | 'merged';

@@ -88,6 +88,9 @@ export function PeoplePage() {
                   </span>
                 </div>
                 {person.contact !== null && <p class="muted">{person.contact}</p>}
+                {person.status === 'suspended' && person.reason !== undefined && (
+                  <p class="small muted">Suspended: {person.reason}</p>
+                )}
                 <BadgeList
                   badges={person.badges}
                   doors={doors}
@@ -152,7 +155,7 @@ export function PeoplePage() {
       {asked?.what === 'revoke' && (
         <ReasonDialog
           title={`Revoke this badge of ${nameOf(asked.person)}?`}
-          says="It is refused at once, at every door. Doors and the ledger show the reason."
+          says="It is refused at once, at every door. The door says the reason; the ledger shows it to stewards only."
           does="Revoke the badge"
           busy={revoke.busy}
           error={revoke.error}
