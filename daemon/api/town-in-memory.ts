@@ -138,6 +138,18 @@ const member: Shape.MemberView = {
   here: true,
 };
 
+/** Another member, whose balance the asker is not told. */
+const other: Shape.MemberView = {
+  id: 'mfedcba9876543210',
+  name: null,
+  roles: ['member'],
+  keys: [],
+  balance: null,
+  locked: null,
+  incoming: null,
+  here: false,
+};
+
 const gig: Shape.GigView = {
   id: hash('e'),
   opener: memberOfTest,
@@ -223,7 +235,7 @@ export class TownInMemory implements Shape.TownNode {
   open = (...args: [string, string]) => this.#note('open', args, doorEvent);
   doorEvents = (s: string, input: object) => this.#note('doorEvents', [s, input], [doorEvent]);
 
-  members = (s: string) => this.#note('members', [s], [member]);
+  members = (s: string) => this.#note('members', [s], [member, other]);
   inviteMember = (s: string, input: object) =>
     this.#note('inviteMember', [s, input], {
       code: 'c0de',

@@ -185,9 +185,9 @@ export const memberView = component<Shape.MemberView>()(
     name: orNull(Type.String()),
     roles: Type.Array(Type.String()),
     keys: Type.Array(Type.Object({ key: Type.String(), status: oneOf('active', 'revoked') })),
-    balance: credits(),
-    locked: credits(),
-    incoming: credits(),
+    balance: orNull(credits()),
+    locked: orNull(credits()),
+    incoming: orNull(credits()),
     here: Type.Boolean(),
   }),
 );

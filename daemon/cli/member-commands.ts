@@ -16,8 +16,7 @@ export function addMemberCommands(town: Command): void {
     .action(async (_options: object, command: Command) => {
       const context = new Context(command);
       const members = await context.get<MemberView[]>('/api/members');
-      const session = await context.get<SessionView>('/api/session');
-      context.tell(members, memberTable(members, session));
+      context.tell(members, memberTable(members));
     });
 
   member
@@ -111,19 +110,18 @@ async function findMember(context: Context, word: string): Promise<MemberView> {
 const nameOf = (member: MemberView): string => plain(member.name ?? short(member.id));
 
 /** What others own is between them and those who may grant credits. */
-function memberTable(members: readonly MemberView[], session: SessionView): string {
-  const seesAll = session.permissions.some((permission) => ['credit.*', 'credit.grant'].includes(permission));
-  const own = (member: MemberView, amount: number): string =>
-    seesAll || member.id === session.member ? credits(amount) : '-';
+const told = (amount: number | null): string => (amount === null ? '-' : credits(amount));
+
+function memberTable(members: readonly MemberView[]): string {
   return table(
     members,
     [
       { head: 'member', cell: (member) => short(member.id) },
       { head: 'name', cell: (member) => member.name ?? '-' },
       { head: 'roles', cell: (member) => member.roles.join(', ') },
-      { head: 'balance', cell: (member) => own(member, member.balance), right: true },
-      { head: 'locked', cell: (member) => own(member, member.locked), right: true },
-      { head: 'incoming', cell: (member) => own(member, member.incoming), right: true },
+      { head: 'balance', cell: (member) => told(member.balance), right: true },
+      { head: 'locked', cell: (member) => told(member.locked), right: true },
+      { head: 'incoming', cell: (member) => told(member.incoming), right: true },
       { head: 'signs in here', cell: (member) => (member.here ? 'yes' : 'no') },
     ],
     'No members yet. Invite one: town member invite NAME',

@@ -222,6 +222,11 @@ t.test('credits go where they are sent, and never further than there are', async
   });
   t.match(seen.stdout, /Carol .* 650 /);
   t.match(seen.stdout, /Ada .* - +- +- /, 'what others own is not shown as nothing');
+  t.match(
+    (await done<MemberView[]>(t, 'Carol', 'member', 'list')).find(({ name }) => name === 'Ada'),
+    { balance: null, locked: null, incoming: null },
+    'nor given as nothing to programs',
+  );
 });
 
 t.test('a gig with five stars pays at once', async (t) => {

@@ -159,9 +159,9 @@ export class Members {
       name: names.ofMember(id),
       roles: member.roles,
       keys: member.keys.map((key) => ({ key, status: readKey(view.state, key)?.status ?? 'revoked' })),
-      balance: withBalance ? account.available : 0,
-      locked: withBalance ? account.locked : 0,
-      incoming: withBalance ? readIncoming(view.state, accountOf(id)) : 0,
+      balance: withBalance ? account.available : null,
+      locked: withBalance ? account.locked : null,
+      incoming: withBalance ? readIncoming(view.state, accountOf(id)) : null,
       here: keyStore.has(id),
     };
   }

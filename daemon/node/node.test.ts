@@ -121,6 +121,23 @@ t.test('what members do with one another, by the API', async (t) => {
     t.match(await api('POST', '/api/ledger/merge'), { status: 200 });
   });
 
+  await t.test('what others own is not told to a member, and is no zero either', async (t) => {
+    const ada = (await api('GET', '/api/session')).body.member as string;
+    const bob = await signIn(town, 'Bob');
+    type Owner = { id: string; name: string; balance: number | null; locked: number | null };
+    const seen = (await bob('GET', '/api/members')).body as Owner[];
+    t.match(
+      seen.find(({ id }) => id === ada),
+      { balance: null, locked: null, incoming: null },
+    );
+    t.match(
+      seen.find(({ name }) => name.toLowerCase() === 'bob'),
+      { balance: Number, locked: 0, incoming: 0 },
+    );
+    const all = (await api('GET', '/api/members')).body as Owner[];
+    t.notOk(all.some(({ balance, locked }) => balance === null || locked === null));
+  });
+
   await t.test('why somebody was suspended is for the door and for stewards, and not in git', async (t) => {
     const because = 'did not give the planer back';
     const lost = 'left in the tram to Ústí';

@@ -108,10 +108,11 @@ export interface MemberView {
   readonly name: string | null;
   readonly roles: readonly string[];
   readonly keys: readonly { readonly key: string; readonly status: 'active' | 'revoked' }[];
-  readonly balance: number;
-  readonly locked: number;
+  /** What the member owns: null where the asker is not told. */
+  readonly balance: number | null;
+  readonly locked: number | null;
   /** Credits on their way to the member in entries not merged yet; cannot be spent yet. */
-  readonly incoming: number;
+  readonly incoming: number | null;
   /** Whether this node keeps a key of the member, so that they can sign in here. */
   readonly here: boolean;
 }

@@ -30,9 +30,12 @@ export const secondsLeft = (until: number, now: number): number =>
   Math.max(0, Math.ceil((until - now) / second));
 
 /** "1 credit", "1,200 credits". */
-export const credits = (amount: number): string => `${number(amount)} ${amount === 1 ? 'credit' : 'credits'}`;
+export const credits = (amount: number | null): string =>
+  `${number(amount)} ${amount === 1 ? 'credit' : 'credits'}`;
 
-export const number = (value: number): string => new Intl.NumberFormat('en').format(value);
+/** "1,200"; "–" for what was not told. */
+export const number = (value: number | null): string =>
+  value === null ? '–' : new Intl.NumberFormat('en').format(value);
 
 /** "1 entry", "2 entries": the count and the right form of the word. */
 export const counted = (count: number, one: string, many = `${one}s`): string =>

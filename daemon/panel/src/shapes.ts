@@ -99,9 +99,10 @@ export interface Member {
   readonly id: string;
   readonly name: string | null;
   readonly roles: readonly string[];
-  readonly balance: number;
-  readonly locked: number;
-  readonly incoming: number;
+  /** Null: not told to who is signed in. */
+  readonly balance: number | null;
+  readonly locked: number | null;
+  readonly incoming: number | null;
   readonly here: boolean;
 }
 

@@ -65,7 +65,9 @@ function OwnAccount({ own }: { own: Member }) {
           <dt>On its way to you</dt>
           <dd>
             {number(own.incoming)}
-            {own.incoming > 0 && <span class="small muted"> pending: yours once merged</span>}
+            {own.incoming !== null && own.incoming > 0 && (
+              <span class="small muted"> pending: yours once merged</span>
+            )}
           </dd>
         </div>
       </dl>

@@ -54,7 +54,7 @@ export function HomePage() {
 }
 
 const ownFact = ({ balance, incoming }: Member): string =>
-  `You have ${credits(balance)}${incoming > 0 ? `, ${number(incoming)} pending` : ''}`;
+  `You have ${credits(balance)}${incoming ? `, ${number(incoming)} pending` : ''}`;
 
 function hallFact(alarm: boolean, ready: boolean, isolated: boolean): string {
   if (alarm) return 'Alarm: come in';
