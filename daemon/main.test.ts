@@ -363,4 +363,5 @@ t.test('a later start serves doors and API before its dapps are ready', async (t
   const ada = await signIn(town, 'Ada');
   const added = await ada('POST', '/api/badges', { person: person.person, badgeNumber: '7' });
   t.equal(added.status, 200, 'a claim made meanwhile waits for the contracts and is taken');
+  t.equal(await town.stop(), 0);
 });

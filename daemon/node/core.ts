@@ -9,7 +9,7 @@ import { Blocks } from './blocks.js';
 import type { Clock } from './clock.js';
 import type { Exchange } from './drive.js';
 import type { NodeKeys } from './key-files.js';
-import { MainLine } from './main-line.js';
+import type { MainLine } from './main-line.js';
 import { MergeWorkshop, type MergeWorkshopParts } from './merge-workshop.js';
 import { Merger, type MergerParts } from './merger.js';
 import { PeerBlocks } from './peer-blocks.js';
