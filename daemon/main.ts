@@ -220,6 +220,7 @@ async function run(options: Options, started: Started): Promise<void> {
   const stopWatchdog = startWatchdog(() => true);
   started.add(async () => stopWatchdog());
 
+  started.add(async () => node.expectStop());
   await node.openRepository();
   const driver = await startDapps(node, config, logger);
   say(

@@ -83,6 +83,7 @@ export class Doors {
   private isOld = false;
   private isRefreshing = false;
   private stopped = false;
+  private isStopExpected = false;
   private sentRights = '';
 
   constructor(private readonly parts: DoorsParts) {
@@ -121,7 +122,13 @@ export class Doors {
     this.refreshSoon();
   }
 
+  /** The daemon is about to stop: what fails from now on is no news. The table is still kept fresh until `stop`. */
+  expectStop(): void {
+    this.isStopExpected = true;
+  }
+
   async stop(gateToo: boolean): Promise<void> {
+    this.expectStop();
     this.stopped = true;
     this.cancelRefresh?.();
     for (const { stopTimer } of this.enrolments.values()) stopTimer();
@@ -129,6 +136,7 @@ export class Doors {
   }
 
   private warn(error: unknown, message: string): void {
+    if (this.isStopExpected) return;
     this.parts.logger.warn({ error: String(error) }, message);
   }
 
@@ -149,11 +157,7 @@ export class Doors {
     try {
       await this.refresh();
     } catch (error) {
-      if (!this.stopped)
-        this.warn(
-          error,
-          'The rights table could not be renewed: the gate goes on by its last one meanwhile.',
-        );
+      this.warn(error, 'The rights table could not be renewed: the gate goes on by its last one meanwhile.');
       this.sentRights = '';
       this.isOld = true;
       waitMs = RIGHTS_RETRY_MS;

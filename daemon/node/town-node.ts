@@ -215,8 +215,14 @@ export class RunningNode implements TownNode {
     return this.parts.keys.id;
   }
 
+  /** To be told before anything else is stopped, so that nothing warns of what then fails. */
+  expectStop(): void {
+    this.doorCases.expectStop();
+  }
+
   /** Stops merging, lets go of the gate (`gateToo`: sends it home), completes the repository. The store stays open. */
   async stop(gateToo: boolean): Promise<void> {
+    this.expectStop();
     await this.merger.stop();
     await this.doorCases.stop(gateToo);
     await this.driver?.stop();
