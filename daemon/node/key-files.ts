@@ -81,6 +81,7 @@ interface KeptKey {
 /** RFC 7914; 32 MiB and about 0.1 s here. */
 const SCRYPT = { n: 32_768, r: 8, p: 1 } as const;
 const MEMBERS_MAX = 100_000;
+/** Characters (code points), as people, the API and the panel count them. */
 export const PASSPHRASE_MIN = 10;
 export const PASSPHRASE_MAX = 512;
 
@@ -97,10 +98,11 @@ const derive = (
 
 /** @throws TownError `weak-passphrase` */
 export function assertPassphrase(passphrase: string): void {
-  if (passphrase.length < PASSPHRASE_MIN || passphrase.length > PASSPHRASE_MAX)
+  const { length } = Array.from(passphrase);
+  if (length < PASSPHRASE_MIN || length > PASSPHRASE_MAX)
     throw new TownError(
       'weak-passphrase',
-      `A passphrase has ${PASSPHRASE_MIN} to ${PASSPHRASE_MAX} characters; this one has ${passphrase.length}.`,
+      `A passphrase has ${PASSPHRASE_MIN} to ${PASSPHRASE_MAX} characters; this one has ${length}.`,
       'Take four or five words that do not belong together.',
     );
 }
@@ -243,7 +245,11 @@ export class KeyStore {
   ): Promise<{ member: MemberId; name: string; secretKey: Uint8Array }> {
     const kept = this.byName.get(nameKey(name));
     const salt = kept ? Buffer.from(kept.kdf.salt, 'base64url') : randomBytes(16);
-    const key = await derive(passphrase.slice(0, PASSPHRASE_MAX), salt, kept?.kdf ?? SCRYPT);
+    const key = await derive(
+      Array.from(passphrase).slice(0, PASSPHRASE_MAX).join(''),
+      salt,
+      kept?.kdf ?? SCRYPT,
+    );
     const wrong = new TownError(
       'wrong-passphrase',
       'Name and passphrase do not fit together.',

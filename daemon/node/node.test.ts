@@ -13,7 +13,8 @@ import {
   type Api,
 } from '../testing/running-town.js';
 import { GateLink } from '../gate/link.js';
-import { KeyStore } from './key-files.js';
+import { passphraseLengthMin } from '../panel/src/passphrase-strength.js';
+import { assertPassphrase, KeyStore, PASSPHRASE_MAX, PASSPHRASE_MIN } from './key-files.js';
 import { publicKeyOf, memberIdOf } from '../ledger/signature.js';
 
 const run = promisify(execFile);
@@ -244,6 +245,7 @@ t.test('a clock that ran ahead and was set right again stops neither merging nor
   const { body } = await early('POST', '/api/ledger/merge');
   t.ok(body.merge.time > Date.now() + 86_400_000 * 9, 'main is days ahead');
   await first.stop();
+  t.notMatch(first.said(), 'could not be renewed', 'a stop in order is no reason to warn');
   const town = await startTown(folder);
   t.teardown(() => town.stop());
   const api = await signIn(town, 'Ada');
@@ -254,6 +256,24 @@ t.test('a clock that ran ahead and was set right again stops neither merging nor
   t.match(await api('POST', '/api/ledger/merge'), { status: 200, body: { merge: { height: 2 } } });
   t.ok(Date.now() - started < 10_000, `merged in ${Date.now() - started} ms`);
 });
+
+t.test(
+  'node and panel ask for a passphrase of the same length, in characters as people count them',
+  async (t) => {
+    t.equal(passphraseLengthMin, PASSPHRASE_MIN);
+    for (const letter of ['x', '🗝']) {
+      assertPassphrase(letter.repeat(PASSPHRASE_MIN));
+      assertPassphrase(letter.repeat(PASSPHRASE_MAX));
+      t.throws(() => assertPassphrase(letter.repeat(PASSPHRASE_MIN - 1)), { code: 'weak-passphrase' });
+      t.throws(() => assertPassphrase(letter.repeat(PASSPHRASE_MAX + 1)), { code: 'weak-passphrase' });
+    }
+    const longest = '🗝'.repeat(PASSPHRASE_MAX);
+    const keyStore = await KeyStore.open(t.testdir());
+    const secretKey = new Uint8Array(32).fill(9);
+    await keyStore.put(memberIdOf(publicKeyOf(secretKey)), 'Ada', secretKey, longest);
+    t.same((await keyStore.unlock('Ada', longest)).secretKey, secretKey);
+  },
+);
 
 t.test('a preset is one that there is, not whatever the language calls by that name', async (t) => {
   const folder = t.testdir();
