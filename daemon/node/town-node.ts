@@ -106,7 +106,7 @@ export class RunningNode implements TownNode {
         if (!this.repository) throw new TownError('starting', 'The repository is not open yet.');
         return this.repository.read(oid);
       },
-      // One board for now: nobody else is told, nobody else is waited for.
+      // A town of one board: nobody else is told, nobody else is waited for.
       broadcast: () => undefined,
       heldByQuorum: () => undefined,
       alarm: (alarm) => this.setAlarm(alarm),
