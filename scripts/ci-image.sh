@@ -22,30 +22,30 @@ make_base() {
   mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources} 2>/dev/null |
     grep -E '^(URIs:|deb )' | grep -oE 'https?://[^ ]+' | grep -v security | head -n 1 || true)
   debootstrap --variant=minbase --include=make,g++,python3,ca-certificates \
-    "$release" "$folder/root" "${mirror:-http://deb.debian.org/debian}" >"$folder/debootstrap.log" 2>&1 ||
+    "$release" "$folder/rootfs" "${mirror:-http://deb.debian.org/debian}" >"$folder/debootstrap.log" 2>&1 ||
     { tail -n 20 "$folder/debootstrap.log"; return 1; }
   prefix=$(dirname "$(dirname "$(readlink -f "$(command -v node)")")")
-  mkdir -p "$folder/root/usr/local/bin" "$folder/root/usr/local/lib/node_modules" "$folder/root/usr/local/include"
-  cp -L "$(command -v node)" "$folder/root/usr/local/bin/node"
-  cp -aL "$(npm root --global 2>/dev/null)/npm" "$folder/root/usr/local/lib/node_modules/"
-  ln -s ../lib/node_modules/npm/bin/npm-cli.js "$folder/root/usr/local/bin/npm"
-  ln -s ../lib/node_modules/npm/bin/npx-cli.js "$folder/root/usr/local/bin/npx"
-  if [ -d "$prefix/include/node" ]; then cp -a "$prefix/include/node" "$folder/root/usr/local/include/"; fi
+  mkdir -p "$folder/rootfs/usr/local/bin" "$folder/rootfs/usr/local/lib/node_modules" "$folder/rootfs/usr/local/include"
+  cp -L "$(command -v node)" "$folder/rootfs/usr/local/bin/node"
+  cp -aL "$(npm root --global 2>/dev/null)/npm" "$folder/rootfs/usr/local/lib/node_modules/"
+  ln -s ../lib/node_modules/npm/bin/npm-cli.js "$folder/rootfs/usr/local/bin/npm"
+  ln -s ../lib/node_modules/npm/bin/npx-cli.js "$folder/rootfs/usr/local/bin/npx"
+  if [ -d "$prefix/include/node" ]; then cp -a "$prefix/include/node" "$folder/rootfs/usr/local/include/"; fi
   # What a Node of this system links to and the small Debian lacks.
   ldd "$(command -v node)" | awk '$3 ~ /^\// { print $3 }' | while read -r library; do
-    [ -e "$folder/root$library" ] || cp -L --parents "$library" "$folder/root/"
+    [ -e "$folder/rootfs$library" ] || cp -L --parents "$library" "$folder/rootfs/"
   done
   # The build asks the same registry as this machine, which may need a certificate and headers of its own.
   local changes=()
   if [ -n "${NODE_EXTRA_CA_CERTS:-}" ]; then
-    cp -L "$NODE_EXTRA_CA_CERTS" "$folder/root/etc/ssl/extra.crt"
+    cp -L "$NODE_EXTRA_CA_CERTS" "$folder/rootfs/etc/ssl/extra.crt"
     changes+=(--change 'ENV NODE_EXTRA_CA_CERTS=/etc/ssl/extra.crt')
   fi
-  if [ -d "$folder/root/usr/local/include/node" ]; then
+  if [ -d "$folder/rootfs/usr/local/include/node" ]; then
     changes+=(--change 'ENV npm_config_nodedir=/usr/local')
   fi
-  tar -C "$folder/root" -c . | docker import "${changes[@]}" - "$base" >/dev/null
-  rm -rf "$folder/root"
+  tar -C "$folder/rootfs" -c . | docker import "${changes[@]}" - "$base" >/dev/null
+  rm -rf "$folder/rootfs"
 }
 
 make_base
