@@ -51,7 +51,7 @@ const merged = (api: Api) => api('POST', '/api/ledger/merge');
 
 t.test('a badge comes from the first start to a proven merge', async (t) => {
   const folder = t.testdir();
-  const engine = await findEngine();
+  const engine = await findEngine().catch(() => null);
   if (!engine && inCi) t.fail('Docker must answer in CI');
   const town = await startTown(folder, { driver: engine ? 'container' : 'process' });
   t.teardown(() => town.stop());
@@ -326,6 +326,7 @@ t.test('what is wrong at the start is said with what to do, and nothing is chang
   const mqttTaken = await startRefused(folder, { arguments: ['--mqtt-port', String(port)] });
   t.match(mqttTaken.said, new RegExp(`MQTT port ${port} is in use[^]*--mqtt-port`));
   busy.close();
+  t.equal(await gatePid(folder), null, 'a start that was refused leaves no gate behind');
 
   const config = await readFile(join(folder, 'config.json'), 'utf8');
   await writeFile(join(folder, 'config.json'), config.slice(0, -20));
@@ -350,6 +351,14 @@ t.test('what is wrong at the start is said with what to do, and nothing is chang
   t.match((await signIn(whole, 'Ada')) !== null, true, 'with the page mended it is all there');
   await whole.stop();
   t.notOk((await readdir(folder)).includes('daemon.json'));
+  t.equal(await gatePid(folder), null);
+});
+
+t.test('stopped in the moment of its start, it leaves no gate behind', async (t) => {
+  const folder = t.testdir();
+  const town = await startTown(folder, { until: 'open' });
+  t.equal(await town.stop(), 0);
+  t.equal(await gatePid(folder), null);
 });
 
 t.test('a later start serves doors and API before its dapps are ready', async (t) => {

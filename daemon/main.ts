@@ -181,9 +181,6 @@ async function run(options: Options, started: Started): Promise<void> {
     url: () => url,
     brokerPort: () => broker?.port ?? null,
   });
-  // Doors first: everything else may take its time.
-  node.startDoors();
-  started.add(() => node.stop(config.gate.start === 'spawn'));
   const api = await buildApi({ node, logger, panelFolder });
   try {
     await api.listen({ host: HOST, port: config.port });
@@ -200,6 +197,10 @@ async function run(options: Options, started: Started): Promise<void> {
   url = `http://${HOST}:${typeof address === 'object' && address ? address.port : config.port}`;
   broker = await startBroker(config.mqttPort, HOST);
   started.add(() => (broker as Broker).close());
+
+  // Both ports are ours: from here on this daemon stays. Doors first, everything else may take its time.
+  node.startDoors();
+  started.add(() => node.stop(config.gate.start === 'spawn'));
 
   const runtime = join(folder, 'daemon.json');
   const about = { pid: process.pid, url, mqttPort: broker.port, startedAt: Date.now() };

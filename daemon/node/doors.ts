@@ -26,6 +26,8 @@ const DOORS_MAX = 1000;
 const ENROL_WAIT_MS = 60_000;
 const ENROLMENTS_KEPT_MAX = 200;
 const RIGHTS_DELAY_MS = 20;
+const GATE_WAIT_MS = 3_000;
+const GATE_LOOK_MS = 50;
 const RIGHTS_RETRY_MS = 2_000;
 const RIGHTS_PAGES_MAX = 1000;
 
@@ -132,7 +134,14 @@ export class Doors {
     this.stopped = true;
     this.cancelRefresh?.();
     for (const { stopTimer } of this.enrolments.values()) stopTimer();
+    if (gateToo) await this.untilConnected();
     await this.link.stop({ gateToo });
+  }
+
+  /** A gate that was only just started is waited for, or it could not be sent home and would stay alone. */
+  private async untilConnected(): Promise<void> {
+    for (let waitedMs = 0; this.hello === null && waitedMs < GATE_WAIT_MS; waitedMs += GATE_LOOK_MS)
+      await new Promise<void>((resolve) => void this.parts.clock.after(GATE_LOOK_MS, resolve));
   }
 
   private warn(error: unknown, message: string): void {
