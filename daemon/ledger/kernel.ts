@@ -2,7 +2,7 @@
  * The kernel's own entries: identity, permissions, accounts, the charter. Everything else is a dapp.
  * Each handler changes the overlay and returns null, or returns the rule that refuses the entry.
  */
-import { VAULT, accountOf, move, openAccount, readAccount, type Arrival, type Refusal } from './accounts.js';
+import { VAULT, accountOf, move, openAccount, type Arrival, type Refusal } from './accounts.js';
 import { canonicalize } from './canonical.js';
 import {
   MEMBER,
@@ -348,7 +348,3 @@ export function applyKernelEntry(
     throw error;
   }
 }
-
-/** Whether an account exists: for messages. */
-export const hasAccount = (state: StateReader, member: string): boolean =>
-  readAccount(state, accountOf(member)) !== undefined;

@@ -125,7 +125,7 @@ export class Merger {
 
   /**
    * Merges all that is durable now; resolves when it is `main` (false: there was nothing).
-   * @throws TownError `not-ready` while the dapps start, and what stopped the merge
+   * @throws TownError `starting` while the dapps start, `merge-waits`, and what stopped the merge
    */
   async mergeNow(): Promise<boolean> {
     if (!this.ready)

@@ -1,5 +1,4 @@
 /** Names of people, as far as this node may read them. */
-import { accountOf, readAccount } from '../ledger/accounts.js';
 import type { Json, JsonObject } from '../ledger/ids.js';
 import { readJson, type StateReader } from '../ledger/state.js';
 import type { KeyStore } from './key-files.js';
@@ -54,10 +53,5 @@ export class Names {
     if (kept !== null) return kept;
     const link = readJson<{ person: string }>(this.view.state, 'membership', 'links', member);
     return link ? this.ofPerson(link.person) : null;
-  }
-
-  /** Whether a member has an account in the view. */
-  isMember(member: string): boolean {
-    return readAccount(this.view.state, accountOf(member)) !== undefined;
   }
 }

@@ -272,7 +272,7 @@ export interface TownNode {
   doors(s: string): Promise<readonly DoorView[]>;
   addDoor(s: string, input: { id: string; name: string }): Promise<Recorded>;
   lockDown(s: string, door: string, on: boolean): Promise<Recorded>;
-  /** Only at a simulated reader. `door.simulate` permission, or the setup not done. */
+  /** Only at a simulated reader. Needs the permission `door.simulate`. */
   tap(s: string, door: string, badgeNumber: string): Promise<DoorEventView>;
   open(s: string, door: string): Promise<DoorEventView>;
   doorEvents(
