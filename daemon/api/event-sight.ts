@@ -35,6 +35,7 @@ export function seenBy(session: SessionView, event: TownEvent): TownEvent | null
     case 'merge':
       return summary(event);
     case 'strike':
+    case 'nodes':
     case 'status':
       return event;
   }

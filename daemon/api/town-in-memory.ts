@@ -89,7 +89,8 @@ export const status: Shape.StatusView = {
   },
   broker: { listening: true, port: 1883 },
   supply: { total: 1_000_000, vault: 999_000, members: 950, locked: 50 },
-  validators: { count: 1, quorum: 1, mayBeOff: 0 },
+  validators: { count: 1, quorum: 1, mayBeOff: 0, heard: 1 },
+  peers: { count: 0, connected: 0 },
   startedAt: 1_700_000_000_000,
 };
 

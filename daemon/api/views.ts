@@ -263,7 +263,8 @@ export const statusView = component<Shape.StatusView>()(
     }),
     broker: Type.Object({ listening: Type.Boolean(), port: orNull(Type.Integer()) }),
     supply: Type.Object({ total: credits(), vault: credits(), members: credits(), locked: credits() }),
-    validators: Type.Object({ count: count(), quorum: count(), mayBeOff: count() }),
+    validators: Type.Object({ count: count(), quorum: count(), mayBeOff: count(), heard: count() }),
+    peers: Type.Object({ count: count(), connected: count() }),
     startedAt: millis(),
   }),
 );
@@ -333,6 +334,7 @@ export const townEventView = component<Shape.TownEvent>()(
     enrolmentView,
     Type.Object({ kind: Type.Literal('entry'), entry: entryView }),
     Type.Object({ kind: Type.Literal('merge'), merge: mergeView }),
+    Type.Object({ kind: Type.Literal('nodes') }),
     Type.Object({ kind: Type.Literal('status'), status: statusView }),
   ]),
 );

@@ -16,6 +16,8 @@ const NodeSchema = Type.Object(
   {
     name: Type.String({ minLength: 1, maxLength: 60 }),
     key: Type.String({ pattern: '^[0-9a-f]{64}$' }),
+    /** X25519 key: what is for this node alone is sealed to it. */
+    sealing: Type.Optional(Type.String({ pattern: '^[0-9a-f]{64}$' })),
     roles: Type.Array(Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$' }), { maxItems: 8 }),
   },
   closed,
@@ -205,7 +207,13 @@ function setAt(root: JsonObject, pointer: string, value: Json | undefined): void
 /** What differs from town to town when it is founded. */
 export interface Founding {
   readonly name: string;
-  readonly node: { readonly id: NodeId; readonly key: KeyId; readonly name: string };
+  readonly node: {
+    readonly id: NodeId;
+    readonly key: KeyId;
+    readonly name: string;
+    /** 64 hex digits: the node's X25519 key. */
+    readonly sealing?: string;
+  };
   readonly dapps: readonly { readonly name: string; readonly version: string; readonly digest: Sha256 }[];
 }
 
@@ -253,7 +261,14 @@ export function makerspaceCharter({ name, node, dapps }: Founding): Charter {
       },
     },
     amend: 1,
-    nodes: { [node.id]: { name: node.name, key: node.key, roles: ['door'] } },
+    nodes: {
+      [node.id]: {
+        name: node.name,
+        key: node.key,
+        ...(node.sealing === undefined ? {} : { sealing: node.sealing }),
+        roles: ['door'],
+      },
+    },
     validators: [node.id],
     quorum: 'majority',
     dapps: dapps.map(({ name: dapp, version, digest }) => ({

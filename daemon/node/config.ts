@@ -25,6 +25,18 @@ const DoorSchema = Type.Object(
   closed,
 );
 
+const BrokerSchema = Type.Object(
+  {
+    /** `mqtt://host:port` or `mqtts://host:port`. */
+    url: Type.String({ pattern: '^mqtts?://[\\x21-\\x7e]+$', maxLength: 200 }),
+    username: Type.Optional(Type.String({ minLength: 1, maxLength: 200 })),
+    password: Type.Optional(Type.String({ maxLength: 200 })),
+    /** A file with the authorities to trust (PEM), where not the system's. */
+    ca: Type.Optional(Type.String({ minLength: 1, maxLength: 4096 })),
+  },
+  closed,
+);
+
 const ConfigSchema = Type.Object(
   {
     version: Type.Literal(1),
@@ -32,6 +44,8 @@ const ConfigSchema = Type.Object(
     /** Ports of the API and of the embedded MQTT broker; 0: any free one. */
     port: Port,
     mqttPort: Port,
+    /** The broker where the town's nodes meet. Without it this node runs the embedded one and is at that. */
+    broker: Type.Optional(BrokerSchema),
     /** Where contracts run: `auto` takes containers when an engine answers. */
     driver: Type.Union([Type.Literal('auto'), Type.Literal('container'), Type.Literal('process')]),
     gate: Type.Object(
@@ -50,6 +64,7 @@ const ConfigSchema = Type.Object(
 );
 
 export type NodeConfig = Static<typeof ConfigSchema>;
+export type BrokerConfig = Static<typeof BrokerSchema>;
 
 export const DEFAULT_PORT = 4870;
 export const DEFAULT_MQTT_PORT = 1883;

@@ -177,6 +177,7 @@ export class Doors {
 
   private async refresh(): Promise<void> {
     const { main, keys, store, clock } = this.parts;
+    if (keys.badgeKey === null) return;
     const derived = await this.rights();
     const text = canonicalize(derived as unknown as Json);
     if (text === this.sentRights) return;

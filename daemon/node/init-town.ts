@@ -8,6 +8,7 @@ import { sha256 } from '../ledger/hash.js';
 import type { Sha256 } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { makeGenesis } from '../ledger/merge.js';
+import { sealingKeyOf } from '../ledger/sealing.js';
 import { lockFolder } from '../store/folder-lock.js';
 import { Store } from '../store/store.js';
 import type { Clock } from './clock.js';
@@ -62,7 +63,7 @@ export async function initTown(folder: string, options: InitOptions): Promise<Sh
       if (genesis) return await finish(folder, nodeName, genesis.content);
       const charter = preset({
         name,
-        node: { id: keys.id, key: keys.key, name: nodeName },
+        node: { id: keys.id, key: keys.key, name: nodeName, sealing: sealingKeyOf(keys.sealingSecret) },
         dapps: packages.map(({ manifest, digest }) => ({
           name: manifest.name,
           version: manifest.version,

@@ -13,14 +13,18 @@ export interface NodeKeys {
   readonly secretKey: Uint8Array;
   readonly key: KeyId;
   readonly id: NodeId;
-  /** Turns badge numbers into keyed hashes. */
-  readonly badgeKey: Uint8Array;
+  /** X25519 secret: opens what is sealed to this node alone. */
+  readonly sealingSecret: Uint8Array;
+  /** Turns badge numbers into keyed hashes; null at a hub, which is not to tell badges apart. */
+  readonly badgeKey: Uint8Array | null;
   /** Seals what nodes of the town send each other. */
   readonly townKey: Uint8Array;
 }
 
 const keysFolder = (folder: string): string => join(folder, 'keys');
-const NAMES = { node: 'node.key', badge: 'badge.key', town: 'town.key' } as const;
+const NAMES = { node: 'node.key', sealing: 'sealing.key', badge: 'badge.key', town: 'town.key' } as const;
+/** In place of a key that this node is not given. */
+const NO_KEY = 'none\n';
 
 /** Makes the node's keys. @throws TownError `keys-exist` */
 export async function makeNodeKeys(folder: string): Promise<NodeKeys> {
@@ -38,9 +42,11 @@ export async function makeNodeKeys(folder: string): Promise<NodeKeys> {
 
 /** @throws TownError `no-keys` that names the file and what to do */
 export async function readNodeKeys(folder: string): Promise<NodeKeys> {
+  const textOf = (name: string): Promise<string> =>
+    readFile(join(keysFolder(folder), name), 'utf8').catch(() => '');
   const read = async (name: string): Promise<Uint8Array> => {
     const path = join(keysFolder(folder), name);
-    const text = await readFile(path, 'utf8').catch(() => '');
+    const text = await textOf(name);
     if (!/^[0-9a-f]{64}\n?$/.test(text))
       throw new TownError(
         'no-keys',
@@ -55,7 +61,8 @@ export async function readNodeKeys(folder: string): Promise<NodeKeys> {
     secretKey,
     key,
     id: nodeIdOf(key),
-    badgeKey: await read(NAMES.badge),
+    sealingSecret: await read(NAMES.sealing),
+    badgeKey: (await textOf(NAMES.badge)) === NO_KEY ? null : await read(NAMES.badge),
     townKey: await read(NAMES.town),
   };
 }

@@ -201,6 +201,12 @@ export class People {
         'bad-badge-number',
         'A badge number is 1 to 64 printable characters without spaces.',
       );
+    if (this.keys.badgeKey === null)
+      throw new TownError(
+        'no-badge-key',
+        'This node is a hub: it cannot tell badges apart.',
+        'Enrol badges at a node with a door.',
+      );
     const badge = badgeHash(hexOf(this.keys.badgeKey), input.badgeNumber);
     return this.enrol(session, { ...input, badge });
   }

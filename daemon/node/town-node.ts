@@ -344,7 +344,9 @@ export class RunningNode implements TownNode {
         count,
         quorum: quorumOf(count, charter.quorum),
         mayBeOff: mayBeOff(count, charter.quorum),
+        heard: 1,
       },
+      peers: { count: Object.keys(charter.nodes).length - 1, connected: 0 },
       startedAt: this.startedAt,
     };
   }

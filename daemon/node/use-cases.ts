@@ -184,7 +184,15 @@ export interface StatusView {
     readonly members: number;
     readonly locked: number;
   };
-  readonly validators: { readonly count: number; readonly quorum: number; readonly mayBeOff: number };
+  /** `heard`: connected just now, this node with them. */
+  readonly validators: {
+    readonly count: number;
+    readonly quorum: number;
+    readonly mayBeOff: number;
+    readonly heard: number;
+  };
+  /** The other nodes of the charter, and how many of them are heard. */
+  readonly peers: { readonly count: number; readonly connected: number };
   readonly startedAt: number;
 }
 
@@ -218,6 +226,8 @@ export type TownEvent =
     }
   | { readonly kind: 'entry'; readonly entry: EntryView }
   | { readonly kind: 'merge'; readonly merge: MergeView }
+  /** Who is there, or who waits to be let in, has changed: ask `nodes.list` anew. At most one a second. */
+  | { readonly kind: 'nodes' }
   | { readonly kind: 'status'; readonly status: StatusView };
 
 export interface Page<T> {

@@ -26,7 +26,14 @@ const NAMES = ['alpha', 'beta', 'gamma'];
 const keysOf = (name: string): NodeKeys => {
   const secretKey = secretOf(name);
   const key = publicKeyOf(secretKey);
-  return { secretKey, key, id: nodeIdOf(key), badgeKey: secretOf('badge'), townKey: secretOf('town') };
+  return {
+    secretKey,
+    key,
+    id: nodeIdOf(key),
+    sealingSecret: secretOf(`${name} sealing`),
+    badgeKey: secretOf('badge'),
+    townKey: secretOf('town'),
+  };
 };
 
 function genesis() {

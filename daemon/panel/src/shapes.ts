@@ -173,7 +173,13 @@ export interface Status {
     readonly members: number;
     readonly locked: number;
   };
-  readonly validators: { readonly count: number; readonly quorum: number; readonly mayBeOff: number };
+  readonly validators: {
+    readonly count: number;
+    readonly quorum: number;
+    readonly mayBeOff: number;
+    readonly heard: number;
+  };
+  readonly peers: { readonly count: number; readonly connected: number };
   readonly startedAt: number;
 }
 
