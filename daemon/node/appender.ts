@@ -5,7 +5,7 @@ import { TownError } from '../ledger/ids.js';
 import { readKey } from '../ledger/kernel.js';
 import { publicKeyOf } from '../ledger/signature.js';
 import type { NewEntry } from '../store/rows.js';
-import type { Store } from '../store/store.js';
+import type { CoreStore } from './core-store.js';
 import type { Clock } from './clock.js';
 import type { NodeKeys } from './key-files.js';
 import { MAIN, type MainLine } from './main-line.js';
@@ -34,7 +34,7 @@ export class Appender {
   private lastAt = 0 as Millis;
 
   constructor(
-    private readonly store: Store,
+    private readonly store: CoreStore,
     private readonly main: MainLine,
     private readonly view: View,
     private readonly keys: NodeKeys,

@@ -6,7 +6,7 @@ import { TownError, invariant } from '../ledger/ids.js';
 import type { BranchPart } from '../ledger/order.js';
 import { readBranch } from '../ledger/replay.js';
 import type { BlockRow, EntryRow } from '../store/rows.js';
-import type { Store } from '../store/store.js';
+import type { CoreStore } from './core-store.js';
 import type { Clock } from './clock.js';
 import { Serial } from './drive.js';
 import type { NodeKeys } from './key-files.js';
@@ -23,7 +23,7 @@ export class Blocks {
   private readonly cuts = new Serial(64);
 
   constructor(
-    private readonly store: Store,
+    private readonly store: CoreStore,
     private readonly main: MainLine,
     private readonly keys: NodeKeys,
     private readonly clock: Clock,

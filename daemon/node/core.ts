@@ -3,7 +3,7 @@ import type { VerifiedEntry } from '../ledger/entry.js';
 import type { EntryId } from '../ledger/ids.js';
 import type { Manifests } from '../ledger/judge.js';
 import type { MergeRow } from '../store/rows.js';
-import type { Store } from '../store/store.js';
+import type { CoreStore } from './core-store.js';
 import { Appender } from './appender.js';
 import { Blocks } from './blocks.js';
 import type { Clock } from './clock.js';
@@ -16,7 +16,7 @@ import { PeerBlocks } from './peer-blocks.js';
 import { View } from './view.js';
 
 export interface CoreParts {
-  readonly store: Store;
+  readonly store: CoreStore;
   readonly keys: NodeKeys;
   readonly clock: Clock;
   readonly main: MainLine;

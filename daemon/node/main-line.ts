@@ -6,7 +6,7 @@ import { TownError, invariant } from '../ledger/ids.js';
 import { assertSupply } from '../ledger/accounts.js';
 import { changeTree, type StateTree } from '../ledger/state-tree.js';
 import { State, type StateWrite } from '../ledger/state.js';
-import type { Store } from '../store/store.js';
+import type { CoreStore } from './core-store.js';
 
 /** The line that every town has; forks come later. */
 export const MAIN = 'main';
@@ -24,11 +24,11 @@ export class MainLine {
     readonly state: State,
     private currentTree: StateTree,
     private currentHead: Head,
-    private readonly store: Store,
+    private readonly store: CoreStore,
   ) {}
 
   /** From the store. @throws TownError `no-town` where there is no genesis */
-  static load(store: Store): MainLine {
+  static load(store: CoreStore): MainLine {
     const genesis = store.merge(0);
     const last = store.lastMerge();
     if (!genesis || !last)

@@ -9,7 +9,7 @@ import { TownError, invariant } from '../ledger/ids.js';
 import type { Manifests } from '../ledger/judge.js';
 import { replay, type ReplayInput } from '../ledger/replay.js';
 import type { BlockRow, EntryVerdict, MergeRow, NewNotice } from '../store/rows.js';
-import type { Store } from '../store/store.js';
+import type { CoreStore } from './core-store.js';
 import type { Blocks } from './blocks.js';
 import type { Clock } from './clock.js';
 import type { NodeKeys } from './key-files.js';
@@ -18,7 +18,7 @@ import { NOTES_REF, proofNote } from './proof-notes.js';
 import type { View } from './view.js';
 
 export interface MergeWorkshopParts {
-  readonly store: Store;
+  readonly store: CoreStore;
   readonly main: MainLine;
   readonly view: View;
   readonly blocks: Blocks;

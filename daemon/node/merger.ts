@@ -19,7 +19,7 @@ import type { HeightState } from '../consensus/height-state.js';
 import { proposalRecord, voteRecord } from '../consensus/own-records.js';
 import { signProposal, verifyProposal } from '../consensus/proposal.js';
 import { signVote, valueIdOf, verifyVote } from '../consensus/vote.js';
-import type { Store } from '../store/store.js';
+import type { CoreStore } from './core-store.js';
 import type { Blocks } from './blocks.js';
 import type { Clock } from './clock.js';
 import { Serial } from './drive.js';
@@ -53,7 +53,7 @@ export interface Alarm {
 }
 
 export interface MergerParts {
-  readonly store: Store;
+  readonly store: CoreStore;
   readonly main: MainLine;
   readonly blocks: Blocks;
   readonly workshop: MergeWorkshop;

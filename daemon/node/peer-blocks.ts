@@ -5,14 +5,14 @@ import type { MemberId } from '../ledger/ids.js';
 import { kindOf, type Manifests } from '../ledger/judge.js';
 import { readKey } from '../ledger/kernel.js';
 import type { NewEntry } from '../store/rows.js';
-import type { Store } from '../store/store.js';
+import type { CoreStore } from './core-store.js';
 import { branchRef } from './blocks.js';
 import { MAIN } from './main-line.js';
 import type { View } from './view.js';
 
 export class PeerBlocks {
   constructor(
-    private readonly store: Store,
+    private readonly store: CoreStore,
     private readonly view: View,
     private readonly manifests: Manifests,
     /** Told after each block: what waited for it can go on. */

@@ -17,7 +17,7 @@ import {
   type Manifests,
 } from '../ledger/judge.js';
 import { Overlay, type StateReader } from '../ledger/state.js';
-import type { Store } from '../store/store.js';
+import type { CoreStore } from './core-store.js';
 import type { Clock } from './clock.js';
 
 /** Tasks that may wait for the view. */
@@ -49,7 +49,7 @@ export class View {
 
   constructor(
     private readonly main: MainLine,
-    private readonly store: Store,
+    private readonly store: CoreStore,
     private readonly node: NodeId,
     private readonly manifests: Manifests,
     private readonly clock: Clock,
