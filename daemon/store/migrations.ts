@@ -2,8 +2,12 @@
 import type { Database } from 'better-sqlite3';
 import { TownError } from '../ledger/ids.js';
 import { sql as tables } from './migrations/0001-tables.js';
+import { sql as nodeInvitations } from './migrations/0002-node-invitations.js';
 
-const migrations: ReadonlyMap<number, string> = new Map([[1, tables]]);
+const migrations: ReadonlyMap<number, string> = new Map([
+  [1, tables],
+  [2, nodeInvitations],
+]);
 
 /** The version this program reads and writes. */
 export const schemaVersion = Math.max(...migrations.keys());

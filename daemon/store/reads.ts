@@ -111,6 +111,12 @@ export class StoreReads {
     return this.#all(sql, limit, node, line);
   }
 
+  /** How many blocks of the line no merge has folded in, of all branches. */
+  countUnmerged(line: string): number {
+    const sql = 'SELECT count(*) AS n FROM blocks WHERE height IS NULL AND line = ?';
+    return this.#one<{ n: number }>(sql, line)?.n ?? 0;
+  }
+
   /** By node and sequence, of the whole line. */
   blocksUnmergedOn(line: string, limit: number): BlockRow[] {
     const sql = 'SELECT * FROM blocks WHERE height IS NULL AND line = ? ORDER BY node, seq LIMIT ?';
@@ -273,6 +279,11 @@ export class StoreReads {
 
   invitation(hash: string): InvitationRow | null {
     return this.#one('SELECT * FROM invitations WHERE hash = ?', hash);
+  }
+
+  /** The records of invitations for nodes, by id. */
+  nodeInvitations(limit: number): { readonly id: string; readonly text: string }[] {
+    return this.#all('SELECT id, text FROM node_invitations ORDER BY id LIMIT ?', limit);
   }
 
   /** Newest first. */

@@ -17,6 +17,8 @@ import Database from 'better-sqlite3';
 import t, { type Test } from 'tap';
 import type { EntryId, MemberId, Millis } from '../ledger/ids.js';
 import { holdsLock, lockFolder } from './folder-lock.js';
+import { schemaVersion } from './migrations.js';
+import { sql as firstTables } from './migrations/0001-tables.js';
 import { Store } from './store.js';
 import { branch, node, sampleBlock, sampleEntry, sampleMerge } from './testing/samples.js';
 
@@ -267,6 +269,45 @@ t.test('a flipped byte is refused, and the repair is named', async (t) => {
   }
   const store = await opened(t, folder);
   t.equal(store.counts().entries, 20, 'and put back, it opens');
+});
+
+t.test('invitations for nodes are kept, replaced and forgotten', async (t) => {
+  const folder = temporaryFolder(t);
+  const store = await opened(t, folder);
+  await store.putNodeInvitation('00000000000000bb', '{"asker":null}');
+  await store.putNodeInvitation('00000000000000aa', '{}');
+  await store.putNodeInvitation('00000000000000bb', '{"asker":"x"}');
+  await store.close();
+  const again = await opened(t, folder);
+  t.same(again.nodeInvitations(10), [
+    { id: '00000000000000aa', text: '{}' },
+    { id: '00000000000000bb', text: '{"asker":"x"}' },
+  ]);
+  t.equal(again.nodeInvitations(1).length, 1);
+  await again.forgetNodeInvitation('00000000000000aa');
+  await again.forgetNodeInvitation('00000000000000cc');
+  t.same(
+    again.nodeInvitations(10).map(({ id }) => id),
+    ['00000000000000bb'],
+  );
+});
+
+t.test('a database of the first version gets the new tables and keeps what it has', async (t) => {
+  const folder = temporaryFolder(t);
+  const first = new Database(join(folder, 'town.db'));
+  first.exec(firstTables);
+  first.prepare("INSERT INTO meta VALUES ('town', 'x')").run();
+  first.pragma('user_version = 1');
+  first.close();
+  const store = await opened(t, folder);
+  t.equal(store.meta('town'), 'x');
+  await store.appendEntries({ entries: [sampleEntry(1)] });
+  await store.putNodeInvitation('00000000000000aa', '{}');
+  t.equal(store.nodeInvitations(10).length, 1);
+  await store.close();
+  const db = new Database(join(folder, 'town.db'), { readonly: true });
+  t.equal(db.pragma('user_version', { simple: true }), schemaVersion);
+  db.close();
 });
 
 t.test('a database of a later program is left alone', async (t) => {

@@ -117,6 +117,15 @@ export class Store extends StoreReads {
     return this.#writer.write('useInvitation', { hash, at });
   }
 
+  /** Keeps the host's record of an invitation for a node, in place of the one before. `text`: JSON. */
+  putNodeInvitation(id: string, text: string): Promise<void> {
+    return this.#writer.write('putNodeInvitation', { id, text });
+  }
+
+  forgetNodeInvitation(id: string): Promise<void> {
+    return this.#writer.write('forgetNodeInvitation', id);
+  }
+
   /** Marks the member's notices up to this id as read. */
   readNotices(member: MemberId, upTo: number): Promise<void> {
     return this.#writer.write('readNotices', { member, upTo });

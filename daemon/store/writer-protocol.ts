@@ -65,6 +65,8 @@ export interface Operations {
   putPrivateKey: { takes: PrivateKeyRow; gives: void };
   putInvitation: { takes: Omit<InvitationRow, 'used'>; gives: void };
   useInvitation: { takes: { hash: string; at: Millis }; gives: boolean };
+  putNodeInvitation: { takes: { id: string; text: string }; gives: void };
+  forgetNodeInvitation: { takes: string; gives: void };
   putRefs: { takes: { objects: readonly GitObject[]; refs: readonly Ref[] }; gives: void };
   dropStaged: { takes: number; gives: void };
   readNotices: { takes: { member: MemberId; upTo: number }; gives: void };

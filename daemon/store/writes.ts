@@ -89,6 +89,16 @@ export function makeWrites(db: Database): Handlers {
       const sql = 'UPDATE invitations SET used = ? WHERE hash = ? AND used IS NULL AND expires > ?';
       return run(sql, at, hash, at) === 1;
     },
+    putNodeInvitation({ id, text }) {
+      run(
+        'INSERT INTO node_invitations VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET text = excluded.text',
+        id,
+        text,
+      );
+    },
+    forgetNodeInvitation(id) {
+      run('DELETE FROM node_invitations WHERE id = ?', id);
+    },
     dropStaged(upTo) {
       run('DELETE FROM objects WHERE seq <= ?', upTo);
     },
