@@ -69,6 +69,35 @@ export type BrokerConfig = Static<typeof BrokerSchema>;
 export const DEFAULT_PORT = 4870;
 export const DEFAULT_MQTT_PORT = 1883;
 
+/**
+ * The broker at an address, name and password taken out of it.
+ * @throws TownError `bad-broker-url`
+ */
+export function brokerAt(address: string): BrokerConfig {
+  const bad = (): TownError =>
+    new TownError(
+      'bad-broker-url',
+      `Expected the address of a broker such as mqtt://board.local:1883, found ${address.slice(0, 200)}.`,
+      'Brokers are reached by mqtt:// or mqtts://.',
+    );
+  if (!/^mqtts?:\/\/[\x21-\x7e]+$/.test(address) || address.length > 200 || !URL.canParse(address))
+    throw bad();
+  const url = new URL(address);
+  if (url.hostname === '') throw bad();
+  let username: string;
+  let password: string;
+  try {
+    [username, password] = [decodeURIComponent(url.username), decodeURIComponent(url.password)];
+  } catch {
+    throw bad();
+  }
+  return {
+    url: `${url.protocol}//${url.host}`,
+    ...(username ? { username } : {}),
+    ...(password ? { password } : {}),
+  };
+}
+
 /** What a new board starts with: one simulated door, everything on loopback. */
 export const defaultConfig = (nodeName: string): NodeConfig => ({
   version: 1,

@@ -380,6 +380,12 @@ export class Doors {
 
   async addAs(session: Session, { id, name }: { id: string; name: string }): Promise<Recorded> {
     const { appender, keys } = this.parts;
+    if (keys.badgeKey === null)
+      throw new TownError(
+        'hub-has-no-doors',
+        'This node is a hub: it cannot tell badges apart, so it has no doors.',
+        'Add the door at a node that joined with an invitation for a door.',
+      );
     return recorded(
       await appender.claim('door-access.add-door', { door: id, name: name.trim(), node: keys.id }, session),
     );

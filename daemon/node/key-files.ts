@@ -6,7 +6,7 @@ import { hexOf, bytesOf } from '../ledger/hash.js';
 import type { KeyId, MemberId, NodeId } from '../ledger/ids.js';
 import { TownError, isKeyId, isMemberId } from '../ledger/ids.js';
 import { nodeIdOf, publicKeyOf } from '../ledger/signature.js';
-import { writeFileDurably } from '../store/durable-file.js';
+import { makeFolderDurably, writeFileDurably } from '../store/durable-file.js';
 
 export interface NodeKeys {
   /** Ed25519 seed that signs for the node. */
@@ -26,44 +26,75 @@ const NAMES = { node: 'node.key', sealing: 'sealing.key', badge: 'badge.key', to
 /** In place of a key that this node is not given. */
 const NO_KEY = 'none\n';
 
-/** Makes the node's keys. @throws TownError `keys-exist` */
-export async function makeNodeKeys(folder: string): Promise<NodeKeys> {
-  await mkdir(join(keysFolder(folder), 'members'), { recursive: true, mode: 0o700 });
-  for (const name of Object.values(NAMES)) {
+/** The two keys that are the node itself: it makes them before it has a town, and keeps them through every try to join one. */
+export type OwnKeys = Pick<NodeKeys, 'secretKey' | 'key' | 'id' | 'sealingSecret'>;
+
+const isThere = (path: string): Promise<boolean> =>
+  readFile(path).then(
+    () => true,
+    () => false,
+  );
+
+/** Makes those of the keys that are not there; durable when it resolves. */
+async function makeMissing(folder: string, names: readonly string[]): Promise<void> {
+  await makeFolderDurably(join(keysFolder(folder), 'members'));
+  for (const name of names) {
     const path = join(keysFolder(folder), name);
-    const there = await readFile(path).then(
-      () => true,
-      () => false,
-    );
-    if (!there) await writeFileDurably(path, Buffer.from(`${hexOf(randomBytes(32))}\n`), 0o600);
+    if (!(await isThere(path)))
+      await writeFileDurably(path, Buffer.from(`${hexOf(randomBytes(32))}\n`), 0o600);
   }
+}
+
+/** Makes the keys of a node that founds a town; what is there is kept. @throws TownError `no-keys` */
+export async function makeNodeKeys(folder: string): Promise<NodeKeys> {
+  await makeMissing(folder, Object.values(NAMES));
   return readNodeKeys(folder);
+}
+
+/** Makes the keys of a node that is about to join a town; what is there is kept. @throws TownError `no-keys` */
+export async function makeOwnKeys(folder: string): Promise<OwnKeys> {
+  await makeMissing(folder, [NAMES.node, NAMES.sealing]);
+  return readOwnKeys(folder);
+}
+
+/** Puts the keys that a town gives a node into its place; durable when it resolves. `badgeKey` null: a hub. */
+export async function putTownKeys(
+  folder: string,
+  { townKey, badgeKey }: { readonly townKey: string; readonly badgeKey: string | null },
+): Promise<void> {
+  const put = (name: string, text: string): Promise<void> =>
+    writeFileDurably(join(keysFolder(folder), name), Buffer.from(text), 0o600);
+  await makeFolderDurably(join(keysFolder(folder), 'members'));
+  await put(NAMES.town, `${townKey}\n`);
+  await put(NAMES.badge, badgeKey === null ? NO_KEY : `${badgeKey}\n`);
+}
+
+const textOf = (folder: string, name: string): Promise<string> =>
+  readFile(join(keysFolder(folder), name), 'utf8').catch(() => '');
+
+async function readKey(folder: string, name: string): Promise<Uint8Array> {
+  const text = await textOf(folder, name);
+  if (!/^[0-9a-f]{64}\n?$/.test(text))
+    throw new TownError(
+      'no-keys',
+      `${join(keysFolder(folder), name)} does not hold a key (64 hex digits).`,
+      'Put back the file from this board; a node without its key must join anew.',
+    );
+  return bytesOf(text.trim());
+}
+
+async function readOwnKeys(folder: string): Promise<OwnKeys> {
+  const secretKey = await readKey(folder, NAMES.node);
+  const key = publicKeyOf(secretKey);
+  return { secretKey, key, id: nodeIdOf(key), sealingSecret: await readKey(folder, NAMES.sealing) };
 }
 
 /** @throws TownError `no-keys` that names the file and what to do */
 export async function readNodeKeys(folder: string): Promise<NodeKeys> {
-  const textOf = (name: string): Promise<string> =>
-    readFile(join(keysFolder(folder), name), 'utf8').catch(() => '');
-  const read = async (name: string): Promise<Uint8Array> => {
-    const path = join(keysFolder(folder), name);
-    const text = await textOf(name);
-    if (!/^[0-9a-f]{64}\n?$/.test(text))
-      throw new TownError(
-        'no-keys',
-        `${path} does not hold a key (64 hex digits).`,
-        'Put back the file from this board; a node without its key must join anew.',
-      );
-    return bytesOf(text.trim());
-  };
-  const secretKey = await read(NAMES.node);
-  const key = publicKeyOf(secretKey);
   return {
-    secretKey,
-    key,
-    id: nodeIdOf(key),
-    sealingSecret: await read(NAMES.sealing),
-    badgeKey: (await textOf(NAMES.badge)) === NO_KEY ? null : await read(NAMES.badge),
-    townKey: await read(NAMES.town),
+    ...(await readOwnKeys(folder)),
+    badgeKey: (await textOf(folder, NAMES.badge)) === NO_KEY ? null : await readKey(folder, NAMES.badge),
+    townKey: await readKey(folder, NAMES.town),
   };
 }
 

@@ -57,9 +57,10 @@ export class Members {
 
   constructor(private readonly parts: MembersParts) {}
 
-  /** True until there is a first steward. */
+  /** True until there is a first steward; never at a node that joined a town, which has one. */
   get needsSetup(): boolean {
-    return this.parts.view.state.keys('kernel', 'members', '', 1).length === 0;
+    const { view, store } = this.parts;
+    return view.state.keys('kernel', 'members', '', 1).length === 0 && store.meta('welcome') === null;
   }
 
   /** A new one-time setup token; earlier ones end. Only its hash is kept. */

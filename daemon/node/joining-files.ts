@@ -1,0 +1,199 @@
+/**
+ * What a node writes down on its way into a town, so that a cut of the power at any moment loses nothing:
+ * `joining.json` while it asks, `joined.json` from the welcome until the town's files are in place.
+ * Both hold secrets (mode 600), and both are gone when it is done.
+ */
+import { mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { canonicalize } from '../ledger/canonical.js';
+import { parseCharter } from '../ledger/charter.js';
+import type { Json, NodeId, Sha256 } from '../ledger/ids.js';
+import { TownError } from '../ledger/ids.js';
+import { readGenesis, type Genesis } from '../ledger/merge.js';
+import { syncFolder, writeFileDurably } from '../store/durable-file.js';
+import { Store } from '../store/store.js';
+import { isWelcome, type Welcome } from '../sync/joining.js';
+import { defaultConfig, writeConfig, type BrokerConfig, type NodeConfig } from './config.js';
+import { doorIdOf } from './door-id.js';
+import { putTownKeys } from './key-files.js';
+
+const ASKING = 'joining.json';
+const JOINED = 'joined.json';
+
+/** What a node asks with. `waiting`: the host has the ask. */
+export interface Asking {
+  readonly v: 1;
+  readonly code: string;
+  readonly name: string;
+  readonly waiting: boolean;
+}
+
+/**
+ * A welcome on its way into the data folder. `aside`: the folder, in the data folder, for the town that was there before,
+ * while that is still to be moved; null: only this town's files may be there.
+ */
+export interface Joined {
+  readonly v: 1;
+  readonly aside: string | null;
+  readonly config: NodeConfig;
+  readonly welcome: Welcome;
+}
+
+/** What belongs to a town and not to the board. The keys of the node itself, and whatever else is there, stay. */
+const TOWN_FILES = [
+  'config.json',
+  'town.db',
+  'town.db-wal',
+  'town.db-shm',
+  'ledger.git',
+  'allowed_signers',
+  'keys/town.key',
+  'keys/badge.key',
+  'keys/members',
+] as const;
+
+async function readJson(path: string): Promise<unknown> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+async function removeDurably(folder: string, name: string): Promise<void> {
+  await rm(join(folder, name), { force: true });
+  await syncFolder(folder);
+}
+
+export const putAsking = (folder: string, asking: Asking): Promise<void> =>
+  writeFileDurably(join(folder, ASKING), `${JSON.stringify(asking)}\n`, 0o600);
+
+/** What this node asks with; null: it does not ask, or the file is none. */
+export async function readAsking(folder: string): Promise<Asking | null> {
+  const found = (await readJson(join(folder, ASKING))) as Partial<Asking> | null | undefined;
+  const holds = found?.v === 1 && typeof found.code === 'string' && typeof found.name === 'string';
+  return holds ? (found as Asking) : null;
+}
+
+export const dropAsking = (folder: string): Promise<void> => removeDurably(folder, ASKING);
+
+export const putJoined = (folder: string, joined: Joined): Promise<void> =>
+  writeFileDurably(join(folder, JOINED), `${JSON.stringify(joined)}\n`, 0o600);
+
+/** @throws TownError `bad-joined-file` */
+async function readJoined(folder: string): Promise<Joined | null> {
+  const found = (await readJson(join(folder, JOINED))) as Partial<Joined> | null | undefined;
+  if (found === null) return null;
+  if (found?.v === 1 && found.config && isWelcome(found.welcome) && found.aside !== undefined)
+    return found as Joined;
+  throw new TownError(
+    'bad-joined-file',
+    `${join(folder, JOINED)} does not hold the welcome of a town.`,
+    'Move it aside, and join again with the same code: the town knows this node.',
+  );
+}
+
+/** The config of a joined node: what this board was set to, and the town's broker and its one door in it. */
+export function configOf(
+  before: NodeConfig | null,
+  node: { readonly id: NodeId; readonly name: string; readonly isHub: boolean },
+  broker: BrokerConfig,
+): NodeConfig {
+  const base = before ?? defaultConfig(node.name);
+  const [first] = base.gate.doors;
+  const doors = node.isHub || !first ? [] : [{ ...first, id: doorIdOf(node.name, node.id), name: node.name }];
+  return { ...base, nodeName: node.name, broker, gate: { ...base.gate, doors } };
+}
+
+/**
+ * Puts a town that was joined in its place, or goes on with that where it was cut off; does nothing where there is nothing
+ * to do. Call it with the folder's lock held and nothing of the folder open.
+ * @returns whether a town was put in place
+ * @throws TownError `bad-joined-file`, `other-town` (another genesis is in the database)
+ */
+export async function finishJoining(folder: string): Promise<boolean> {
+  const joined = await readJoined(folder);
+  if (joined === null) return false;
+  if (joined.aside !== null) {
+    await setAside(folder, joined.aside);
+    // From here on the town's files in the folder are those of the new town.
+    await putJoined(folder, { ...joined, aside: null });
+  }
+  const { welcome, config } = joined;
+  await putTownKeys(folder, welcome);
+  await putGenesis(folder, welcome);
+  await writeConfig(folder, config);
+  await dropAsking(folder);
+  await removeDurably(folder, JOINED);
+  return true;
+}
+
+/** Moves the files of the town that was here; those moved before stay where they are. */
+async function setAside(folder: string, aside: string): Promise<void> {
+  const target = join(folder, aside);
+  await mkdir(join(target, 'keys'), { recursive: true, mode: 0o700 });
+  for (const name of TOWN_FILES)
+    await rename(join(folder, name), join(target, name)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error;
+    });
+  for (const path of [join(target, 'keys'), target, join(folder, 'keys'), folder]) await syncFolder(path);
+}
+
+/** Reads the genesis of a welcome again: what lay on the disk is checked as what came over the network. */
+function genesisOf({ genesis, town }: Welcome): Genesis {
+  const raw = Buffer.from(genesis.raw, 'base64');
+  const read = readGenesis(raw, parseCharter(genesis.charter), genesis.nonce as Sha256);
+  if (read.merge.town === town) return read;
+  throw new TownError('other-town', `The genesis is that of another town than ${town.slice(0, 16)}….`);
+}
+
+/** What a joined node knows from its welcome until it has the history itself; kept as `meta.welcome`. */
+export interface KeptWelcome {
+  readonly checkpoint: Welcome['checkpoint'];
+  readonly nodes: Welcome['nodes'];
+}
+
+/** Height 0 with the host's own bytes, as a founder writes it. */
+async function putGenesis(folder: string, welcome: Welcome): Promise<void> {
+  const { merge, writes, objects } = genesisOf(welcome);
+  const store = await Store.open(folder, { onFatal: () => undefined });
+  try {
+    const there = store.merge(0);
+    if (there && there.content !== merge.content)
+      throw new TownError(
+        'other-town',
+        `The database in ${folder} is that of another town (${there.content.slice(0, 16)}…).`,
+        'Join with an empty folder (--data).',
+      );
+    if (!there)
+      await store.adopt({
+        merge: {
+          height: 0,
+          id: merge.id,
+          oid: merge.oid,
+          content: merge.content,
+          time: merge.time,
+          node: merge.node,
+          raw: merge.raw,
+          counts: { accepted: 0, rejected: 0, irregular: 0 },
+        },
+        certificate: '',
+        verdicts: [],
+        blocks: [],
+        state: writes,
+        objects,
+        refs: [{ name: 'refs/heads/main', oid: merge.oid }],
+      });
+    const kept: KeptWelcome = { checkpoint: welcome.checkpoint, nodes: welcome.nodes };
+    await store.setMeta('welcome', canonicalize(kept as unknown as Json));
+  } finally {
+    await store.close();
+  }
+}
