@@ -3,6 +3,7 @@
  * was called, and answers with every optional field filled. The real node is tested through the API elsewhere.
  */
 import { TownError } from '../ledger/ids.js';
+import type { NodeCases, NodeInvited, NodesView, NodeView } from '../node/node-cases.js';
 import type * as Shape from '../node/use-cases.js';
 
 export const tokenOfTest = 'T'.repeat(43);
@@ -179,6 +180,64 @@ const enrolment = {
   message: 'The badge is enrolled.',
 } as const;
 
+const self: NodeView = {
+  id: '0123456789abcdef',
+  name: 'board',
+  roles: ['door'],
+  self: true,
+  validator: true,
+  connected: true,
+  heardAt: null,
+  height: 3,
+  ahead: { blocks: 0, merges: 0 },
+  behind: { blocks: 0, merges: 0 },
+  fetching: 0,
+  state: 'merged',
+};
+
+export const nodes: NodesView = {
+  nodes: [
+    self,
+    {
+      ...self,
+      id: 'fedcba9876543210',
+      name: 'workshop',
+      roles: ['hub'],
+      self: false,
+      validator: false,
+      heardAt: 1_700_000_000_000,
+      height: 2,
+      ahead: { blocks: 4, merges: 0 },
+      behind: { blocks: 2, merges: 1 },
+      fetching: 1,
+      state: 'pending',
+    },
+    { ...self, id: '00000000000000aa', name: 'attic', self: false, connected: false, height: null },
+  ],
+  validators: { count: 1, quorum: 1, mayBeOff: 0, heard: 1 },
+  broker: { url: 'mqtt://192.0.2.10:1883', embedded: true, connected: true },
+  pending: { entries: 3, blocks: 2 },
+  refused: [{ code: 'bad-signature', reason: 'The signature is wrong.', count: 2, at: 1_700_000_000_000 }],
+  invitations: [
+    { id: 'abcdef0123456789', role: 'hub', expiresAt: 1_700_000_060_000, state: 'open', asker: null },
+    {
+      id: 'abcdef0123456780',
+      role: 'door',
+      expiresAt: 1_700_000_060_000,
+      state: 'asked',
+      asker: { node: 'fedcba9876543210', name: 'workshop', askedAt: 1_700_000_000_000 },
+    },
+  ],
+};
+
+const invitedNode: NodeInvited = {
+  id: 'abcdef0123456789',
+  code: 'c0de',
+  link: 'mergetown:join#c0de',
+  qr: { svg: '<svg/>', lines: ['▀▄', '▄▀'] },
+  expiresAt: 1_700_000_060_000,
+};
+
 export class TownInMemory implements Shape.TownNode {
   /** Every call: method, then arguments. */
   readonly calls: unknown[][] = [];
@@ -190,12 +249,17 @@ export class TownInMemory implements Shape.TownNode {
   /** Thrown by the next call that is noted. */
   nextError: Error | null = null;
 
-  #note<T>(method: string, args: unknown[], answer: T): Promise<T> {
+  #noteNow<T>(method: string, args: unknown[], answer: T): T {
     this.calls.push([method, ...args]);
     const error = this.nextError;
     this.nextError = null;
     this.lastAnswer = answer;
-    return error ? Promise.reject(error) : Promise.resolve(answer);
+    if (error) throw error;
+    return answer;
+  }
+
+  async #note<T>(method: string, args: unknown[], answer: T): Promise<T> {
+    return this.#noteNow(method, args, answer);
   }
 
   tell(event: Shape.TownEvent): void {
@@ -262,4 +326,15 @@ export class TownInMemory implements Shape.TownNode {
       ? this.#note('show', [s, id], { kind: 'merge' as const, merge })
       : this.#note('show', [s, id], { kind: 'entry' as const, entry });
   mergeNow = (s: string): Promise<Shape.MergeView | null> => this.#note('mergeNow', [s], merge);
+
+  nodes: NodeCases = {
+    list: (s) => this.#noteNow('nodes.list', [s], nodes),
+    invite: (...args) => this.#note('nodes.invite', args, invitedNode),
+    withdraw: (...args) => this.#note('nodes.withdraw', args, undefined),
+    refuse: (...args) => this.#note('nodes.refuse', args, undefined),
+    approve: (...args) => this.#note('nodes.approve', args, recorded),
+    setValidator: (...args) => this.#note('nodes.setValidator', args, recorded),
+    remove: (...args) => this.#note('nodes.remove', args, recorded),
+    sync: (s) => this.#note('nodes.sync', [s], nodes),
+  };
 }

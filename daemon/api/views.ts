@@ -21,7 +21,7 @@ type Same<A, B> = [Mutable<A>] extends [Mutable<B>]
 const components: TSchema[] = [];
 
 /** Names a schema for `#/components/schemas` and gives the reference to it, typed as the shape it stands for. */
-const component =
+export const component =
   <View>() =>
   <Schema extends TSchema>($id: string, schema: Schema & Same<Static<Schema>, View>): TUnsafe<View> => {
     components.push({ ...(schema as TSchema), $id } as TSchema);
@@ -31,15 +31,15 @@ const component =
 /** Every shared schema; the server adds them before its routes. */
 export const sharedSchemas = (): readonly TSchema[] => components;
 
-const orNull = <Schema extends TSchema>(schema: Schema) => Type.Union([schema, Type.Null()]);
-const oneOf = <const Words extends readonly string[]>(...words: Words) =>
+export const orNull = <Schema extends TSchema>(schema: Schema) => Type.Union([schema, Type.Null()]);
+export const oneOf = <const Words extends readonly string[]>(...words: Words) =>
   Type.Unsafe<Words[number]>({ type: 'string', enum: words });
-const millis = () => Type.Integer({ description: 'milliseconds since 1970-01-01T00:00Z' });
+export const millis = () => Type.Integer({ description: 'milliseconds since 1970-01-01T00:00Z' });
 const credits = () => Type.Integer({ minimum: 0, description: 'whole credits' });
-const count = () => Type.Integer({ minimum: 0 });
+export const count = () => Type.Integer({ minimum: 0 });
 const doorList = () => Type.Union([Type.Array(Type.String()), Type.Literal('*')]);
 const json = () => Type.Unsafe<JsonObject>({ type: 'object', additionalProperties: true });
-const merged = () => oneOf('pending', 'merged');
+export const merged = () => oneOf('pending', 'merged');
 
 export const problemView = component<{ error: Problem }>()(
   'Problem',
