@@ -21,7 +21,7 @@ import { RunningNode } from './node/town-node.js';
 import { writeFileDurably } from './store/durable-file.js';
 import { Store } from './store/store.js';
 import { startBroker, type Broker } from './sync/broker.js';
-import { HeadAnnouncer, headTopic, sealHead } from './sync/head-announcer.js';
+import { MqttTransport } from './sync/mqtt-transport.js';
 
 const HOST = '127.0.0.1';
 const STOP_MS_MAX = 15_000;
@@ -228,18 +228,23 @@ async function run(options: Options, started: Started): Promise<void> {
     `The dapps are ready (${driver === 'container' ? 'in containers' : 'as child processes, not isolated'}).`,
   );
 
-  const announcer = new HeadAnnouncer(
-    `mqtt://${HOST}:${broker.port}`,
-    headTopic(node.town, keys.id),
-    (head) => sealHead(head, keys.secretKey, keys.townKey),
+  const {
+    url: brokerUrl,
+    username,
+    password,
+    ca,
+  } = config.broker ?? { url: `mqtt://${HOST}:${broker?.port ?? 0}` };
+  const authorities = ca === undefined ? undefined : await readFile(ca, 'utf8');
+  await node.startPeering(
+    (peering) =>
+      new MqttTransport({
+        ...peering,
+        url: brokerUrl,
+        ...(username === undefined ? {} : { username }),
+        ...(password === undefined ? {} : { password }),
+        ...(authorities === undefined ? {} : { ca: authorities }),
+      }),
   );
-  await announcer.start();
-  announcer.announce(node.announcedHead());
-  const unsubscribe = node.subscribe((event) => {
-    if (event.kind === 'merge') announcer.announce(node.announcedHead());
-  });
-  started.add(() => announcer.stop());
-  started.add(async () => unsubscribe());
 }
 
 function tell(error: unknown): void {

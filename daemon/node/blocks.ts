@@ -15,6 +15,9 @@ import { MAIN, type MainLine } from './main-line.js';
 const BRANCHES_MAX = 1000;
 const BLOCKS_MAX = 4096;
 
+/** A block that this node has just made. */
+export type MadeBlock = Pick<BlockRow, 'node' | 'seq' | 'id'>;
+
 export const branchRef = (node: string): string => `refs/heads/nodes/${node}/${MAIN}`;
 
 const textOf = (row: EntryRow): string => Buffer.from(row.bytes).toString('utf8');
@@ -28,6 +31,8 @@ export class Blocks {
     private readonly keys: NodeKeys,
     private readonly clock: Clock,
     private readonly settledBelow: () => number,
+    /** A block is durable. */
+    private readonly made: (block: MadeBlock) => void = () => undefined,
   ) {}
 
   /** Puts every durable entry into a block. Resolves to how many blocks were made, durable. */
@@ -75,6 +80,7 @@ export class Blocks {
       objects,
       refs: [{ name: branchRef(node), oid: block.oid }],
     });
+    this.made({ node, seq: block.seq, id: block.id });
     return true;
   }
 

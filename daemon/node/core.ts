@@ -5,7 +5,7 @@ import type { Manifests } from '../ledger/judge.js';
 import type { MergeRow } from '../store/rows.js';
 import type { CoreStore } from './core-store.js';
 import { Appender } from './appender.js';
-import { Blocks } from './blocks.js';
+import { Blocks, type MadeBlock } from './blocks.js';
 import type { Clock } from './clock.js';
 import type { Exchange } from './drive.js';
 import type { NodeKeys } from './key-files.js';
@@ -28,6 +28,8 @@ export interface CoreParts {
   readonly alarm: MergerParts['alarm'];
   /** An entry of this node is durable. */
   readonly appended: (entry: VerifiedEntry, kind: 'claim' | 'fact') => void;
+  /** A block of this node is durable. */
+  readonly blockMade: (block: MadeBlock) => void;
   /** A merge became `main`. */
   readonly adopted: (merge: MergeRow, entries: readonly EntryId[]) => void;
 }
@@ -48,6 +50,7 @@ export class Core {
       manifests,
       contracts,
       adopted,
+      blockMade,
       readObject,
       heldByQuorum,
       broadcast,
@@ -58,7 +61,7 @@ export class Core {
       parts.appended(entry, kind);
       this.merger.noticed(kind);
     });
-    const blocks = new Blocks(store, main, keys, clock, () => appender.settledBelow);
+    const blocks = new Blocks(store, main, keys, clock, () => appender.settledBelow, blockMade);
     const workshop = new MergeWorkshop({
       store,
       main,

@@ -31,6 +31,8 @@ import type { MergeWorkshop } from './merge-workshop.js';
 const EPOCH = 0;
 /** Heights that one request for a merge may take. */
 const HEIGHTS_AT_ONCE_MAX = 100;
+/** Requests for a merge that wait for others. */
+const AWAITING_MAX = 1000;
 /** How long a request for a merge waits for its decision. */
 const MERGE_WAIT_MS = 60_000;
 const RETRY_MS_MIN = 2_000;
@@ -43,6 +45,8 @@ const GOSSIP_MS_MIN = 2_000;
 const GOSSIP_MS_MAX = 60_000;
 /** Messages of the next height that may wait until it begins. */
 const INBOX_MAX = 256;
+/** What others recorded has waited at their place already: it is merged this soon. */
+const FOREIGN_WAIT_MS = 100;
 /** Refusals of a proposal that say nothing about it: what it needs is not here yet. */
 const NOT_HERE = new Set(['unknown-head', 'unknown-base']);
 const REFUSALS = new Set(['bad-merge', 'bad-commit', 'bad-signature', 'content-differs']);
@@ -92,6 +96,7 @@ export class Merger {
   private work: Work | null = null;
   private readonly inbox: Message[] = [];
   private readonly adoptions = new Serial(64);
+  private readonly awaiting: (() => void)[] = [];
 
   constructor(private readonly parts: MergerParts) {}
 
@@ -130,19 +135,30 @@ export class Merger {
   async mergeNow(): Promise<boolean> {
     if (!this.ready)
       throw new TownError('starting', 'The dapps are not ready yet.', 'Try again in a few seconds.');
-    let merged = false;
+    const { main, store, clock } = this.parts;
+    const before = main.head.height;
+    const until = clock.now() + MERGE_WAIT_MS;
     await this.within(this.running?.catch(() => undefined));
     for (
-      let heights = 0;
-      heights < HEIGHTS_AT_ONCE_MAX && this.parts.store.counts().pending > 0 && !this.stopped;
-      heights += 1
+      let turns = 0;
+      turns < HEIGHTS_AT_ONCE_MAX && store.counts().pending > 0 && !this.stopped && clock.now() <= until;
+      turns += 1
     ) {
-      const before = this.parts.main.head.height;
+      const { height } = main.head;
       await this.within(this.run());
-      if (this.parts.main.head.height === before) break;
-      merged = true;
+      if (main.head.height > height) continue;
+      // Alone there is nothing to wait for; else the others have to have the blocks first.
+      if (main.charter.validators.length === 1 && main.charter.validators.includes(this.parts.keys.id)) break;
+      await this.within(this.progress());
     }
-    return merged;
+    return main.head.height > before;
+  }
+
+  /** Resolves when a quorum holds more, or `main` has moved. */
+  private progress(): Promise<void> {
+    if (this.awaiting.length >= AWAITING_MAX)
+      return Promise.reject(new TownError('busy', 'Many wait for a merge already.'));
+    return new Promise((resolve) => this.awaiting.push(resolve));
   }
 
   /** Waits for a height no longer than people do. @throws TownError `merge-waits` */
@@ -177,6 +193,7 @@ export class Merger {
 
   /** Runs one height to its end; a failure raises the alarm and is tried again later. */
   private run(): Promise<void> {
+    const { height } = this.parts.main.head;
     this.running ??= this.oneHeight()
       .then(
         () => {
@@ -198,6 +215,9 @@ export class Merger {
         this.running = null;
         if (this.waiting !== null) this.noticed(this.waiting);
         else if (this.parts.store.counts().pending > 0) this.noticed('fact');
+        // What is in blocks already, and found no place in this merge, has waited long enough.
+        const moved = this.parts.main.head.height > height;
+        if (moved && !this.stopped && this.parts.workshop.choose().length > 0) this.dueIn(FOREIGN_WAIT_MS);
       });
     return this.running;
   }
@@ -222,11 +242,28 @@ export class Merger {
     }
   }
 
+  /** Sends what a node that was away may have missed. */
+  gossipNow(): void {
+    if (this.work) for (const message of gossip(this.work.state)) this.parts.broadcast(message);
+  }
+
+  /** A quorum holds more blocks than before: what waited for that goes on. */
+  heldChanged(): void {
+    const { work } = this;
+    this.tellProgress();
+    if (!work) this.dueIn(FOREIGN_WAIT_MS);
+    else if (work.wanted !== null) this.attempt(work, () => this.offer(work));
+  }
+
+  private tellProgress(): void {
+    for (const tell of this.awaiting.splice(0)) tell();
+  }
+
   /** Blocks came in: what waited for them goes on. */
   blocksChanged(): void {
     const { work } = this;
     if (!work) {
-      this.noticed('claim');
+      this.dueIn(FOREIGN_WAIT_MS);
       return;
     }
     for (const [value, bytes] of [...work.unjudged])
@@ -256,6 +293,9 @@ export class Merger {
         this.work?.built.get(proof.value) ?? (await this.parts.workshop.replayOf(raw)),
         certificate,
       );
+      // The height that was under way here is decided: others were faster.
+      if (this.work && this.work.state.place.height <= this.parts.main.head.height) this.work.ended();
+      this.tellProgress();
       return true;
     });
   }

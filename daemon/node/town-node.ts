@@ -1,11 +1,13 @@
 /** One node, put together: what the API, the panel and the CLI call. Parts know each other only as they are given here. */
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
 import type { ContractDriver } from '../dapps/driver.js';
 import type { DappPackage } from '../dapps/package.js';
 import { mayBeOff, quorumOf } from '../consensus/quorum.js';
 import { totalsOf } from '../ledger/accounts.js';
 import { changeCharter, type Charter, type CharterChange } from '../ledger/charter.js';
-import type { EntryId, JsonObject, KeyId } from '../ledger/ids.js';
+import type { EntryId, JsonObject, KeyId, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import type { Manifests } from '../ledger/judge.js';
 import { readCharter } from '../ledger/kernel.js';
@@ -24,10 +26,11 @@ import { Events } from './events.js';
 import { Gigs } from './gigs.js';
 import { cleanName, type KeyStore, type NodeKeys } from './key-files.js';
 import { LedgerCases } from './ledger-cases.js';
-import { MAIN, MainLine } from './main-line.js';
+import { MainLine } from './main-line.js';
 import { Members } from './members.js';
 import type { Alarm, Merger } from './merger.js';
 import { Names } from './names.js';
+import { Peering, type MakeTransport } from './peering.js';
 import { People, recorded } from './people.js';
 import { PrivateRecords } from './private-records.js';
 import { Sessions } from './sessions.js';
@@ -38,6 +41,7 @@ import type { GateLogger } from '../gate/link.js';
 /** How long a claim waits for dapps that are still starting. */
 const DAPPS_WAIT_MS = 60_000;
 const EVENTS_OF_MERGE_MAX = 200;
+const PEERS_TELL_MS = 1_000;
 
 export interface RunningParts {
   readonly folder: string;
@@ -61,6 +65,7 @@ export class RunningNode implements TownNode {
   private readonly view: View;
   private readonly appender: Appender;
   private readonly merger: Merger;
+  private readonly peering: Peering;
   private readonly records: PrivateRecords;
   private readonly sessions: Sessions;
   private readonly peopleCases: People;
@@ -73,6 +78,10 @@ export class RunningNode implements TownNode {
   private driver: ContractDriver | null = null;
   private driverWarning: string | null = null;
   private alarm: Alarm | null = null;
+  /** What peering found that a person has to look at; it stays until the next start. */
+  private trouble: Alarm | null = null;
+  private cancelTold: (() => void) | null = null;
+  private toldPeers = '';
   private dappsReady = false;
   /** Whether the view holds what was not merged before this start. */
   private viewSettled: boolean;
@@ -106,9 +115,9 @@ export class RunningNode implements TownNode {
         if (!this.repository) throw new TownError('starting', 'The repository is not open yet.');
         return this.repository.read(oid);
       },
-      // A town of one board: nobody else is told, nobody else is waited for.
-      broadcast: () => undefined,
-      heldByQuorum: () => undefined,
+      broadcast: (message) => this.peering.broadcast(message),
+      heldByQuorum: (branch) => this.peering.heldByQuorum(branch),
+      blockMade: (block) => this.peering.blockMade(block),
       alarm: (alarm) => this.setAlarm(alarm),
       appended: (entry) => this.appended(entry.id),
       adopted: (merge, entries) => this.adopted(merge, entries),
@@ -117,6 +126,16 @@ export class RunningNode implements TownNode {
     this.view = view;
     this.appender = appender;
     this.merger = core.merger;
+    this.peering = new Peering({
+      ...{ store, main, keys, clock },
+      merger: core.merger,
+      peerBlocks: core.peerBlocks,
+      random: randomBytes,
+      steady: () => performance.now(),
+      trouble: (code, message) => this.setTrouble({ code, message }),
+      changed: () => this.peersChanged(),
+      joining: () => undefined,
+    });
     this.records = new PrivateRecords(store, main.town);
     const names = new Names(view, this.records, keyStore);
     const sessions = (this.sessions = new Sessions(keyStore, main, view, clock));
@@ -223,18 +242,17 @@ export class RunningNode implements TownNode {
   /** Stops merging, lets go of the gate (`gateToo`: sends it home), completes the repository. The store stays open. */
   async stop(gateToo: boolean): Promise<void> {
     this.expectStop();
+    this.cancelTold?.();
     await this.merger.stop();
+    await this.peering.stop();
     await this.doorCases.stop(gateToo);
     await this.driver?.stop();
     await this.repository?.close();
   }
 
-  /** How far this node is, as it tells its peers. */
-  announcedHead() {
-    const { store, keys, clock } = this.parts;
-    const { height, id } = this.main.head;
-    const seq = store.lastBlock(keys.id, MAIN)?.seq ?? 0;
-    return { town: this.main.town, line: MAIN, node: keys.id, height, main: id, seq, at: clock.now() };
+  /** Meets the other nodes over this transport. */
+  startPeering(makeTransport: MakeTransport): Promise<void> {
+    return this.peering.start(makeTransport);
   }
 
   setupToken(): Promise<string> {
@@ -276,6 +294,7 @@ export class RunningNode implements TownNode {
   }
 
   private adopted(merge: MergeRow, entries: readonly EntryId[]): void {
+    this.peering.adopted(merge);
     this.repository?.scheduleFlush();
     this.writeSigners().catch((error: unknown) =>
       this.parts.logger.warn({ error: String(error) }, 'allowed_signers could not be written.'),
@@ -306,6 +325,26 @@ export class RunningNode implements TownNode {
     this.emitStatus();
   }
 
+  private setTrouble(trouble: Alarm): void {
+    this.parts.logger.warn({ code: trouble.code }, trouble.message);
+    if (this.trouble?.code === trouble.code) return;
+    this.trouble = trouble;
+    this.emitStatus();
+  }
+
+  /** Tells people, at most once a second, and only what they would see. */
+  private peersChanged(): void {
+    this.cancelTold ??= this.parts.clock.after(PEERS_TELL_MS, () => {
+      this.cancelTold = null;
+      const seen = this.peering.views().map(({ heardAt: _, ...view }) => view);
+      const text = JSON.stringify([this.peering.isOnline, seen]);
+      if (text === this.toldPeers) return;
+      this.toldPeers = text;
+      this.events.emit({ kind: 'nodes' });
+      this.emitStatus();
+    });
+  }
+
   private emitStatus(): void {
     this.events.emit({ kind: 'status', status: this.status() });
   }
@@ -319,6 +358,8 @@ export class RunningNode implements TownNode {
     const count = charter.validators.length;
     const gate = this.doorCases.gate;
     const { driver } = this;
+    const peers = this.peering.views();
+    const heard = new Set(peers.filter(({ connected }) => connected).map(({ node }) => node));
     const brokerPort = this.parts.brokerPort();
     return {
       town: { id: this.main.town, name: charter.name, preset: charter.preset },
@@ -329,7 +370,7 @@ export class RunningNode implements TownNode {
       main: head.oid,
       pendingEntries: store.counts().pending,
       merging: this.merger.isMerging,
-      alarm: this.alarm,
+      alarm: this.alarm ?? this.trouble,
       gate: { connected: gate !== null, board: gate?.board ?? null, simulated: gate?.simulated ?? false },
       dapps: {
         driver: driver?.kind ?? 'starting',
@@ -344,9 +385,9 @@ export class RunningNode implements TownNode {
         count,
         quorum: quorumOf(count, charter.quorum),
         mayBeOff: mayBeOff(count, charter.quorum),
-        heard: 1,
+        heard: charter.validators.filter((id) => id === keys.id || heard.has(id as NodeId)).length,
       },
-      peers: { count: Object.keys(charter.nodes).length - 1, connected: 0 },
+      peers: { count: peers.length, connected: heard.size },
       startedAt: this.startedAt,
     };
   }

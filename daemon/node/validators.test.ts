@@ -132,6 +132,7 @@ class Running {
       broadcast: (message) => wire.broadcast(name, message),
       alarm: (alarm) => void (alarm && alarms.push(`${alarm.code}: ${alarm.message}`)),
       appended: () => undefined,
+      blockMade: () => undefined,
       adopted: () => undefined,
     });
     await core.view.rebuild(() => Promise.resolve());

@@ -105,6 +105,12 @@ export class StoreReads {
     );
   }
 
+  /** By sequence from `from` on, merged or not. */
+  blocksFrom(node: string, line: string, from: number, limit: number): BlockRow[] {
+    const sql = 'SELECT * FROM blocks WHERE node = ? AND line = ? AND seq >= ? ORDER BY seq LIMIT ?';
+    return this.#all(sql, limit, node, line, from);
+  }
+
   /** By sequence, those that no merge has folded in. */
   blocksUnmerged(node: string, line: string, limit: number): BlockRow[] {
     const sql = 'SELECT * FROM blocks WHERE node = ? AND line = ? AND height IS NULL ORDER BY seq LIMIT ?';

@@ -261,9 +261,21 @@ export class MessageCounter {
   }
 }
 
+/** How often something was refused. */
+export interface RefusalCount {
+  readonly code: string;
+  /** Of the last one. */
+  readonly reason: string;
+  readonly count: number;
+  /** When the last one came: milliseconds. */
+  readonly at: number;
+}
+
+const REFUSAL_CODES_MAX = 64;
+
 /** Takes deliveries, refuses by name and counts what it refused. Its memory is bounded whatever comes. */
 export class Inbox {
-  readonly #refusals = new Map<RefusalCode, { count: number; reason: string; at: number }>();
+  readonly #refusals = new Map<string, { count: number; reason: string; at: number }>();
 
   constructor(
     private readonly self: NodeId,
@@ -291,15 +303,16 @@ export class Inbox {
     return message;
   }
 
-  /** Counts what was refused before it came here, such as a packet that the transport did not even read. */
-  refuse({ code, reason }: Refusal, now: number): null {
+  /** Counts what was refused before it came here (a packet that the transport did not even read), or after. */
+  refuse({ code: name, reason }: { readonly code: string; readonly reason: string }, now: number): null {
+    const code = this.#refusals.has(name) || this.#refusals.size < REFUSAL_CODES_MAX ? name : 'other';
     const count = (this.#refusals.get(code)?.count ?? 0) + 1;
     this.#refusals.set(code, { count, reason, at: now });
     return null;
   }
 
   /** How many were refused for what, with the last reason and its time. */
-  refusals(): readonly (Refusal & { readonly count: number; readonly at: number })[] {
+  refusals(): readonly RefusalCount[] {
     return [...this.#refusals].map(([code, { count, reason, at }]) => ({ code, reason, count, at }));
   }
 }

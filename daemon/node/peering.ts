@@ -1,0 +1,586 @@
+/**
+ * This node among its peers: carries out what the sync machine asks for over a transport, puts what came through quarantine into
+ * the ledger, brings the validators' messages to where they are judged. What must arrive is in SQLite (blocks, merges, votes) and
+ * is told and asked for anew until it has; nothing that is on its way is kept here.
+ */
+import type { Message as ConsensusMessage } from '../consensus/gossip.js';
+import { parseCertificate } from '../consensus/certificate.js';
+import { quorumOf } from '../consensus/quorum.js';
+import { entriesText } from '../ledger/block.js';
+import { keyOfNode } from '../ledger/charter.js';
+import { sha256 } from '../ledger/hash.js';
+import type { JsonObject, KeyId, NodeId } from '../ledger/ids.js';
+import { TownError } from '../ledger/ids.js';
+import type { BlockRow, MergeRow } from '../store/rows.js';
+import type { Store } from '../store/store.js';
+import {
+  packBlocks,
+  packMerges,
+  unpackBlocks,
+  unpackMerges,
+  type RawBlock,
+  type RawMerge,
+} from '../sync/block-batch.js';
+import { readHave, readHeads, readWant, type HaveBody, type WantBody } from '../sync/bodies.js';
+import { joinAskFilter, readJoinTopic } from '../sync/joining.js';
+import {
+  consensusTopic,
+  directTopic,
+  headsTopic,
+  Inbox,
+  MessageCounter,
+  ReplayGuard,
+  sealMessage,
+  topicParts,
+  topicsFor,
+  type Delivery,
+  type Message,
+} from '../sync/message.js';
+import { nextDue, startSync, step, type Input, type Output } from '../sync/peer-sync.js';
+import { admitBlocks, Quarantine } from '../sync/quarantine.js';
+import {
+  DIRECT_LIFETIME_MS,
+  HEADS_LIFETIME_MS,
+  heldByQuorum,
+  isConnected,
+  peerViews,
+  type Item,
+  type PeerView,
+  type SyncState,
+} from '../sync/sync-state.js';
+import type { Transport, TransportEvents } from '../sync/transport.js';
+import type { MadeBlock } from './blocks.js';
+import type { Clock } from './clock.js';
+import type { NodeKeys } from './key-files.js';
+import { MAIN, type MainLine } from './main-line.js';
+import type { Merger } from './merger.js';
+import type { PeerBlocks } from './peer-blocks.js';
+import { readWelcomed, type Welcomed } from './welcomed.js';
+
+const BRANCHES_MAX = 1000;
+/** How long a proposal or a vote is good: it is sent again before. */
+const CONSENSUS_LIFETIME_MS = 120_000;
+/** Numbers of messages are set aside for so long ahead, so that a restart needs no write for each message. */
+const COUNTER_STRIDE_MS = 86_400_000;
+const COUNTER_META = 'message-counter';
+/** A retained head of ours that somebody took back is published again, not more often than this. */
+const REPUBLISH_MS_MIN = 1_000;
+const SYNC_WAIT_MS = 60_000;
+const SYNC_LOOK_MS = 50;
+
+export interface PeeringParts {
+  readonly store: Store;
+  readonly main: MainLine;
+  readonly keys: NodeKeys;
+  readonly clock: Clock;
+  readonly merger: Merger;
+  readonly peerBlocks: PeerBlocks;
+  /** Random bytes, never the same twice. */
+  readonly random: (length: number) => Uint8Array;
+  /** Milliseconds that never go back, whatever is done to the clock. */
+  readonly steady: () => number;
+  /** Something that people should look at; told once each time it happens. */
+  readonly trouble: (code: string, message: string) => void;
+  /** Who is there, or how far they are, may have changed. */
+  readonly changed: () => void;
+  /** A message of a node that was invited. */
+  readonly joining: (delivery: Delivery) => void;
+}
+
+/** Makes the transport to a broker, for these filters; `will` is the retained topic that is emptied when this node goes away. */
+export type MakeTransport = (options: {
+  readonly subscriptions: readonly string[];
+  readonly will: string;
+  readonly events: TransportEvents;
+}) => Transport;
+
+const sizeOfBlock = (block: RawBlock): number => block.raw.length + block.entries.length;
+const sizeOfMerge = (merge: RawMerge): number => merge.raw.length + merge.certificate.length;
+
+export class Peering {
+  private state: SyncState;
+  private transport: Transport | null = null;
+  private readonly inbox: Inbox;
+  private readonly guard = new ReplayGuard();
+  private counter = new MessageCounter();
+  private reservedTo = 0;
+  private readonly blocks = new Quarantine<RawBlock>(sizeOfBlock);
+  private readonly merges = new Quarantine<RawMerge>(sizeOfMerge);
+  private cancelTimer: (() => void) | null = null;
+  private pumping = false;
+  private pumpAgain = false;
+  private republishedAt = -Infinity;
+  private held: { readonly of: SyncState; readonly map: ReadonlyMap<NodeId, number> } | null = null;
+  private told: ReadonlyMap<NodeId, number> = new Map();
+  private stopped = false;
+  private readonly welcome: Welcomed | null;
+
+  constructor(private readonly parts: PeeringParts) {
+    const { store, main, keys } = parts;
+    const tips = store
+      .branches(BRANCHES_MAX)
+      .filter(({ line }) => line === MAIN)
+      .map(({ node, seq, head }) => [node, { seq, head }] as const);
+    const { height, id } = main.head;
+    this.welcome = readWelcomed(store);
+    this.state = startSync({ self: keys.id, nodes: this.nodes(), height, main: id, tips: new Map(tips) });
+    this.inbox = new Inbox(
+      keys.id,
+      { town: main.town, townKey: keys.townKey, keyOf: (node) => this.keyOf(node) },
+      this.guard,
+    );
+  }
+
+  // What others ask ----------------------------------------------------------------------------------------------------
+
+  get isOnline(): boolean {
+    return this.state.online;
+  }
+
+  /** How the other nodes of the charter stand; `heardAt` by the clock. */
+  views(): readonly PeerView[] {
+    const now = this.parts.steady();
+    const offset = this.parts.clock.now() - now;
+    return peerViews(this.state, now).map((view) => ({
+      ...view,
+      heardAt: view.heardAt === null ? null : Math.round(view.heardAt + offset),
+    }));
+  }
+
+  /** What was not taken, by reason. */
+  refusals(): ReturnType<Inbox['refusals']> {
+    return this.inbox.refusals();
+  }
+
+  /** Up to which block of a branch a quorum of the validators says it holds it. */
+  heldByQuorum(node: NodeId): number {
+    if (this.held?.of !== this.state) {
+      const { validators, quorum } = this.parts.main.charter;
+      const map = heldByQuorum(this.state, validators as NodeId[], quorumOf(validators.length, quorum));
+      this.held = { of: this.state, map };
+    }
+    return this.held.map.get(node) ?? 0;
+  }
+
+  /** Whether a quorum holds more of any branch than when this was asked last. */
+  private holdsMore(): boolean {
+    const { told } = this;
+    const now = new Map([...this.state.tips.keys()].map((node) => [node, this.heldByQuorum(node)]));
+    this.told = now;
+    return [...now].some(([node, seq]) => seq > (told.get(node) ?? 0));
+  }
+
+  // What happens here ----------------------------------------------------------------------------------------------------
+
+  /** Begins to meet the others. The counter of messages is durable before the first is sent. */
+  async start(makeTransport: MakeTransport): Promise<void> {
+    const { main, keys } = this.parts;
+    await this.reserveNumbers();
+    if (this.stopped) return;
+    this.transport = makeTransport({
+      subscriptions: [...topicsFor(main.town, keys.id), joinAskFilter(main.town)],
+      will: headsTopic(main.town, keys.id),
+      events: {
+        connected: () => this.feed({ t: 'connected' }),
+        disconnected: () => this.feed({ t: 'disconnected' }),
+        delivered: (delivery) => this.receive(delivery),
+        tooLarge: () =>
+          this.inbox.refuse(
+            { code: 'too-large', reason: 'A packet was larger than any message.' },
+            this.parts.clock.now(),
+          ),
+      },
+    });
+    this.transport.start();
+    this.schedule();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    this.cancelTimer?.();
+    await this.transport?.stop();
+  }
+
+  /** A block of the own branch is durable. */
+  blockMade({ node, seq, id }: MadeBlock): void {
+    this.feed({ t: 'stored', node, tip: { seq, head: id } });
+  }
+
+  /** A merge became `main`: others may be nodes now, and what waited for it goes on. */
+  adopted({ height, id }: Pick<MergeRow, 'height' | 'id'>): void {
+    const nodes = this.nodes();
+    this.guard.retain(new Set(nodes));
+    this.held = null;
+    this.feed({ t: 'adopted', height, main: id });
+    this.feed({ t: 'nodes', nodes });
+    this.pump();
+  }
+
+  /** A message to the other validators; they may miss it. */
+  broadcast(message: ConsensusMessage): void {
+    const body =
+      message.t === 'vote'
+        ? { vote: message.vote }
+        : { proposal: message.proposal, bytes: Buffer.from(message.bytes).toString('base64') };
+    this.send(message.t, null, body as unknown as JsonObject);
+  }
+
+  /** Publishes on a topic of joining. @returns false where it was dropped */
+  sendJoining(topic: string, payload: string): boolean {
+    return this.transport?.publish(topic, payload, false) ?? false;
+  }
+
+  /** Tells and asks anew; resolves when those connected have nothing that is not here, at the latest after a minute. */
+  async syncNow(): Promise<void> {
+    const { steady, clock } = this.parts;
+    const until = steady() + SYNC_WAIT_MS;
+    if (this.state.online) this.feed({ t: 'connected' });
+    const isBehind = (): boolean =>
+      this.state.wants.size > 0 ||
+      this.views().some(({ connected, ahead }) => connected && ahead.blocks + ahead.merges > 0);
+    do await new Promise<void>((resolve) => void clock.after(SYNC_LOOK_MS, resolve));
+    while (!this.stopped && isBehind() && steady() < until);
+  }
+
+  // Messages -------------------------------------------------------------------------------------------------------------
+
+  /** Nodes whose messages count: those of the charter, and until this node has caught up those it was welcomed with. */
+  private nodes(): readonly NodeId[] {
+    const { charter } = this.parts.main;
+    const welcomed = this.welcomed?.nodes ?? {};
+    return [...new Set([...Object.keys(charter.nodes), ...Object.keys(welcomed)])] as NodeId[];
+  }
+
+  /** What this node was welcomed with, until it has caught up with that: from then on the charter says who is there. */
+  private get welcomed(): Welcomed | null {
+    const { welcome } = this;
+    return welcome !== null && this.parts.main.head.height < welcome.checkpoint.height ? welcome : null;
+  }
+
+  private keyOf(node: NodeId): KeyId | undefined {
+    return keyOfNode(this.parts.main.charter, node) ?? (this.welcomed?.nodes[node]?.key as KeyId | undefined);
+  }
+
+  private receive(delivery: Delivery): void {
+    if (this.stopped) return;
+    const { clock, main, keys, merger } = this.parts;
+    if (readJoinTopic(delivery.topic) !== null) return this.parts.joining(delivery);
+    if (delivery.payload.length === 0) return this.takenBack(delivery);
+    const now = clock.now();
+    const message = this.inbox.receive(delivery, now);
+    if (message === null) return;
+    try {
+      if (message.class === 'consensus') return merger.receive(readConsensus(message));
+      const { from, body } = message;
+      switch (message.kind) {
+        case 'heads': {
+          const wasConnected = isConnected(this.state, from, this.parts.steady());
+          this.feed({ t: 'heads', from, body: readHeads(body) });
+          // What was sent while it was away, it needs again.
+          if (!wasConnected && main.charter.validators.includes(keys.id)) merger.gossipNow();
+          return;
+        }
+        case 'want':
+          return this.feed({ t: 'want', from, body: readWant(body) });
+        case 'have':
+          return this.feed({ t: 'have', from, body: readHave(body) });
+        default:
+          throw new TownError('malformed', `A message of an unknown kind: ${message.kind}.`);
+      }
+    } catch (error) {
+      if (!(error instanceof TownError)) throw error;
+      this.inbox.refuse({ code: 'malformed', reason: error.message }, now);
+    }
+  }
+
+  /** A retained head was emptied: by the last will of a node that went away, or of a former connection of our own. */
+  private takenBack({ topic, retained }: Delivery): void {
+    const { main, keys, steady } = this.parts;
+    const parts = topicParts(main.town, topic);
+    if (parts?.class !== 'heads' || parts.node === null || retained) return;
+    if (parts.node !== keys.id) return this.feed({ t: 'gone', node: parts.node });
+    if (steady() - this.republishedAt < REPUBLISH_MS_MIN) return;
+    this.republishedAt = steady();
+    if (this.state.online) this.feed({ t: 'connected' });
+  }
+
+  /** Seals and sends; what cannot be sent now is asked for again by who needs it. */
+  private send(kind: string, to: NodeId | null, body: JsonObject): void {
+    const { main, keys, clock, random } = this.parts;
+    if (this.transport === null || !this.state.online) return;
+    const at = clock.now();
+    const counter = this.counter.next(at);
+    if (counter >= this.reservedTo)
+      this.reserveNumbers().catch((error: unknown) => this.parts.trouble('store-failed', String(error)));
+    const isHeads = kind === 'heads';
+    const topic = isHeads
+      ? headsTopic(main.town, keys.id)
+      : to === null
+        ? consensusTopic(main.town)
+        : directTopic(main.town, to);
+    const lifetime = isHeads ? HEADS_LIFETIME_MS : to === null ? CONSENSUS_LIFETIME_MS : DIRECT_LIFETIME_MS;
+    const content = { from: keys.id, to, counter, at, expires: at + lifetime, kind, body };
+    const { town } = main;
+    const { townKey, secretKey } = keys;
+    this.transport.publish(
+      topic,
+      sealMessage(content, topic, { town, townKey, secretKey }, random(12)),
+      isHeads,
+    );
+  }
+
+  /** Sets numbers aside durably: after a restart none is used twice, even where the clock was set back. */
+  private async reserveNumbers(): Promise<void> {
+    const { store, clock } = this.parts;
+    const first = Math.max(clock.now(), Number(store.meta(COUNTER_META) ?? '0'), this.reservedTo);
+    if (this.reservedTo === 0) this.counter = new MessageCounter(first);
+    this.reservedTo = first + COUNTER_STRIDE_MS;
+    await store.setMeta(COUNTER_META, String(this.reservedTo));
+  }
+
+  // The sync machine -----------------------------------------------------------------------------------------------------
+
+  private feed(input: InputWithoutTime): void {
+    if (this.stopped) return;
+    const before = this.state;
+    const { state, outputs } = step(before, { ...input, now: this.parts.steady() } as Input);
+    this.state = state;
+    for (const output of outputs) this.carryOut(output);
+    if (state.peers !== before.peers || state.tips !== before.tips || state.online !== before.online) {
+      if (this.holdsMore()) this.parts.merger.heldChanged();
+      this.parts.changed();
+    }
+    this.schedule();
+  }
+
+  private schedule(): void {
+    this.cancelTimer?.();
+    this.cancelTimer = null;
+    if (this.stopped || this.transport === null) return;
+    const now = this.parts.steady();
+    const ms = Math.max(1, nextDue(this.state, now) - now);
+    this.cancelTimer = this.parts.clock.after(ms, () => this.feed({ t: 'tick' }));
+  }
+
+  private carryOut(output: Output): void {
+    switch (output.t) {
+      case 'publish-heads':
+        return this.send('heads', null, output.body as unknown as JsonObject);
+      case 'send-want':
+        return this.send('want', output.to, output.body as unknown as JsonObject);
+      case 'send-have': {
+        const body = this.answerTo(output.what);
+        if (body !== null) this.send('have', output.to, body as unknown as JsonObject);
+        return this.later(() => this.feed({ t: 'answered', to: output.to, item: output.item }));
+      }
+      case 'admit':
+        return this.later(() => this.admit(output.from, output.item, output.body));
+      case 'discard':
+        return (output.item === 'merges' ? this.merges : this.blocks).discard(output.item);
+      case 'refused':
+        this.inbox.refuse(
+          {
+            code: 'malformed',
+            reason: `An answer or a question too many (${output.code}) from ${output.from}.`,
+          },
+          this.parts.clock.now(),
+        );
+        return;
+      case 'contradiction':
+        return this.contradicted(output);
+    }
+  }
+
+  /** After the step at hand: the machine is not fed while it is at work. */
+  private later(task: () => void): void {
+    queueMicrotask(() => {
+      if (!this.stopped) task();
+    });
+  }
+
+  private contradicted({ branch, peer, ours, theirs }: Output & { t: 'contradiction' }): void {
+    const { keys, trouble } = this.parts;
+    if (branch === keys.id && theirs.seq > (ours?.seq ?? 0))
+      return trouble(
+        'own-branch-longer',
+        `Node ${peer} has ${theirs.seq} blocks of this node, which has ${ours?.seq ?? 0}: it was put back from an old copy. ` +
+          'Stop it and let it join anew with a new key.',
+      );
+    trouble(
+      'branches-differ',
+      `Node ${peer} has another block ${theirs.seq} of node ${branch} than this node: one of them signed two. ` +
+        'A steward decides about it.',
+    );
+  }
+
+  private answerTo(what: WantBody): HaveBody | null {
+    if ('merges' in what) {
+      const { from, to } = what.merges;
+      const { packed, count } = packMerges(this.mergesFrom(from, to));
+      return count === 0 ? null : { merges: { from, packed } };
+    }
+    const { node, from, to } = what.blocks;
+    const { packed, count } = packBlocks(this.blocksFrom(node, from, to));
+    return count === 0 ? null : { blocks: { node, from, packed } };
+  }
+
+  private *mergesFrom(from: number, to: number): Generator<RawMerge> {
+    const { store } = this.parts;
+    for (let height = from; height <= to; height += 1) {
+      const merge = store.merge(height);
+      if (merge === null) return;
+      yield { raw: merge.raw, certificate: store.certificate(height) ?? '' };
+    }
+  }
+
+  private *blocksFrom(node: NodeId, from: number, to: number): Generator<RawBlock> {
+    for (const block of this.parts.store.blocksFrom(node, MAIN, from, to - from + 1)) yield this.rawOf(block);
+  }
+
+  private rawOf({ id, raw }: BlockRow): RawBlock {
+    const texts = this.parts.store
+      .blockEntries(id)
+      .map(({ bytes }) => ({ text: Buffer.from(bytes).toString('utf8') }));
+    return { raw, entries: Buffer.from(entriesText(texts)) };
+  }
+
+  // Quarantine -----------------------------------------------------------------------------------------------------------
+
+  private admit(from: NodeId, item: Item, body: HaveBody): void {
+    try {
+      if ('blocks' in body) this.blocks.put(item, from, unpackBlocks(body.blocks.packed));
+      else this.merges.put(item, from, unpackMerges(body.merges.packed));
+    } catch (error) {
+      if (!(error instanceof TownError)) throw error;
+      return this.refuse(item, from, error.code, error.message);
+    }
+    this.pump();
+  }
+
+  /** What came does not hold: counted with its reason, and asked for elsewhere. */
+  private refuse(item: Item, from: NodeId, code: string, reason: string): void {
+    (item === 'merges' ? this.merges : this.blocks).discard(item);
+    this.inbox.refuse({ code, reason: `From ${from}: ${reason}` }, this.parts.clock.now());
+    this.feed({ t: 'settled', item, refused: code });
+    if (code === 'equivocation') this.parts.trouble(code, reason);
+  }
+
+  /** Takes out of quarantine what can be taken by now; one at a time, until nothing more goes. */
+  private pump(): void {
+    this.pumpAgain = true;
+    if (this.pumping) return;
+    this.pumping = true;
+    this.pumpAll()
+      .catch((error: unknown) =>
+        this.parts.trouble(
+          error instanceof TownError ? error.code : 'sync-failed',
+          `What the others sent could not be taken in: ${error instanceof Error ? error.message : String(error)}`,
+        ),
+      )
+      .finally(() => {
+        this.pumping = false;
+      });
+  }
+
+  private async pumpAll(): Promise<void> {
+    while (this.pumpAgain && !this.stopped) {
+      this.pumpAgain = false;
+      for (const item of this.blocks.items()) await this.pumpBranch(item as NodeId);
+      await this.pumpMerges();
+    }
+  }
+
+  private async pumpBranch(node: NodeId): Promise<void> {
+    const found = this.blocks.get(node);
+    if (found === null) return;
+    const { store, main, peerBlocks } = this.parts;
+    const { admitted, waiting, refused } = admitBlocks(found.batch, {
+      town: main.town,
+      line: MAIN,
+      node,
+      keyOf: (id) => this.keyOf(id),
+      tip: store.lastBlock(node, MAIN),
+      heldAt: (seq) => store.blocksFrom(node, MAIN, seq, 1)[0]?.id ?? null,
+      mergeOid: (base) => (base === main.head.id ? main.head.oid : (store.mergeById(base)?.oid ?? null)),
+    });
+    if (admitted.length > 0) {
+      await peerBlocks.take(admitted);
+      const last = admitted[admitted.length - 1];
+      if (last) this.feed({ t: 'stored', node, tip: { seq: last.seq, head: last.id } });
+      this.pumpAgain = true;
+    }
+    // It was given up, or others came in its place, while the store was at work.
+    if (this.blocks.get(node)?.batch !== found.batch) return;
+    if (refused !== null) return this.refuse(node, found.peer, refused.code, refused.reason);
+    this.blocks.keepRest(node, waiting);
+    if (waiting.length === 0) this.feed({ t: 'settled', item: node, refused: null });
+  }
+
+  private async pumpMerges(): Promise<void> {
+    const found = this.merges.get('merges');
+    if (found === null) return;
+    let taken = 0;
+    try {
+      for (const merge of found.batch) {
+        if (!(await this.takeMerge(merge))) break;
+        taken += 1;
+      }
+    } catch (error) {
+      if (!(error instanceof TownError)) throw error;
+      if (this.merges.get('merges')?.batch === found.batch)
+        this.refuse('merges', found.peer, error.code, error.message);
+      return;
+    }
+    if (taken > 0) this.pumpAgain = true;
+    if (this.merges.get('merges')?.batch !== found.batch) return;
+    this.merges.keepRest('merges', found.batch.slice(taken));
+    if (taken === found.batch.length) this.feed({ t: 'settled', item: 'merges', refused: null });
+  }
+
+  /**
+   * True: it is `main` now, or was already. False: what it folds in is not here yet.
+   * @throws TownError `bad-certificate`, `checkpoint-differs`, `gap`, `other-line`, and what the merge itself is refused for
+   */
+  private async takeMerge({ raw, certificate }: RawMerge): Promise<boolean> {
+    const { main, merger } = this.parts;
+    const { height } = parseCertificate(certificate);
+    if (height <= main.head.height) return true;
+    if (height > main.head.height + 1)
+      throw new TownError('gap', `Merge ${main.head.height + 1} is missing before merge ${height}.`);
+    const checkpoint = this.welcomed?.checkpoint;
+    if (checkpoint?.height === height && sha256(raw) !== checkpoint.id)
+      throw new TownError(
+        'checkpoint-differs',
+        `Merge ${height} is another than the one that this node was welcomed with.`,
+      );
+    try {
+      if (await merger.adoptDecided(raw, certificate)) return true;
+    } catch (error) {
+      if (error instanceof TownError && error.code === 'unknown-head') return false;
+      throw error;
+    }
+    // Consensus was faster.
+    if (height <= main.head.height) return true;
+    throw new TownError(
+      'other-line',
+      `Merge ${height} does not follow merge ${main.head.height} of this line.`,
+    );
+  }
+}
+
+type InputWithoutTime = Input extends infer I ? (I extends Input ? Omit<I, 'now'> : never) : never;
+
+/** @throws TownError `malformed` */
+function readConsensus({ kind, body }: Message): ConsensusMessage {
+  const bad = (): TownError => new TownError('malformed', 'Not a message of the validators.');
+  const part = body[kind];
+  if (typeof part !== 'object' || part === null || Array.isArray(part)) throw bad();
+  if (kind === 'vote') return { t: 'vote', vote: part } as unknown as ConsensusMessage;
+  const { bytes } = body;
+  if (kind !== 'proposal' || typeof bytes !== 'string') throw bad();
+  return {
+    t: 'proposal',
+    proposal: part,
+    bytes: Buffer.from(bytes, 'base64'),
+  } as unknown as ConsensusMessage;
+}
