@@ -7,7 +7,7 @@ import type { DappPackage } from '../dapps/package.js';
 import { mayBeOff, quorumOf } from '../consensus/quorum.js';
 import { totalsOf } from '../ledger/accounts.js';
 import { changeCharter, type Charter, type CharterChange } from '../ledger/charter.js';
-import type { EntryId, JsonObject, KeyId, NodeId } from '../ledger/ids.js';
+import type { EntryId, JsonObject, KeyId, NodeId, Oid } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import type { Manifests } from '../ledger/judge.js';
 import { readCharter } from '../ledger/kernel.js';
@@ -30,6 +30,9 @@ import { MainLine } from './main-line.js';
 import { Members } from './members.js';
 import type { Alarm, Merger } from './merger.js';
 import { Names } from './names.js';
+import { NodeInvitations } from './node-invitations.js';
+import type { NodesView } from './node-cases.js';
+import { Nodes } from './nodes.js';
 import { Peering, type MakeTransport } from './peering.js';
 import { People, recorded } from './people.js';
 import { PrivateRecords } from './private-records.js';
@@ -66,6 +69,8 @@ export class RunningNode implements TownNode {
   private readonly appender: Appender;
   private readonly merger: Merger;
   private readonly peering: Peering;
+  private readonly invitations: NodeInvitations;
+  readonly nodes: Nodes;
   private readonly records: PrivateRecords;
   private readonly sessions: Sessions;
   private readonly peopleCases: People;
@@ -104,6 +109,10 @@ export class RunningNode implements TownNode {
       exchange: async (...call: Parameters<ContractDriver['exchange']>) =>
         (await this.contracts()).exchange(...call),
     };
+    const readObject = async (oid: Oid) => {
+      if (!this.repository) throw new TownError('starting', 'The repository is not open yet.');
+      return this.repository.read(oid);
+    };
     const core = new Core({
       store,
       keys,
@@ -111,10 +120,7 @@ export class RunningNode implements TownNode {
       main,
       manifests,
       contracts,
-      readObject: async (oid) => {
-        if (!this.repository) throw new TownError('starting', 'The repository is not open yet.');
-        return this.repository.read(oid);
-      },
+      readObject,
       broadcast: (message) => this.peering.broadcast(message),
       heldByQuorum: (branch) => this.peering.heldByQuorum(branch),
       blockMade: (block) => this.peering.blockMade(block),
@@ -134,11 +140,31 @@ export class RunningNode implements TownNode {
       steady: () => performance.now(),
       trouble: (code, message) => this.setTrouble({ code, message }),
       changed: () => this.peersChanged(),
-      joining: () => undefined,
+      joining: (delivery) => this.invitations.receive(delivery),
+    });
+    this.invitations = new NodeInvitations({
+      ...{ store, main, keys, clock, readObject },
+      random: randomBytes,
+      send: (topic, payload) => this.peering.sendJoining(topic, payload),
+      changed: () => this.nodesChanged(),
+      warn: (message) => logger.warn({}, message),
     });
     this.records = new PrivateRecords(store, main.town);
     const names = new Names(view, this.records, keyStore);
     const sessions = (this.sessions = new Sessions(keyStore, main, view, clock));
+    this.nodes = new Nodes({
+      ...{ store, main, view, appender, sessions, keys, clock },
+      invitations: this.invitations,
+      peers: {
+        views: () => this.peering.views(),
+        broker: () => this.brokerView(),
+        refusals: () => this.peering.refusals(),
+        syncNow: () => this.peering.syncNow(),
+      },
+      random: randomBytes,
+      settled: () => this.settled(),
+      changed: () => this.nodesChanged(),
+    });
     const people = (this.peopleCases = new People(
       view,
       main,
@@ -199,6 +225,7 @@ export class RunningNode implements TownNode {
         logger.warn({ error: error.message }, 'The git repository could not be written; it is tried again.'),
     });
     await this.writeSigners();
+    this.invitations.start();
   }
 
   /** The dapps could not be started: told as an alarm, while doors and reading go on. */
@@ -245,6 +272,7 @@ export class RunningNode implements TownNode {
     this.cancelTold?.();
     await this.merger.stop();
     await this.peering.stop();
+    await this.invitations.stop();
     await this.doorCases.stop(gateToo);
     await this.driver?.stop();
     await this.repository?.close();
@@ -295,6 +323,8 @@ export class RunningNode implements TownNode {
 
   private adopted(merge: MergeRow, entries: readonly EntryId[]): void {
     this.peering.adopted(merge);
+    this.peersChanged();
+    void this.invitations.welcomeAdmitted();
     this.repository?.scheduleFlush();
     this.writeSigners().catch((error: unknown) =>
       this.parts.logger.warn({ error: String(error) }, 'allowed_signers could not be written.'),
@@ -337,12 +367,27 @@ export class RunningNode implements TownNode {
     this.cancelTold ??= this.parts.clock.after(PEERS_TELL_MS, () => {
       this.cancelTold = null;
       const seen = this.peering.views().map(({ heardAt: _, ...view }) => view);
-      const text = JSON.stringify([this.peering.isOnline, seen]);
+      const { nodes, validators } = this.main.charter;
+      const text = JSON.stringify([this.peering.isOnline, seen, nodes, validators]);
       if (text === this.toldPeers) return;
       this.toldPeers = text;
       this.events.emit({ kind: 'nodes' });
       this.emitStatus();
     });
+  }
+
+  /** What people are shown of the nodes has changed beside what the peers tell. */
+  private nodesChanged(): void {
+    this.toldPeers = '';
+    this.peersChanged();
+  }
+
+  private brokerView(): NodesView['broker'] {
+    const { config } = this.parts;
+    const port = this.parts.brokerPort();
+    const embedded = config.broker === undefined && port !== null;
+    const url = config.broker?.url ?? (port === null ? null : `mqtt://127.0.0.1:${port}`);
+    return { url, embedded, connected: this.peering.isOnline };
   }
 
   private emitStatus(): void {

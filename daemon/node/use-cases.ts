@@ -5,6 +5,7 @@
  */
 import type { DoorWiring, GateRecord } from '../gate/shapes.js';
 import type { JsonObject } from '../ledger/ids.js';
+import type { NodeCases } from './node-cases.js';
 
 export type EntryState = 'pending' | 'merged' | 'rejected';
 
@@ -236,6 +237,9 @@ export interface Page<T> {
 }
 
 export interface TownNode {
+  /** The nodes of the town. */
+  readonly nodes: NodeCases;
+
   status(): StatusView;
   /** Calls back for each event until the returned function is called. */
   subscribe(listener: (event: TownEvent) => void): () => void;
