@@ -28,7 +28,7 @@ const KERNEL = 'kernel';
 export const INVITATION_DOMAIN = 'mergetown/invitation/v1';
 export const KEY_DOMAIN = 'mergetown/key/v1';
 /** At most this many keys has one member, revoked ones included. */
-const KEYS_MAX = 16;
+export const KEYS_MAX = 16;
 
 export interface Member {
   readonly id: MemberId;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { hexOf, bytesOf } from '../ledger/hash.js';
 import type { KeyId, MemberId, NodeId } from '../ledger/ids.js';
 import { TownError, isKeyId, isMemberId } from '../ledger/ids.js';
-import { nodeIdOf, publicKeyOf } from '../ledger/signature.js';
+import { memberIdOf, nodeIdOf, publicKeyOf } from '../ledger/signature.js';
 import { makeFolderDurably, writeFileDurably } from '../store/durable-file.js';
 
 export interface NodeKeys {
@@ -105,6 +105,8 @@ interface KeptKey {
   /** The name the member signs in with. Personal: it stands here and nowhere in the ledger. */
   readonly name: string;
   readonly key: KeyId;
+  /** When it was asked for: milliseconds. Absent: the member's, by the ledger or by an entry of this node. */
+  readonly requested?: number;
   readonly kdf: {
     readonly name: 'scrypt';
     readonly n: number;
@@ -156,10 +158,27 @@ export function cleanName(name: string): string {
   return clean;
 }
 
-/** The members whose keys lie on this node, by name. */
+/** A key that was asked for here and that the ledger does not have yet. */
+export interface RequestedKey {
+  readonly key: KeyId;
+  readonly member: MemberId;
+  readonly requested: number;
+}
+
+/** An unlocked key. */
+export interface UnlockedKey {
+  readonly member: MemberId;
+  readonly name: string;
+  readonly key: KeyId;
+  readonly secretKey: Uint8Array;
+}
+
+/** The keys of members that lie on this node, each under the name that it signs in with. */
 export class KeyStore {
   private readonly byName = new Map<string, KeptKey>();
+  /** Members by a key of theirs: what was merely asked for gives nobody a name. */
   private readonly byMember = new Map<MemberId, KeptKey>();
+  private readonly asked = new Map<KeyId, RequestedKey>();
   /** Names whose key is on its way to the disk. */
   private readonly arriving = new Set<string>();
 
@@ -189,9 +208,25 @@ export class KeyStore {
     return store;
   }
 
+  /** A member's first key is filed by the member, a further one by itself. */
+  private pathOf({ member, key }: KeptKey): string {
+    return join(this.folder, memberIdOf(key) === member ? `${member}.json` : `${key}.json`);
+  }
+
   private remember(kept: KeptKey): void {
     this.byName.set(nameKey(kept.name), kept);
-    this.byMember.set(kept.member, kept);
+    const { key, member, requested } = kept;
+    if (requested !== undefined) this.asked.set(key, { key, member, requested });
+    else if (!this.byMember.has(member)) this.byMember.set(member, kept);
+  }
+
+  private forget(kept: KeptKey): void {
+    this.byName.delete(nameKey(kept.name));
+    this.asked.delete(kept.key);
+    if (this.byMember.get(kept.member)?.key !== kept.key) return;
+    this.byMember.delete(kept.member);
+    for (const other of this.byName.values())
+      if (other.member === kept.member && other.requested === undefined) this.remember(other);
   }
 
   has(member: string): boolean {
@@ -200,6 +235,21 @@ export class KeyStore {
 
   nameOf(member: string): string | null {
     return this.byMember.get(member as MemberId)?.name ?? null;
+  }
+
+  /** The key behind a name, registered or asked for. */
+  keyOf(name: string): KeyId | null {
+    return this.byName.get(nameKey(name))?.key ?? null;
+  }
+
+  /** All keys that lie here. */
+  get keys(): ReadonlySet<KeyId> {
+    return new Set([...this.byName.values()].map(({ key }) => key));
+  }
+
+  /** Keys asked for and not registered yet, the oldest first. */
+  get requests(): readonly RequestedKey[] {
+    return [...this.asked.values()].sort((a, b) => a.requested - b.requested);
   }
 
   /** @throws TownError `name-taken`, `bad-name` */
@@ -213,14 +263,20 @@ export class KeyStore {
       );
   }
 
-  /** Keeps a key under its member's passphrase; durable when it resolves. */
-  async put(member: MemberId, name: string, secretKey: Uint8Array, passphrase: string): Promise<void> {
+  /** Keeps a key under its member's passphrase; durable when it resolves. `requested`: since when it waits to be registered. */
+  async put(
+    member: MemberId,
+    name: string,
+    secretKey: Uint8Array,
+    passphrase: string,
+    requested?: number,
+  ): Promise<void> {
     assertPassphrase(passphrase);
     this.assertFree(name);
     const key = nameKey(cleanName(name));
     this.arriving.add(key);
     try {
-      await this.keep(member, name, secretKey, passphrase);
+      await this.keep(member, name, secretKey, passphrase, requested);
     } finally {
       this.arriving.delete(key);
     }
@@ -231,6 +287,7 @@ export class KeyStore {
     name: string,
     secretKey: Uint8Array,
     passphrase: string,
+    requested: number | undefined,
   ): Promise<void> {
     const salt = randomBytes(16);
     const iv = randomBytes(12);
@@ -242,48 +299,57 @@ export class KeyStore {
       member,
       name: cleanName(name),
       key: publicKeyOf(secretKey),
+      ...(requested === undefined ? {} : { requested }),
       kdf: { name: 'scrypt', ...SCRYPT, salt: salt.toString('base64url') },
       iv: iv.toString('base64url'),
       ct: ct.toString('base64url'),
     };
-    await writeFileDurably(
-      join(this.folder, `${member}.json`),
-      Buffer.from(`${JSON.stringify(kept, null, 2)}\n`),
-      0o600,
-    );
+    await this.write(kept);
     this.remember(kept);
   }
 
-  /** Lays a key aside that no member came of, as when the power went between key and entry: its name is free again. */
+  private write(kept: KeptKey): Promise<void> {
+    return writeFileDurably(this.pathOf(kept), Buffer.from(`${JSON.stringify(kept, null, 2)}\n`), 0o600);
+  }
+
+  /** The ledger has the key: it is its member's from now on. */
+  async settle(key: KeyId): Promise<void> {
+    const found = this.find(key);
+    if (found?.requested === undefined) return;
+    const { requested: _, ...kept } = found;
+    this.asked.delete(key);
+    this.remember(kept);
+    await this.write(kept);
+  }
+
+  private find(key: KeyId): KeptKey | undefined {
+    return [...this.byName.values()].find((kept) => kept.key === key);
+  }
+
+  /** Lays a key aside that nobody can sign with, such as one that no member came of: its name is free again. */
   async layAside(name: string): Promise<void> {
     const kept = this.byName.get(nameKey(name));
     if (!kept) return;
-    const path = join(this.folder, `${kept.member}.json`);
-    await rename(path, `${path}.unused`);
-    this.byMember.delete(kept.member);
-    this.byName.delete(nameKey(name));
+    this.forget(kept);
+    await rename(this.pathOf(kept), `${this.pathOf(kept)}.unused`);
   }
 
-  /** Takes a key back whose entry was refused: nobody can sign in with it. */
-  async remove(member: MemberId): Promise<void> {
-    const kept = this.byMember.get(member);
+  /** Takes a key back whose entry was refused, or that nobody registered: nobody can sign in with it. */
+  async remove(key: KeyId): Promise<void> {
+    const kept = this.find(key);
     if (!kept) return;
-    await rm(join(this.folder, `${member}.json`), { force: true });
-    this.byMember.delete(member);
-    this.byName.delete(nameKey(kept.name));
+    this.forget(kept);
+    await rm(this.pathOf(kept), { force: true });
   }
 
   /**
    * The key of who signs in. Unknown names take as long as known ones.
    * @throws TownError `wrong-passphrase`
    */
-  async unlock(
-    name: string,
-    passphrase: string,
-  ): Promise<{ member: MemberId; name: string; secretKey: Uint8Array }> {
+  async unlock(name: string, passphrase: string): Promise<UnlockedKey> {
     const kept = this.byName.get(nameKey(name));
     const salt = kept ? Buffer.from(kept.kdf.salt, 'base64url') : randomBytes(16);
-    const key = await derive(
+    const wrapping = await derive(
       Array.from(passphrase).slice(0, PASSPHRASE_MAX).join(''),
       salt,
       kept?.kdf ?? SCRYPT,
@@ -295,12 +361,13 @@ export class KeyStore {
     );
     if (!kept) throw wrong;
     const bytes = Buffer.from(kept.ct, 'base64url');
-    const decipher = createDecipheriv('aes-256-gcm', key, Buffer.from(kept.iv, 'base64url'));
+    const decipher = createDecipheriv('aes-256-gcm', wrapping, Buffer.from(kept.iv, 'base64url'));
     decipher.setAAD(Buffer.from(kept.member));
     decipher.setAuthTag(bytes.subarray(-16));
     try {
       const secretKey = Buffer.concat([decipher.update(bytes.subarray(0, -16)), decipher.final()]);
-      return { member: kept.member, name: kept.name, secretKey: new Uint8Array(secretKey) };
+      const { member, name: known, key } = kept;
+      return { member, name: known, key, secretKey: new Uint8Array(secretKey) };
     } catch {
       throw wrong;
     }

@@ -4,7 +4,7 @@ import { accountOf, readAccount, readIncoming } from '../ledger/accounts.js';
 import { STEWARD } from '../ledger/charter.js';
 import { canonicalize } from '../ledger/canonical.js';
 import { sha256 } from '../ledger/hash.js';
-import type { JsonObject, MemberId, Millis } from '../ledger/ids.js';
+import type { JsonObject, KeyId, MemberId, Millis } from '../ledger/ids.js';
 import { TownError, isMemberId } from '../ledger/ids.js';
 import {
   INVITATION_DOMAIN,
@@ -98,7 +98,10 @@ export class Members {
       const member = memberIdOf(publicKeyOf(secretKey));
       // The key first: an entry whose key is lost would leave a town without a steward.
       await keyStore.put(member, name, secretKey, input.passphrase);
-      await this.orTakeBack(member, appender.claim('member.found', {}, { secretKey }, [keys]));
+      await this.orTakeBack(
+        publicKeyOf(secretKey),
+        appender.claim('member.found', {}, { secretKey }, [keys]),
+      );
       await store.setMeta('setup-token', 'used');
       return this.settleIn(member, name, secretKey, null, addDoor);
     });
@@ -124,11 +127,11 @@ export class Members {
   }
 
   /** A member whose first entry is refused leaves no key behind. */
-  private async orTakeBack<T>(member: MemberId, entry: Promise<T>): Promise<T> {
+  private async orTakeBack<T>(key: KeyId, entry: Promise<T>): Promise<T> {
     try {
       return await entry;
     } catch (error) {
-      await this.parts.keyStore.remove(member);
+      await this.parts.keyStore.remove(key);
       throw error;
     }
   }
@@ -245,7 +248,10 @@ export class Members {
       const member = memberIdOf(publicKeyOf(secretKey));
       await keyStore.put(member, name, secretKey, input.passphrase);
       const body = { invitation: kept.invitation as unknown as JsonObject };
-      const { id } = await this.orTakeBack(member, appender.claim('member.join', body, { secretKey }));
+      const { id } = await this.orTakeBack(
+        publicKeyOf(secretKey),
+        appender.claim('member.join', body, { secretKey }),
+      );
       await store.useInvitation(hash, clock.now());
       return { ...(await this.settleIn(member, name, secretKey, kept.person)), entry: id };
     });

@@ -2,10 +2,10 @@
 import { randomBytes } from 'node:crypto';
 import { permissionsOf, permits } from '../ledger/charter.js';
 import { sha256 } from '../ledger/hash.js';
-import type { MemberId } from '../ledger/ids.js';
+import type { KeyId, MemberId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
-import { readMember } from '../ledger/kernel.js';
-import { forgetSecretKey } from '../ledger/signature.js';
+import { readKey, readMember } from '../ledger/kernel.js';
+import { forgetSecretKey, publicKeyOf } from '../ledger/signature.js';
 import type { Clock } from './clock.js';
 import type { KeyStore } from './key-files.js';
 import type { MainLine } from './main-line.js';
@@ -18,9 +18,18 @@ const SESSIONS_MAX = 1000;
 export interface Session {
   readonly member: MemberId;
   readonly name: string;
+  /** The one of the member's keys that this session signs with. */
+  readonly key: KeyId;
   readonly secretKey: Uint8Array;
   usedAt: number;
 }
+
+const revoked = (): TownError =>
+  new TownError(
+    'key-revoked',
+    'The key that you sign with at this node was revoked: it signs nothing any more.',
+    'Sign in where you have another key, or ask for a new one here: town key request.',
+  );
 
 export class Sessions {
   /** By the SHA-256 of the token, so that a look at the memory of this map signs nobody in. */
@@ -33,10 +42,19 @@ export class Sessions {
     private readonly clock: Clock,
   ) {}
 
-  /** @throws TownError `wrong-passphrase` */
+  /** @throws TownError `wrong-passphrase`, `key-not-registered`, `key-revoked` */
   async signIn(name: string, passphrase: string): Promise<SessionView> {
-    const { member, name: known, secretKey } = await this.keyStore.unlock(name, passphrase);
-    return this.start(member, known, secretKey);
+    const { member, name: known, key, secretKey } = await this.keyStore.unlock(name, passphrase);
+    const registered = readKey(this.view.state, key);
+    if (registered?.member === member && registered.status === 'active')
+      return this.start(member, known, secretKey);
+    secretKey.fill(0);
+    if (registered?.member === member) throw revoked();
+    throw new TownError(
+      'key-not-registered',
+      `The key of "${known}" lies here, but it is not registered in the town yet.`,
+      'Sign in at a node where you can, and there: town key add CODE. Once that is merged and has come here, sign in again.',
+    );
   }
 
   start(member: MemberId, name: string, secretKey: Uint8Array): SessionView {
@@ -46,16 +64,29 @@ export class Sessions {
       if (oldest) this.drop(oldest[0]);
     }
     const token = randomBytes(32).toString('base64url');
-    this.open.set(sha256(token), { member, name, secretKey, usedAt: this.clock.now() });
+    this.open.set(sha256(token), {
+      member,
+      name,
+      key: publicKeyOf(secretKey),
+      secretKey,
+      usedAt: this.clock.now(),
+    });
     const view = this.look(token);
     if (!view) throw new TownError('signed-out', 'The session ended before it began.');
     return view;
   }
 
-  /** The session of a token, its idle time begun anew (unless only peeked at); null where there is none. */
+  /**
+   * The session of a token, its idle time begun anew (unless only peeked at); null where there is none.
+   * @throws TownError `key-revoked` unless only peeked at: then null
+   */
   look(token: string, peek = false): SessionView | null {
     const session = this.find(token, peek);
     if (!session) return null;
+    if (this.isRevoked(session)) {
+      if (peek) return null;
+      throw revoked();
+    }
     const roles = this.rolesOf(session.member);
     return {
       token,
@@ -67,7 +98,7 @@ export class Sessions {
     };
   }
 
-  /** @throws TownError `signed-out` */
+  /** @throws TownError `signed-out`, `key-revoked` */
   need(token: string): Session {
     const session = this.find(token);
     if (!session)
@@ -76,10 +107,16 @@ export class Sessions {
         'You are not signed in, or your session has ended.',
         'Sign in again.',
       );
+    // It is found out here and not by a refused entry, and it stays so: a revocation on its way is no reason to sign on.
+    if (this.isRevoked(session)) throw revoked();
     return session;
   }
 
-  /** The session, if its roles permit this. @throws TownError `signed-out`, `not-allowed` */
+  private isRevoked({ key }: Session): boolean {
+    return readKey(this.view.state, key)?.status === 'revoked';
+  }
+
+  /** The session, if its roles permit this. @throws TownError `signed-out`, `key-revoked`, `not-allowed` */
   needPermission(token: string, permission: string): Session {
     const session = this.need(token);
     if (!this.may(session, permission))
@@ -125,7 +162,7 @@ export class Sessions {
     const session = this.open.get(id);
     if (!session) return;
     this.open.delete(id);
-    const stillUsed = [...this.open.values()].some(({ member }) => member === session.member);
+    const stillUsed = [...this.open.values()].some(({ key }) => key === session.key);
     if (!stillUsed) forgetSecretKey(session.secretKey);
     session.secretKey.fill(0);
   }
