@@ -3,6 +3,7 @@
  */
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { readFile } from 'node:fs/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
@@ -12,13 +13,16 @@ import { chooseDriver } from './dapps/choose-driver.js';
 import type { ContractDriver } from './dapps/driver.js';
 import { TownError } from './ledger/ids.js';
 import { systemClock } from './node/clock.js';
-import { readConfig, type NodeConfig } from './node/config.js';
+import { brokerAt, readConfig, type BrokerConfig, type NodeConfig } from './node/config.js';
 import { readPackages } from './node/dapp-set.js';
 import { hasTown, initTown } from './node/init-town.js';
+import { Joining } from './node/joining-case.js';
+import { finishJoining, isJoining, readAsking } from './node/joining-files.js';
 import { KeyStore, readNodeKeys } from './node/key-files.js';
 import { notifyReady, notifyStopping, startWatchdog } from './node/sd-notify.js';
 import { RunningNode } from './node/town-node.js';
 import { writeFileDurably } from './store/durable-file.js';
+import { lockFolder } from './store/folder-lock.js';
 import { Store } from './store/store.js';
 import { startBroker, type Broker } from './sync/broker.js';
 import { MqttTransport } from './sync/mqtt-transport.js';
@@ -36,6 +40,7 @@ interface Options {
   readonly data: string;
   readonly port?: number;
   readonly mqttPort?: number;
+  readonly broker?: string;
   readonly townName: string;
   readonly preset: string;
   readonly driver?: 'auto' | 'container' | 'process';
@@ -56,6 +61,7 @@ function parseOptions(): Options {
     .option('--data <dir>', 'data folder', '.data')
     .option('--port <n>', 'port of API and panel (0: any free one)', portOf)
     .option('--mqtt-port <n>', 'port of the embedded MQTT broker (0: any free one)', portOf)
+    .option('--broker <url>', 'meet the other nodes at this MQTT broker instead of an embedded one')
     .option('--town-name <name>', 'name of the town, when it is founded now', 'Our makerspace')
     .option('--preset <name>', 'preset of the town, when it is founded now', 'makerspace')
     .addOption(new Option('--driver <kind>', 'how contracts run').choices(['auto', 'container', 'process']))
@@ -86,8 +92,13 @@ function withOptions(config: NodeConfig, options: Options): NodeConfig {
     mqttPort: options.mqttPort ?? config.mqttPort,
     driver: options.driver ?? config.driver,
     gate: { ...config.gate, start: options.gate ?? config.gate.start },
+    ...(options.broker === undefined ? {} : { broker: { ...trusted(config), ...brokerAt(options.broker) } }),
   };
 }
+
+/** The authorities that this board trusts, for another broker too. */
+const trusted = ({ broker }: NodeConfig): { ca?: string } =>
+  broker?.ca === undefined ? {} : { ca: broker.ca };
 
 async function version(): Promise<string> {
   const text = await readFile(built('../../package.json'), 'utf8');
@@ -115,6 +126,7 @@ async function startDapps(
   node: RunningNode,
   config: NodeConfig,
   logger: Logger,
+  ending: AbortSignal,
 ): Promise<'container' | 'process'> {
   for (let waitMs = DAPPS_AGAIN_MS_MIN; ; waitMs = Math.min(waitMs * 2, DAPPS_AGAIN_MS_MAX)) {
     let driver: ContractDriver | null = null;
@@ -130,30 +142,53 @@ async function startDapps(
       await node.startDapps(driver, chosen.warning);
       return driver.kind;
     } catch (error) {
-      if (stopping) throw error;
+      if (ending.aborted) throw error;
       node.reportTrouble(error);
       await driver?.stop().catch(() => undefined);
       logger.warn(`Doors and panel go on; the dapps are tried again in ${waitMs / 1000} s.`);
-      await new Promise((resolve) => setTimeout(resolve, waitMs));
+      await sleep(waitMs, undefined, { signal: ending });
     }
   }
 }
 
-async function run(options: Options, started: Started): Promise<void> {
+/** Brings the folder to where a town is in it: one that was joined is put in its place, else one is founded. */
+async function prepareTown(folder: string, options: Options, say: (text: string) => void): Promise<void> {
+  if (await isJoining(folder)) {
+    const release = await lockFolder(folder);
+    await finishJoining(folder).finally(release);
+  }
+  if (await hasTown(folder)) return;
+  if ((await readAsking(folder)) !== null)
+    throw new TownError(
+      'joining',
+      `The node in ${folder} was about to join a town.`,
+      'Go on with `town join CODE` and the same code; or found a town of its own: remove joining.json there.',
+    );
+  say(`Founding the town "${options.townName}" in ${folder} …`);
+  await initTown(folder, {
+    name: options.townName,
+    preset: options.preset,
+    packagesFolder,
+    clock: systemClock,
+  });
+}
+
+/**
+ * Starts everything; resolves when the node meets its peers too.
+ * @param ending aborted when this run is over
+ * @param again starts anew on the port given, with what lies in the folder then
+ */
+async function run(
+  options: Options,
+  started: Started,
+  ending: AbortSignal,
+  again: (port: number) => void,
+): Promise<void> {
   const folder = resolve(options.data);
   const logger = makeLogger(options.json);
   const say = (text: string): void =>
     void (options.json ? logger.info(text) : process.stdout.write(`${text}\n`));
-  const isNew = !(await hasTown(folder));
-  if (isNew) {
-    say(`Founding the town "${options.townName}" in ${folder} …`);
-    await initTown(folder, {
-      name: options.townName,
-      preset: options.preset,
-      packagesFolder,
-      clock: systemClock,
-    });
-  }
+  await prepareTown(folder, options, say);
   const config = withOptions(await readConfig(folder), options);
   const keys = await readNodeKeys(folder);
   const store = await Store.open(folder, {
@@ -167,7 +202,9 @@ async function run(options: Options, started: Started): Promise<void> {
   started.add(() => store.close());
 
   let url = '';
+  let port = config.port;
   let broker: Broker | null = null;
+  const packages = await readPackages(packagesFolder);
   const node = new RunningNode({
     folder,
     store,
@@ -176,12 +213,21 @@ async function run(options: Options, started: Started): Promise<void> {
     config,
     clock: systemClock,
     version: await version(),
-    packages: await readPackages(packagesFolder),
+    packages,
     logger,
     url: () => url,
     brokerPort: () => broker?.port ?? null,
   });
-  const api = await buildApi({ node, logger, panelFolder });
+  const joining = new Joining({
+    folder,
+    store,
+    keys,
+    packages,
+    clock: systemClock,
+    status: () => node.status(),
+    onJoined: () => again(port),
+  });
+  const api = await buildApi({ node, joining, logger, panelFolder });
   try {
     await api.listen({ host: HOST, port: config.port });
   } catch (error) {
@@ -193,28 +239,34 @@ async function run(options: Options, started: Started): Promise<void> {
     );
   }
   started.add(() => api.close());
-  const address = api.server.address();
-  url = `http://${HOST}:${typeof address === 'object' && address ? address.port : config.port}`;
-  broker = await startBroker(config.mqttPort, HOST);
-  started.add(() => (broker as Broker).close());
+  const bound = api.server.address();
+  port = typeof bound === 'object' && bound ? bound.port : config.port;
+  url = `http://${HOST}:${port}`;
+  if (config.broker === undefined) {
+    const embedded = (broker = await startBroker(config.mqttPort, HOST));
+    started.add(() => embedded.close());
+  }
+  const meeting: BrokerConfig = config.broker ?? { url: `mqtt://${HOST}:${broker?.port ?? 0}` };
 
   // Both ports are ours: from here on this daemon stays. Doors first, everything else may take its time.
   node.startDoors();
   started.add(() => node.stop(config.gate.start === 'spawn'));
 
   const runtime = join(folder, 'daemon.json');
-  const about = { pid: process.pid, url, mqttPort: broker.port, startedAt: Date.now() };
+  const about = { pid: process.pid, url, mqttPort: broker?.port ?? null, startedAt: Date.now() };
   await writeFileDurably(runtime, Buffer.from(`${JSON.stringify(about)}\n`), 0o600);
   started.add(() => rm(runtime, { force: true }));
 
-  const { town } = node.status();
+  const { town, needsSetup } = node.status();
   say(`\n${town.name} is open: ${url}`);
-  say(`Data: ${folder}   MQTT: 127.0.0.1:${broker.port}   API: ${url}/docs`);
-  if (node.status().needsSetup) {
+  say(`Data: ${folder}   MQTT: ${broker ? `${HOST}:${broker.port}` : meeting.url}   API: ${url}/docs`);
+  if (needsSetup) {
     say(
       `\nNext step, once: open this link and choose the steward's passphrase.\n  ${url}/setup#${await node.setupToken()}\n`,
     );
+    await joining.resume();
   } else say('Next step: sign in at the panel, or with `town login NAME`.');
+  started.add(() => joining.stop());
 
   // Doors, API and panel serve: that is what systemd waits for. The dapps follow.
   await notifyReady(`${town.name} at ${url}`);
@@ -223,28 +275,14 @@ async function run(options: Options, started: Started): Promise<void> {
 
   started.add(async () => node.expectStop());
   await node.openRepository();
-  const driver = await startDapps(node, config, logger);
+  const driver = await startDapps(node, config, logger, ending);
   say(
     `The dapps are ready (${driver === 'container' ? 'in containers' : 'as child processes, not isolated'}).`,
   );
 
-  const {
-    url: brokerUrl,
-    username,
-    password,
-    ca,
-  } = config.broker ?? { url: `mqtt://${HOST}:${broker?.port ?? 0}` };
-  const authorities = ca === undefined ? undefined : await readFile(ca, 'utf8');
-  await node.startPeering(
-    (peering) =>
-      new MqttTransport({
-        ...peering,
-        url: brokerUrl,
-        ...(username === undefined ? {} : { username }),
-        ...(password === undefined ? {} : { password }),
-        ...(authorities === undefined ? {} : { ca: authorities }),
-      }),
-  );
+  const { ca, ...address } = meeting;
+  const authorities = ca === undefined ? {} : { ca: await readFile(ca, 'utf8') };
+  await node.startPeering((peering) => new MqttTransport({ ...peering, ...address, ...authorities }));
 }
 
 function tell(error: unknown): void {
@@ -257,21 +295,48 @@ function tell(error: unknown): void {
     );
 }
 
-const started = new Started();
+/** One run of the daemon, from its start to its end or to the start of the next. */
+interface Run {
+  readonly started: Started;
+  readonly ending: AbortController;
+  readonly done: Promise<void>;
+}
+
+let current: Run;
 let stopping = false;
+
+function begin(options: Options): Run {
+  const started = new Started();
+  const ending = new AbortController();
+  const again = (port: number): void => void startAgain({ ...options, port });
+  const done = run(options, started, ending.signal, again).catch((error: unknown) => {
+    if (ending.signal.aborted) return;
+    tell(error);
+    void stop(1);
+  });
+  return { started, ending, done };
+}
+
+/** Ends this run and begins another one, in the same process and on the same port. */
+async function startAgain(options: Options): Promise<void> {
+  const { started, ending, done } = current;
+  if (stopping || ending.signal.aborted) return;
+  ending.abort();
+  await started.stop();
+  await done;
+  if (!stopping) current = begin(options);
+}
 
 async function stop(code: number): Promise<void> {
   if (stopping) return;
   stopping = true;
   setTimeout(() => process.exit(code || 1), STOP_MS_MAX).unref();
   await notifyStopping();
-  await started.stop();
+  current.ending.abort();
+  await current.started.stop();
   process.exit(code);
 }
 
 process.on('SIGINT', () => void stop(0));
 process.on('SIGTERM', () => void stop(0));
-run(parseOptions(), started).catch((error: unknown) => {
-  tell(error);
-  void stop(1);
-});
+current = begin(parseOptions());

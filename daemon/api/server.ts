@@ -5,6 +5,7 @@ import rateLimit from '@fastify/rate-limit';
 import { TypeBoxValidatorCompiler, type TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { fastify, LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import { TownError } from '../ledger/ids.js';
+import type { JoiningCase } from '../node/joining-case.js';
 import type { TownNode } from '../node/use-cases.js';
 import { requireSession } from './caller.js';
 import { addDocs } from './docs.js';
@@ -14,6 +15,7 @@ import { eventRoutes } from './event-routes.js';
 import { eventStreamLimits, EventStreams, type EventStreamLimits } from './event-streams.js';
 import { gigRoutes } from './gig-routes.js';
 import { checkOrigin, hostCheck } from './guard.js';
+import { joinTownRoutes } from './join-town-routes.js';
 import { ledgerRoutes } from './ledger-routes.js';
 import { memberRoutes } from './member-routes.js';
 import { panelFiles } from './panel-files.js';
@@ -23,6 +25,8 @@ import { sharedSchemas } from './views.js';
 
 export interface ApiOptions {
   readonly node: TownNode;
+  /** Lets a fresh board join another town from its setup page; without it there is no such route. */
+  readonly joining?: JoiningCase;
   /** Pino or alike; `child` loggers are made of it. */
   readonly logger: FastifyBaseLogger;
   /** Holds the built panel: `index.html` and its assets. */
@@ -139,6 +143,7 @@ export async function buildApi(options: ApiOptions): Promise<FastifyInstance> {
   const triesPerMinute = options.triesPerMinute ?? 10;
   await app.register(sessionRoutes, { node, streams, triesPerMinute });
   await app.register(tapRoute, { node });
+  if (options.joining) await app.register(joinTownRoutes, { joining: options.joining, triesPerMinute });
   await app.register(async (signedIn) => {
     signedIn.addHook('onRequest', requireSession(node));
     await signedIn.register(peopleRoutes, { node });

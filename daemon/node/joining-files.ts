@@ -87,6 +87,10 @@ export const dropAsking = (folder: string): Promise<void> => removeDurably(folde
 export const putJoined = (folder: string, joined: Joined): Promise<void> =>
   writeFileDurably(join(folder, JOINED), `${JSON.stringify(joined)}\n`, 0o600);
 
+/** Whether a welcome lies here that is not in its place yet. */
+export const isJoining = async (folder: string): Promise<boolean> =>
+  (await readJson(join(folder, JOINED))) !== null;
+
 /** @throws TownError `bad-joined-file` */
 async function readJoined(folder: string): Promise<Joined | null> {
   const found = (await readJson(join(folder, JOINED))) as Partial<Joined> | null | undefined;
