@@ -63,6 +63,14 @@ const requests: [method: string, path: string, body?: object][] = [
   ['get', '/api/ledger/branches'],
   ['get', '/api/ledger/show/{id}'],
   ['post', '/api/ledger/merge'],
+  ['get', '/api/nodes'],
+  ['post', '/api/nodes/invitations', { role: 'door', brokers: ['mqtt://192.0.2.10:1883'], hours: 24 }],
+  ['delete', '/api/nodes/invitations/{id}'],
+  ['post', '/api/nodes/invitations/{id}/approve', { node: 'fedcba9876543210' }],
+  ['post', '/api/nodes/invitations/{id}/refuse', { reason: 'another board' }],
+  ['put', '/api/nodes/{id}/validator', { validator: true, anyway: true }],
+  ['delete', '/api/nodes/{id}'],
+  ['post', '/api/nodes/sync'],
 ];
 
 const inPath: Record<string, string> = { id: 'abcdef0123456789', badge: '9'.repeat(64), step: 'take' };
