@@ -16,8 +16,11 @@ import { eventStreamLimits, EventStreams, type EventStreamLimits } from './event
 import { gigRoutes } from './gig-routes.js';
 import { checkOrigin, hostCheck } from './guard.js';
 import { joinTownRoutes } from './join-town-routes.js';
+import { keyRequestRoute, keyRoutes } from './key-routes.js';
 import { ledgerRoutes } from './ledger-routes.js';
 import { memberRoutes } from './member-routes.js';
+import { nodeRoutes } from './node-routes.js';
+import { noticeRoutes } from './notice-routes.js';
 import { panelFiles } from './panel-files.js';
 import { peopleRoutes } from './people-routes.js';
 import { sessionRoutes } from './session-routes.js';
@@ -143,6 +146,7 @@ export async function buildApi(options: ApiOptions): Promise<FastifyInstance> {
   const triesPerMinute = options.triesPerMinute ?? 10;
   await app.register(sessionRoutes, { node, streams, triesPerMinute });
   await app.register(tapRoute, { node });
+  await app.register(keyRequestRoute, { node, triesPerMinute });
   if (options.joining) await app.register(joinTownRoutes, { joining: options.joining, triesPerMinute });
   await app.register(async (signedIn) => {
     signedIn.addHook('onRequest', requireSession(node));
@@ -151,6 +155,9 @@ export async function buildApi(options: ApiOptions): Promise<FastifyInstance> {
     await signedIn.register(memberRoutes, { node });
     await signedIn.register(gigRoutes, { node });
     await signedIn.register(ledgerRoutes, { node });
+    await signedIn.register(keyRoutes, { node });
+    await signedIn.register(noticeRoutes, { node });
+    await signedIn.register(nodeRoutes, { node });
     await signedIn.register(eventRoutes, { streams });
   });
   await app.register(panelFiles, { folder: options.panelFolder });
