@@ -353,7 +353,9 @@ class Turn {
     const { running, round, timeouts } = this.state;
     if (running.includes(step)) return;
     this.#change({ running: [...running, step] });
-    const ms = Math.min(timeouts[`${step}Ms`] + timeouts.growMs * round, timeouts.maxMs);
+    // Where a quorum wants nothing of this round, no late precommit can decide it: there is nothing to wait for.
+    const isOver = step === 'precommit' && hasQuorum(this.state, round, 'precommit', null);
+    const ms = isOver ? 0 : Math.min(timeouts[`${step}Ms`] + timeouts.growMs * round, timeouts.maxMs);
     this.outputs.push({ t: 'timeout', step, round, ms });
   }
 

@@ -25,6 +25,8 @@ export interface CoreParts {
   readonly readObject: MergeWorkshopParts['readObject'];
   readonly heldByQuorum: MergeWorkshopParts['heldByQuorum'];
   readonly broadcast: MergerParts['broadcast'];
+  /** Whether another node is heard just now. */
+  readonly isHeard?: MergerParts['isHeard'];
   readonly alarm: MergerParts['alarm'];
   /** An entry of this node is durable. */
   readonly appended: (entry: VerifiedEntry, kind: 'claim' | 'fact') => void;
@@ -77,7 +79,17 @@ export class Core {
     this.main = main;
     this.view = view;
     this.appender = appender;
-    this.merger = new Merger({ store, main, blocks, workshop, keys, clock, broadcast, alarm });
+    this.merger = new Merger({
+      store,
+      main,
+      blocks,
+      workshop,
+      keys,
+      clock,
+      broadcast,
+      alarm,
+      isHeard: parts.isHeard ?? (() => true),
+    });
     this.peerBlocks = new PeerBlocks(store, view, manifests, () => this.merger.blocksChanged());
   }
 }

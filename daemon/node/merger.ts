@@ -15,7 +15,7 @@ import {
   verifyCertificate,
 } from '../consensus/certificate.js';
 import { gossip, type Message } from '../consensus/gossip.js';
-import type { HeightState } from '../consensus/height-state.js';
+import { proposerOf, type HeightState } from '../consensus/height-state.js';
 import { proposalRecord, voteRecord } from '../consensus/own-records.js';
 import { signProposal, verifyProposal } from '../consensus/proposal.js';
 import { signVote, valueIdOf, verifyVote } from '../consensus/vote.js';
@@ -43,6 +43,10 @@ const AHEAD_MS_MAX = 10_000;
 const AHEAD_OF_MAIN_MS_MAX = 3_600_000;
 const GOSSIP_MS_MIN = 2_000;
 const GOSSIP_MS_MAX = 60_000;
+/** How long a proposer that is not heard is waited for. */
+const ABSENT_WAIT_MS = 300;
+/** A round's time is begun anew so often while a proposal of it is being replayed. */
+const JUDGING_TURNS_MAX = 20;
 /** Messages of the next height that may wait until it begins. */
 const INBOX_MAX = 256;
 /** What others recorded has waited at their place already: it is merged this soon. */
@@ -67,6 +71,8 @@ export interface MergerParts {
   readonly alarm: (alarm: Alarm | null) => void;
   /** Sends a message to the other validators; they may miss it. */
   readonly broadcast: (message: Message) => void;
+  /** Whether another validator is heard just now: who is not, is not waited for. */
+  readonly isHeard: (node: NodeId) => boolean;
 }
 
 /** One height at work. */
@@ -77,6 +83,8 @@ interface Work {
   readonly unjudged: Map<Sha256, Uint8Array>;
   /** The round that still waits for a value of ours. */
   wanted: number | null;
+  /** Proposals that are being replayed. */
+  judging: number;
   /** Ended or failed: nothing is signed in its name any more. */
   over: boolean;
   readonly timers: Set<() => void>;
@@ -327,7 +335,15 @@ export class Merger {
     try {
       await new Promise<void>((ended, failed) => {
         const work: Work = {
-          ...{ state, built: new Map(), unjudged: new Map(), wanted: null, over: false, timers: new Set() },
+          ...{
+            state,
+            built: new Map(),
+            unjudged: new Map(),
+            wanted: null,
+            judging: 0,
+            over: false,
+            timers: new Set(),
+          },
           ...{ ended, failed },
         };
         this.work = mine = work;
@@ -397,9 +413,7 @@ export class Merger {
         return this.feed(work, { t: 'vote', vote });
       }
       case 'timeout':
-        return this.after(work, output.ms, () =>
-          this.feed(work, { t: 'timeout', step: output.step, round: output.round }),
-        );
+        return this.timeOut(work, output, this.waitOf(work, output), JUDGING_TURNS_MAX);
       case 'decide': {
         const certificate = certificateText(certificateOf(output.votes));
         await this.adopting(async () => {
@@ -424,6 +438,21 @@ export class Merger {
     }
   }
 
+  private waitOf(work: Work, { step: waited, round, ms }: Output & { t: 'timeout' }): number {
+    const proposer = proposerOf(work.state, round);
+    const isAway = waited === 'propose' && proposer !== this.parts.keys.id && !this.parts.isHeard(proposer);
+    return isAway ? Math.min(ms, ABSENT_WAIT_MS) : ms;
+  }
+
+  /** What is being replayed here is worth waiting for: a board may need longer for a large merge than a round takes. */
+  private timeOut(work: Work, output: Output & { t: 'timeout' }, ms: number, turns: number): void {
+    this.after(work, ms, () => {
+      const isJudging = output.step === 'propose' && work.judging > 0 && turns > 0;
+      if (isJudging) this.timeOut(work, output, output.ms, turns - 1);
+      else this.feed(work, { t: 'timeout', step: output.step, round: output.round });
+    });
+  }
+
   /** Offers a value for the round that waits for one, if there is anything to merge. */
   private async offer(work: Work): Promise<void> {
     const round = work.wanted;
@@ -445,6 +474,7 @@ export class Merger {
   private async judge(work: Work, value: Sha256, bytes: Uint8Array, fresh: boolean): Promise<void> {
     work.unjudged.delete(value);
     let built: BuiltMerge;
+    work.judging += 1;
     try {
       built = work.built.get(value) ?? (await this.parts.workshop.replayOf(bytes));
     } catch (error) {
@@ -456,6 +486,8 @@ export class Merger {
       if (!REFUSALS.has(error.code)) throw error;
       this.parts.alarm({ code: error.code, message: error.message });
       return this.feed(work, { t: 'judged', value, verdict: 'invalid', ready: true });
+    } finally {
+      work.judging -= 1;
     }
     work.built.set(value, built);
     const aheadMs = built.merge.time - this.latestTime();

@@ -147,6 +147,10 @@ export class Peering {
     }));
   }
 
+  isHeard(node: NodeId): boolean {
+    return isConnected(this.state, node, this.parts.steady());
+  }
+
   /** What was not taken, by reason. */
   refusals(): ReturnType<Inbox['refusals']> {
     return this.inbox.refusals();

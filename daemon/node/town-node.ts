@@ -26,13 +26,16 @@ import { Events } from './events.js';
 import { Gigs } from './gigs.js';
 import { cleanName, type KeyStore, type NodeKeys } from './key-files.js';
 import { LedgerCases } from './ledger-cases.js';
+import { ledgerGraph } from './ledger-graph.js';
 import { MainLine } from './main-line.js';
+import { MemberKeys } from './member-keys.js';
 import { Members } from './members.js';
 import type { Alarm, Merger } from './merger.js';
 import { Names } from './names.js';
 import { NodeInvitations } from './node-invitations.js';
 import type { NodesView } from './node-cases.js';
 import { Nodes } from './nodes.js';
+import { Notices } from './notices.js';
 import { Peering, type MakeTransport } from './peering.js';
 import { People, recorded } from './people.js';
 import { PrivateRecords } from './private-records.js';
@@ -71,6 +74,7 @@ export class RunningNode implements TownNode {
   private readonly peering: Peering;
   private readonly invitations: NodeInvitations;
   readonly nodes: Nodes;
+  readonly keys: MemberKeys;
   private readonly records: PrivateRecords;
   private readonly sessions: Sessions;
   private readonly peopleCases: People;
@@ -78,6 +82,7 @@ export class RunningNode implements TownNode {
   private readonly memberCases: Members;
   private readonly gigCases: Gigs;
   private readonly ledgerCases: LedgerCases;
+  private readonly noticeCases: Notices;
   private readonly startedAt: number;
   private readonly manifests: Manifests;
   private driver: ContractDriver | null = null;
@@ -123,6 +128,7 @@ export class RunningNode implements TownNode {
       readObject,
       broadcast: (message) => this.peering.broadcast(message),
       heldByQuorum: (branch) => this.peering.heldByQuorum(branch),
+      isHeard: (node) => this.peering.isHeard(node),
       blockMade: (block) => this.peering.blockMade(block),
       alarm: (alarm) => this.setAlarm(alarm),
       appended: (entry) => this.appended(entry.id),
@@ -208,6 +214,9 @@ export class RunningNode implements TownNode {
     });
     this.gigCases = new Gigs(view, main, appender, names, sessions, clock);
     this.ledgerCases = new LedgerCases(store, main, view, records, names, sessions);
+    this.noticeCases = new Notices(store, sessions, this.ledgerCases);
+    this.keys = new MemberKeys({ store, main, view, appender, sessions, keyStore, keys, clock });
+    this.settleKeys();
   }
 
   // Life --------------------------------------------------------------------------------------------------------------
@@ -321,8 +330,18 @@ export class RunningNode implements TownNode {
     if (entry) this.events.emit({ kind: 'entry', entry });
   }
 
+  /** Keys that the ledger has by now are their members'. */
+  private settleKeys(): void {
+    this.keys
+      .settle()
+      .catch((error: unknown) =>
+        this.parts.logger.warn({ error: String(error) }, 'A registered key could not be marked as such.'),
+      );
+  }
+
   private adopted(merge: MergeRow, entries: readonly EntryId[]): void {
     this.peering.adopted(merge);
+    this.settleKeys();
     this.peersChanged();
     void this.invitations.welcomeAdmitted();
     this.repository?.scheduleFlush();
@@ -334,6 +353,7 @@ export class RunningNode implements TownNode {
       const entry = this.ledgerCases.entry(id, true);
       if (entry) this.events.emit({ kind: 'entry', entry });
     }
+    for (const notice of this.noticeCases.fresh()) this.events.emit(notice);
     this.emitStatus();
   }
 
@@ -504,6 +524,10 @@ export class RunningNode implements TownNode {
   gigStep: TownNode['gigStep'] = async (s, gig, step, input) =>
     (await this.settled()).gigCases.step(s, gig, step, input);
 
+  notices: TownNode['notices'] = async (s, input) => (await this.settled()).noticeCases.list(s, input);
+  readNotices: TownNode['readNotices'] = async (s, input) =>
+    (await this.settled()).noticeCases.read(s, input);
+
   // Charter and ledger ------------------------------------------------------------------------------------------------
 
   async charter(): Promise<JsonObject> {
@@ -543,6 +567,10 @@ export class RunningNode implements TownNode {
   log: TownNode['log'] = async (s, input) => (await this.settled()).ledgerCases.log(s, input);
   merges: TownNode['merges'] = async (s, input) => (await this.settled()).ledgerCases.merges(s, input);
   branches: TownNode['branches'] = async (s) => (await this.settled()).ledgerCases.branches(s);
+  graph: TownNode['graph'] = async (s, { limit }) => {
+    this.sessions.need(s);
+    return ledgerGraph(this.parts.store, this.main, this.id, limit);
+  };
   show: TownNode['show'] = async (s, id) => (await this.settled()).ledgerCases.show(s, id);
 
   async mergeNow(s: string): Promise<MergeView | null> {

@@ -1,0 +1,133 @@
+/** Nodes that meet at a real broker: what one records all have, whatever the network does, and nothing else gets in. */
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import type { JsonObject } from '../ledger/ids.js';
+import { memberIdOf, publicKeyOf } from '../ledger/signature.js';
+import { secretOf } from '../ledger/testing/small-town.js';
+import { startBroker } from '../sync/broker.js';
+import { TcpProxy } from '../testing/tcp-proxy.js';
+import { agree, CoreNode, genesisOf, scratchFolder, until } from './testing/core-town.js';
+
+t.setTimeout(300_000);
+
+const NAMES = ['alpha', 'beta', 'gamma'];
+
+/** Three validators, the third behind a way that can be cut. */
+async function threeNodes(t: Test) {
+  const folder = scratchFolder();
+  const broker = await startBroker(0);
+  const way = await TcpProxy.open(broker.port);
+  const genesis = genesisOf(NAMES);
+  const running = new Map<string, CoreNode>();
+  const start = async (name: string): Promise<CoreNode> => {
+    const port = name === 'gamma' ? way.port : broker.port;
+    const url = `mqtt://127.0.0.1:${port}`;
+    const node = await CoreNode.start({ folder: join(folder.path, name), name, genesis, url });
+    running.set(name, node);
+    return node;
+  };
+  t.teardown(async () => {
+    for (const node of running.values()) await node.stop();
+    await way.close();
+    await broker.close();
+    folder.remove();
+  });
+  const [alpha, beta, gamma] = (await Promise.all(NAMES.map(start))) as [CoreNode, CoreNode, CoreNode];
+  await alpha.claim('ada', 'member.found', {}, ['alpha']);
+  const all = [alpha, beta, gamma];
+  await until('the founding merged by all', () => agree(all) && alpha.head.height > 0, all);
+  return { folder, broker, way, start, running, alpha, beta, gamma, all };
+}
+
+t.test('what each of three validators records is merged by all of them', async (t) => {
+  const { alpha, beta, gamma, all } = await threeNodes(t);
+  await alpha.claim('ada', 'notes.put', { key: 'a', value: 1 });
+  await beta.claim('ada', 'notes.put', { key: 'b', value: 2 });
+  await gamma.claim('ada', 'notes.put', { key: 'c', value: 3 });
+  await until('all three', () => agree(all) && ['a', 'b', 'c'].every((key) => alpha.note(key)), all);
+  for (const node of all)
+    t.same(
+      ['a', 'b', 'c'].map((key) => node.note(key)),
+      ['1', '2', '3'],
+    );
+  const { votes } = JSON.parse(alpha.store.certificate(alpha.head.height) ?? '{}') as { votes: JsonObject[] };
+  t.ok(votes.length >= 2, 'a majority attested it');
+  t.same(
+    all.flatMap((node) => node.alarms),
+    [],
+  );
+  t.same(alpha.refused(), {});
+});
+
+t.test('a merge that is asked for waits until a quorum has the blocks', async (t) => {
+  const { beta, all } = await threeNodes(t);
+  await beta.claim('ada', 'notes.put', { key: 'now', value: 1 });
+  t.equal(await beta.core.merger.mergeNow(), true);
+  t.equal(beta.note('now'), '1');
+  t.equal(await beta.core.merger.mergeNow(), false, 'there is nothing more');
+  await until('one main', () => agree(all), all);
+});
+
+t.test(
+  'a node that was cut off went on alone; connected again, both sides are one history, and who lost has a reason',
+  async (t) => {
+    const { alpha, beta, gamma, way, all } = await threeNodes(t);
+    const ada = memberIdOf(publicKeyOf(secretOf('ada')));
+    way.freeze();
+    way.cut();
+    const before = gamma.head.height;
+    await alpha.claim('ada', 'notes.hold', { id: 'near', amount: 400 });
+    await until('the majority to merge without the third', () => agree([alpha, beta]), [alpha, beta]);
+    const twice = await gamma.claim('ada', 'notes.hold', { id: 'far', amount: 400 });
+    await gamma.claim('ada', 'notes.forbid', { key: 'shed' });
+    await t.rejects(gamma.claim('ada', 'notes.put', { key: 'shed', value: 1 }), { code: 'forbidden' });
+    await beta.claim('ada', 'notes.put', { key: 'shed', value: 'open' });
+    await until('the majority to merge again', () => beta.note('shed') !== undefined, [alpha, beta]);
+    t.equal(gamma.head.height, before, 'alone it decides nothing');
+    t.equal(
+      alpha.peering.views().find(({ node }) => node === gamma.keys.id)?.connected,
+      false,
+      'the others know that it is gone',
+    );
+    way.heal();
+    await until('one history', () => agree(all), all);
+    for (const node of all) {
+      t.match(node.store.entry(twice.id), { state: 'rejected', code: 'not-enough-credits' });
+      t.equal(node.core.main.state.get('notes', 'forbidden', 'shed'), 'true');
+      t.same(node.alarms, []);
+    }
+    t.match(alpha.core.main.state.get('kernel', 'accounts', `member.${ada}`), /"available":100,"locked":400/);
+  },
+);
+
+t.test('a node that was away for long fetches what it missed, in many pieces', async (t) => {
+  const { alpha, beta, gamma, start, running, all } = await threeNodes(t);
+  await gamma.stop();
+  running.delete('gamma');
+  for (let round = 0; round < 6; round += 1) {
+    await Promise.all(
+      Array.from({ length: 100 }, (_, i) =>
+        [alpha, beta][i % 2]!.claim('ada', 'notes.put', { key: `k${round}-${i}`, value: 'x'.repeat(200) }),
+      ),
+    );
+    await alpha.core.merger.mergeNow();
+  }
+  await until('the two to agree', () => agree([alpha, beta]), all);
+  const again = await start('gamma');
+  await until('the third to catch up', () => agree([alpha, beta, again]), [alpha, beta, again]);
+  t.equal(again.note('k5-99'), alpha.note('k5-99'));
+  t.same(again.alarms, []);
+});
+
+t.test('the broker is started again: the nodes find each other again by themselves', async (t) => {
+  const { broker, alpha, beta, gamma, way, all } = await threeNodes(t);
+  const { port } = broker;
+  await broker.close();
+  await alpha.claim('ada', 'notes.put', { key: 'without', value: 1 });
+  await until('nobody is heard', () => !alpha.peering.isOnline && !gamma.peering.isOnline);
+  const again = await startBroker(port);
+  t.teardown(() => again.close());
+  way.heal();
+  await until('one history', () => agree(all) && beta.note('without') !== undefined, all);
+  t.equal(gamma.note('without'), '1');
+});

@@ -1,0 +1,191 @@
+/** For tests: hearts of nodes in one process, each with its own store on disk, that meet at a real broker. */
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { makerspaceCharter, parseCharter, type Charter } from '../../ledger/charter.js';
+import { sha256 } from '../../ledger/hash.js';
+import type { JsonObject } from '../../ledger/ids.js';
+import { makeGenesis, type Genesis } from '../../ledger/merge.js';
+import { nodeIdOf, publicKeyOf } from '../../ledger/signature.js';
+import { MANIFESTS, notesContract, secretOf, T0 } from '../../ledger/testing/small-town.js';
+import { Repository } from '../../store/repository.js';
+import { Store } from '../../store/store.js';
+import { MqttTransport } from '../../sync/mqtt-transport.js';
+import { systemClock } from '../clock.js';
+import { Core } from '../core.js';
+import type { NodeKeys } from '../key-files.js';
+import { MainLine } from '../main-line.js';
+import { Peering } from '../peering.js';
+
+export function keysOf(name: string): NodeKeys {
+  const secretKey = secretOf(name);
+  const key = publicKeyOf(secretKey);
+  return {
+    ...{ secretKey, key, id: nodeIdOf(key) },
+    sealingSecret: secretOf(`${name} sealing`),
+    badgeKey: secretOf('badge'),
+    townKey: secretOf('town'),
+  };
+}
+
+/** A town of these nodes with the dapp `notes`; the first of them founds it. */
+export function genesisOf(
+  names: readonly string[],
+  change: (charter: Charter) => Charter = (charter) => charter,
+): Genesis {
+  const first = keysOf(names[0] as string);
+  const base = makerspaceCharter({
+    name: 'Small town',
+    node: { id: first.id, key: first.key, name: names[0] as string },
+    dapps: [{ name: 'notes', version: '1.0.0', digest: sha256('notes') }],
+  });
+  const charter = parseCharter(
+    change({
+      ...base,
+      nodes: Object.fromEntries(
+        names.map((name) => [keysOf(name).id, { name, key: keysOf(name).key, roles: ['door'] }]),
+      ),
+      validators: names.map((name) => keysOf(name).id),
+      roles: {
+        member: { permissions: ['credit.transfer', 'notes.*', 'member.add-key'] },
+        steward: { permissions: [...(base.roles['steward']?.permissions ?? []), 'notes.*'] },
+      },
+      pace: { interactiveMs: 50, factsMs: 50 },
+    }),
+  );
+  return makeGenesis(charter, sha256('nonce'), first.id, T0, first.secretKey);
+}
+
+/** Writes a genesis into an empty store. */
+export async function beginWith(store: Store, { merge, writes, objects }: Genesis): Promise<void> {
+  const { height, id, oid, content, time, node, raw } = merge;
+  await store.adopt({
+    merge: { height, id, oid, content, time, node, raw, counts: { accepted: 0, rejected: 0, irregular: 0 } },
+    ...{ certificate: '', verdicts: [], blocks: [], state: writes, objects },
+    refs: [{ name: 'refs/heads/main', oid }],
+  });
+}
+
+export interface CoreNodeOptions {
+  readonly folder: string;
+  readonly name: string;
+  readonly genesis: Genesis;
+  /** Of the broker; null: it meets nobody. */
+  readonly url: string | null;
+}
+
+export class CoreNode {
+  private constructor(
+    readonly name: string,
+    readonly alarms: readonly string[],
+    readonly store: Store,
+    readonly repository: Repository,
+    readonly core: Core,
+    readonly peering: Peering,
+    readonly keys: NodeKeys,
+  ) {}
+
+  static async start({ folder, name, genesis, url }: CoreNodeOptions): Promise<CoreNode> {
+    mkdirSync(folder, { recursive: true });
+    const alarms: string[] = [];
+    const store = await Store.open(folder, { onFatal: (error) => void alarms.push(error.message) });
+    if (!store.lastMerge()) await beginWith(store, genesis);
+    const repository = await Repository.open(join(folder, 'ledger.git'), store);
+    const keys = keysOf(name);
+    const contract = notesContract();
+    const main = MainLine.load(store);
+    const core: Core = new Core({
+      ...{ store, keys, main },
+      clock: systemClock,
+      manifests: MANIFESTS,
+      contracts: { exchange: async (_dapp, message) => contract(message) },
+      readObject: (oid) => repository.read(oid),
+      heldByQuorum: (node) => peering.heldByQuorum(node),
+      broadcast: (message) => peering.broadcast(message),
+      isHeard: (node) => peering.isHeard(node),
+      alarm: (alarm) => void (alarm && alarms.push(`${alarm.code}: ${alarm.message}`)),
+      appended: () => undefined,
+      blockMade: (block) => peering.blockMade(block),
+      adopted: (merge) => peering.adopted(merge),
+    });
+    const peering = new Peering({
+      ...{ store, main, keys },
+      clock: systemClock,
+      merger: core.merger,
+      peerBlocks: core.peerBlocks,
+      random: randomBytes,
+      steady: () => performance.now(),
+      trouble: (code, message) => void alarms.push(`${code}: ${message}`),
+      changed: () => undefined,
+      joining: () => undefined,
+    });
+    await core.view.rebuild(() => Promise.resolve());
+    core.merger.start();
+    if (url !== null)
+      await peering.start((options) => new MqttTransport({ ...options, url, reconnectMs: 200 }));
+    return new CoreNode(name, alarms, store, repository, core, peering, keys);
+  }
+
+  claim(who: string, type: string, body: JsonObject, cosigners: readonly string[] = []) {
+    return this.core.appender.claim(
+      type,
+      body,
+      { secretKey: secretOf(who) },
+      cosigners.map((word) => ({ secretKey: secretOf(word) })),
+    );
+  }
+
+  get head() {
+    const { height, id } = this.core.main.head;
+    return { height, id };
+  }
+
+  note(key: string): string | undefined {
+    return this.core.main.state.get('notes', 'notes', key);
+  }
+
+  /** What was refused, by code. */
+  refused(): { readonly [code: string]: number } {
+    return Object.fromEntries(this.peering.refusals().map(({ code, count }) => [code, count]));
+  }
+
+  async stop(): Promise<void> {
+    await this.core.merger.stop();
+    await this.peering.stop();
+    await this.repository.close();
+    await this.store.close();
+  }
+}
+
+/** A folder that outlives the nodes in it; `remove` at the end. */
+export function scratchFolder(): { readonly path: string; remove(): void } {
+  const path = mkdtempSync(join(tmpdir(), 'town-cores-'));
+  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+/** Waits until something holds. @throws Error that tells how far the nodes are */
+export async function until(
+  what: string,
+  holds: () => boolean,
+  nodes: readonly CoreNode[] = [],
+  ms = 60_000,
+): Promise<void> {
+  const end = Date.now() + ms;
+  while (!holds()) {
+    if (Date.now() > end) {
+      const heads = nodes.map(
+        (node) =>
+          `${node.name}: height ${node.head.height}, pending ${node.store.counts().pending}, ` +
+          `${JSON.stringify(node.refused())} ${node.alarms.join()}`,
+      );
+      throw new Error(`never came: ${what}; ${heads.join(' | ')}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** One `main`, and nothing pending. */
+export const agree = (nodes: readonly CoreNode[]): boolean =>
+  nodes.every((node) => node.head.id === nodes[0]?.head.id && node.store.counts().pending === 0);
