@@ -1,0 +1,172 @@
+/** Runs the demo: reads the options, plays the story, shows what is left of it, and cleans up after itself. */
+import { access, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { PASSPHRASE } from '../../daemon/testing/running-town.js';
+import { STEWARD_NAME, type TownOfNodes } from '../../daemon/testing/town-of-nodes.js';
+import { readFigures, type BoardFigures, type Figures } from './figures.js';
+import { Narrator } from './narrator.js';
+import { MEMBERS, playStory } from './story.js';
+
+const EXIT_NOT_CONVERGED = 1;
+const EXIT_USAGE = 2;
+const EXIT_STOPPED = 130;
+/** How long the story may take to notice that it was stopped. */
+const END_MS_MAX = 1_000;
+const NODES = ['node-1', 'node-2', 'node-3'];
+/** Lines of the git graph that are shown: the newest. */
+const GRAPH_LINES_MAX = 40;
+
+class UsageError extends Error {}
+
+interface Options {
+  readonly data: string | null;
+  readonly keep: boolean;
+  readonly json: boolean;
+  readonly driver: 'container' | 'process';
+}
+
+function readOptions(words: readonly string[]): Options {
+  let values;
+  try {
+    ({ values } = parseArgs({
+      args: [...words],
+      options: {
+        data: { type: 'string' },
+        keep: { type: 'boolean', default: false },
+        json: { type: 'boolean', default: false },
+        driver: { type: 'string', default: 'process' },
+      },
+    }));
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+  const { data, keep, json, driver } = values;
+  if (driver !== 'container' && driver !== 'process')
+    throw new UsageError(`--driver is container or process, not "${driver}".`);
+  if (data === '') throw new UsageError('--data needs the name of a folder.');
+  return { data: data === undefined ? null : resolve(data), keep, json, driver };
+}
+
+/** The folder for the nodes' folders; a temporary one where none is asked for. */
+async function prepareFolder(data: string | null): Promise<string> {
+  if (data === null) return mkdtemp(join(tmpdir(), 'mergetown-demo-'));
+  for (const node of NODES) {
+    const isThere = await access(join(data, node)).then(
+      () => true,
+      () => false,
+    );
+    if (isThere)
+      throw new UsageError(
+        `${join(data, node)} is there already.\nThe demo founds a new town: choose another folder, or remove that one.`,
+      );
+  }
+  await mkdir(data, { recursive: true });
+  return data;
+}
+
+function showEnd(tell: Narrator, figures: Figures, boards: readonly BoardFigures[], graph: string): void {
+  tell.chapter('What is left: one history, readable with stock git');
+  tell.lines(graph);
+  tell.lines('');
+  tell.table([
+    ['board', 'node', 'entries', 'merges', 'main (git)'],
+    ...boards.map(({ board, id, height, own, main }) => [board.key, id, String(own), String(height), main]),
+  ]);
+  const rejected = Object.entries(figures.rejected).map(([code, count]) => `${count} ${code}`);
+  tell.lines('');
+  tell.all(
+    `${figures.entries} entries: ${figures.merged} merged, rejected: ${rejected.join(', ') || 'none'}. ` +
+      (figures.converged ? 'All boards have one history.' : 'The boards do NOT have one history.'),
+    figures.converged ? 'good' : 'bad',
+  );
+}
+
+/** The newest part of the history as stock git draws it. */
+async function drawGraph({ founder }: TownOfNodes): Promise<string> {
+  const words = ['log', '--graph', '--oneline', '--notes=proof-of-merge', 'main'];
+  const lines = (await founder.git(...words)).split('\n');
+  // The certificates themselves are long; who signed is what a person looks for.
+  const shown = lines.filter((line) => !/(Certificate|Value-SHA256|Round): |Notes \(|^[|\\/ *]*$/.test(line));
+  return [
+    `$ git -C ${founder.key}/ledger.git ${words.join(' ')}     (the newest lines, certificates left out)`,
+    ...shown.slice(0, GRAPH_LINES_MAX),
+    ...(shown.length > GRAPH_LINES_MAX ? [`… ${shown.length - GRAPH_LINES_MAX} lines more`] : []),
+  ].join('\n');
+}
+
+function showPanels(tell: Narrator, { boards }: TownOfNodes): void {
+  tell.chapter('The panels are up');
+  for (const board of boards) tell.at(board.key, board.url);
+  tell.all(`Sign in as ${STEWARD_NAME} (the steward) on any of them, with the passphrase: ${PASSPHRASE}`);
+  const [first, second, third] = boards.map(({ key }) => key);
+  const [carol, dave, erin] = MEMBERS;
+  tell.all(
+    `${carol} has a key on ${first} and ${third}, ${dave} on ${second}, ${erin} on ${third}; the passphrase is the same.`,
+  );
+  tell.all('Ctrl-C ends all three.');
+}
+
+/** Ends what was started, once, whoever asks for it. */
+class Cleanup {
+  #town: TownOfNodes | null = null;
+  #folder: string | null = null;
+  #done: Promise<void> | null = null;
+
+  closes = (town: TownOfNodes): void => void (this.#town = town);
+  removes(folder: string): void {
+    this.#folder = folder;
+  }
+  keepsFolder(): void {
+    this.#folder = null;
+  }
+
+  run(): Promise<void> {
+    return (this.#done ??= (async () => {
+      await this.#town?.close();
+      if (this.#folder !== null) await rm(this.#folder, { recursive: true, force: true });
+    })());
+  }
+}
+
+async function main(cleanup: Cleanup, stopped: Promise<unknown>): Promise<number> {
+  const options = readOptions(process.argv.slice(2));
+  const tell = new Narrator(options.json ? process.stderr : process.stdout);
+  const folder = await prepareFolder(options.data);
+  if (options.data === null) cleanup.removes(folder);
+  const town = await playStory({ folder, driver: options.driver, tell, opened: cleanup.closes });
+  const { figures, boards, problems } = await readFigures(town);
+  showEnd(tell, figures, boards, await drawGraph(town));
+  for (const problem of problems) tell.all(problem, 'bad');
+  if (options.data !== null) tell.all(`The data folders are in ${folder}.`);
+  if (options.keep) {
+    showPanels(tell, town);
+    await stopped;
+  }
+  // A line that names folders which are gone would be of no use.
+  if (options.json) cleanup.keepsFolder();
+  await cleanup.run();
+  if (options.json) process.stdout.write(`${JSON.stringify(figures)}\n`);
+  return figures.converged ? 0 : EXIT_NOT_CONVERGED;
+}
+
+const cleanup = new Cleanup();
+const stopped = new Promise<null>((resolve) => {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => resolve(null));
+});
+let isStopped = false;
+void stopped.then(() => (isStopped = true));
+const ended = main(cleanup, stopped).catch((error: unknown) => {
+  // What fails because it was stopped is no news.
+  if (!isStopped)
+    process.stderr.write(
+      `\n${error instanceof UsageError ? error.message : ((error as Error).stack ?? String(error))}\n`,
+    );
+  return isStopped ? EXIT_STOPPED : error instanceof UsageError ? EXIT_USAGE : EXIT_NOT_CONVERGED;
+});
+await Promise.race([ended, stopped]);
+await cleanup.run();
+// Stopped in the middle of the story, it may wait for what no longer comes; stopped after it, its result counts.
+const late = new Promise<number>((resolve) => setTimeout(() => resolve(EXIT_STOPPED), END_MS_MAX).unref());
+process.exit(await Promise.race([ended, late]));
