@@ -90,7 +90,7 @@ export function addNodeCommands(town: Command): void {
 }
 
 /** The daemon with this terminal; resolves to its exit code when it ends. */
-function runDaemon(words: readonly string[]): Promise<number> {
+export function runDaemon(words: readonly string[]): Promise<number> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [built('../main.js'), ...words], { stdio: 'inherit' });
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)

@@ -6,6 +6,7 @@ import { TownError } from '../ledger/ids.js';
 import { CliError, EXIT_OK, EXIT_REFUSED, EXIT_USAGE } from './cli-error.js';
 import { addDoorCommands } from './door-commands.js';
 import { addGigCommands } from './gig-commands.js';
+import { addJoinCommand } from './join-command.js';
 import { addLedgerCommands } from './ledger-commands.js';
 import { addMemberCommands } from './member-commands.js';
 import { addNodeCommands } from './node-commands.js';
@@ -32,6 +33,7 @@ function makeProgram(): Command {
     .exitOverride()
     .configureOutput({ writeErr: () => undefined });
   addNodeCommands(town);
+  addJoinCommand(town);
   addSessionCommands(town);
   addLedgerCommands(town);
   addPeopleCommands(town);
