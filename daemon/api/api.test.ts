@@ -70,12 +70,13 @@ t.test('sessions', async (t) => {
     t.notOk(answer.headers['set-cookie']);
   });
 
-  t.test('sign-in, setup and join each allow a client a few tries a minute', async (t) => {
+  t.test('sign-in, setup, join and a request for a key each allow a client a few tries a minute', async (t) => {
     const { app } = await setUp(t, { triesPerMinute: 3 });
     const tries = {
       '/api/session': { name: 'Ada', passphrase: 'wrong' },
       '/api/setup': { token: '', name: '', passphrase: '' },
       '/api/members/join': { code: 'abc', passphrase: 'short' },
+      '/api/keys/requests': { member: 'm0', name: 'Ada', passphrase: 'short' },
     };
     for (const [url, payload] of Object.entries(tries)) {
       const statuses: number[] = [];
@@ -267,6 +268,9 @@ t.test('bad input', async (t) => {
       '/api/badges',
       '/api/doors/front/tap',
       '/api/members/join',
+      '/api/keys/requests',
+      '/api/keys',
+      '/api/notices/read',
       '/api/credits/transfer',
       '/api/gigs',
       '/api/gigs/g1/settle',

@@ -34,6 +34,8 @@ export function seenBy(session: SessionView, event: TownEvent): TownEvent | null
         : { kind: 'entry', entry: outline(event.entry) };
     case 'merge':
       return summary(event);
+    case 'notice':
+      return event.member === session.member ? event : null;
     case 'strike':
     case 'nodes':
     case 'status':

@@ -111,6 +111,22 @@ export const cursor = () =>
 export const height = () =>
   Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'the height of a merge' });
 
+/** What `town key request` printed; people may have broken the line. */
+export const keyCode = () =>
+  Type.String({
+    pattern: '^[A-Za-z0-9_.\\s-]{1,1024}$',
+    description: 'the code of a key: letters, digits, - _ and one dot',
+  });
+export const memberKey = () =>
+  Type.String({ pattern: '^[0-9a-f]{64}$', description: 'a key: 64 lower-case hex digits' });
+
+export const noticeId = () =>
+  Type.Integer({
+    minimum: 0,
+    maximum: Number.MAX_SAFE_INTEGER,
+    description: 'the id of the newest notice that was read',
+  });
+
 /** An entry or merge, by enough of its id to be unique. */
 export const ledgerId = () =>
   Type.String({ pattern: '^[0-9a-f]{8,64}$', description: '8 to 64 lower-case hex digits of an id' });

@@ -4,6 +4,7 @@ import { Type } from 'typebox';
 import type { JsonObject } from '../ledger/ids.js';
 import type { MergeView, TownNode } from '../node/use-cases.js';
 import { tokenOf } from './caller.js';
+import { graphView } from './graph-view.js';
 import * as input from './inputs.js';
 import {
   branchView,
@@ -58,6 +59,20 @@ export const ledgerRoutes: FastifyPluginAsyncTypebox<{ readonly node: TownNode }
     '/api/ledger/branches',
     { schema: { tags, summary: 'The branch of each node', response: input.answers(listOf(branchView)) } },
     async (request) => node.branches(tokenOf(request)),
+  );
+
+  app.get(
+    '/api/ledger/graph',
+    {
+      schema: {
+        tags,
+        summary:
+          'The newest merges, the blocks they folded in and those that wait, for a picture of the history',
+        querystring: input.exactly({ limit: Type.Optional(input.limit(50)) }),
+        response: input.answers(graphView),
+      },
+    },
+    async (request) => node.graph(tokenOf(request), { limit: request.query.limit ?? 20 }),
   );
 
   app.get(

@@ -56,11 +56,18 @@ const requests: [method: string, path: string, body?: object][] = [
   ['get', '/api/gigs'],
   ['post', '/api/gigs', { title: 'Fix the lathe', description: 'It squeaks.', price: 50 }],
   ['post', '/api/gigs/{id}/{step}', { stars: 4, sharePercent: 50 }],
+  ['post', '/api/keys/requests', { member: memberOfTest, name: 'Ada at the shed', passphrase }],
+  ['get', '/api/keys'],
+  ['post', '/api/keys', { code: 'c0de.12345678' }],
+  ['delete', '/api/keys/{key}'],
+  ['get', '/api/notices'],
+  ['post', '/api/notices/read', { upTo: 3 }],
   ['get', '/api/charter'],
   ['post', '/api/charter/changes', { set: { '/name': 'New Town' }, remove: ['/roles/guest'] }],
   ['get', '/api/ledger/log'],
   ['get', '/api/ledger/merges'],
   ['get', '/api/ledger/branches'],
+  ['get', '/api/ledger/graph'],
   ['get', '/api/ledger/show/{id}'],
   ['post', '/api/ledger/merge'],
   ['get', '/api/nodes'],
@@ -73,7 +80,12 @@ const requests: [method: string, path: string, body?: object][] = [
   ['post', '/api/nodes/sync'],
 ];
 
-const inPath: Record<string, string> = { id: 'abcdef0123456789', badge: '9'.repeat(64), step: 'take' };
+const inPath: Record<string, string> = {
+  id: 'abcdef0123456789',
+  badge: '9'.repeat(64),
+  step: 'take',
+  key: '7'.repeat(64),
+};
 const urlOf = (path: string): string => path.replace(/\{(\w+)\}/g, (_, name: string) => inPath[name] ?? name);
 
 async function setUp(test: Test) {
@@ -137,7 +149,13 @@ t.test('each says what it is for, what it takes and who may ask', async (t) => {
     }
   t.same(
     [...open].sort(),
-    ['get /api/status', 'post /api/members/join', 'post /api/session', 'post /api/setup'],
+    [
+      'get /api/status',
+      'post /api/keys/requests',
+      'post /api/members/join',
+      'post /api/session',
+      'post /api/setup',
+    ],
     'only these need no session',
   );
 });

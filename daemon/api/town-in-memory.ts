@@ -3,7 +3,10 @@
  * was called, and answers with every optional field filled. The real node is tested through the API elsewhere.
  */
 import { TownError } from '../ledger/ids.js';
+import type { KeyCases, OwnKeyView } from '../node/key-cases.js';
+import type { LedgerGraph } from '../node/ledger-graph.js';
 import type { NodeCases, NodeInvited, NodesView, NodeView } from '../node/node-cases.js';
+import type { NoticesView, NoticeView } from '../node/notice-cases.js';
 import type * as Shape from '../node/use-cases.js';
 
 export const tokenOfTest = 'T'.repeat(43);
@@ -238,6 +241,74 @@ const invitedNode: NodeInvited = {
   expiresAt: 1_700_000_060_000,
 };
 
+const ownKey: OwnKeyView = {
+  key: hash('7'),
+  status: 'active',
+  state: 'merged',
+  since: 1_700_000_000_000,
+  node: { id: '0123456789abcdef', name: 'board' },
+  here: true,
+  current: true,
+};
+
+export const notice: NoticeView = {
+  id: 3,
+  at: 1_700_000_000_500,
+  text: 'Ada opened a gig. This was rejected (not-enough): The price is more than there is.',
+  entry: hash('e'),
+  code: 'not-enough',
+  other: hash('f'),
+  read: false,
+};
+
+const notices: NoticesView = {
+  items: [notice, { ...notice, id: 2, entry: null, code: null, other: null, read: true }],
+  unread: 1,
+};
+
+const graph: LedgerGraph = {
+  merges: [
+    {
+      height: 1,
+      id: hash('a'),
+      oid: 'b'.repeat(40),
+      time: 1_700_000_000_500,
+      by: self.id,
+      heads: [hash('d')],
+    },
+    { height: 0, id: hash('1'), oid: 'c'.repeat(40), time: 1_700_000_000_000, by: self.id, heads: [] },
+  ],
+  blocks: [
+    {
+      id: hash('d'),
+      node: self.id,
+      seq: 1,
+      prev: null,
+      base: hash('1'),
+      at: 1_700_000_000_000,
+      entries: 2,
+      height: 1,
+      own: true,
+    },
+    {
+      id: hash('f'),
+      node: 'fedcba9876543210',
+      seq: 4,
+      prev: hash('e'),
+      base: hash('a'),
+      at: 1_700_000_001_000,
+      entries: 1,
+      height: null,
+      own: false,
+    },
+  ],
+  nodes: [
+    { id: self.id, name: 'board' },
+    { id: 'fedcba9876543210', name: 'workshop' },
+  ],
+  truncated: true,
+};
+
 export class TownInMemory implements Shape.TownNode {
   /** Every call: method, then arguments. */
   readonly calls: unknown[][] = [];
@@ -315,12 +386,24 @@ export class TownInMemory implements Shape.TownNode {
   openGig = (s: string, input: object) => this.#note('openGig', [s, input], { ...recorded, gig: gig.id });
   gigStep = (...args: [string, string, Shape.GigStep, object]) => this.#note('gigStep', args, recorded);
 
+  keys: KeyCases = {
+    request: (asked) =>
+      this.#note('keys.request', [asked], { code: 'c0de.12345678', key: hash('7'), member: memberOfTest }),
+    add: (...args) => this.#note('keys.add', args, recorded),
+    revoke: (...args) => this.#note('keys.revoke', args, recorded),
+    list: (s) =>
+      this.#note('keys.list', [s], [ownKey, { ...ownKey, status: 'revoked', node: null, current: false }]),
+  };
+  notices = (s: string, input: object) => this.#note('notices', [s, input], notices);
+  readNotices = (s: string, input: object) => this.#note('readNotices', [s, input], { unread: 0 });
+
   charter = () => this.#note('charter', [], { name: 'Testville', quorum: 1, roles: { steward: ['*'] } });
   changeCharter = (s: string, input: object) => this.#note('changeCharter', [s, input], recorded);
 
   log = (s: string, input: object) => this.#note('log', [s, input], { items: [entry], next: '41' });
   merges = (s: string, input: object) => this.#note('merges', [s, input], { items: [merge], next: null });
   branches = (s: string) => this.#note('branches', [s], [branch, { ...branch, head: hash('d') }]);
+  graph = (s: string, input: object) => this.#note('graph', [s, input], graph);
   show = (s: string, id: string): ReturnType<Shape.TownNode['show']> =>
     id.startsWith('a')
       ? this.#note('show', [s, id], { kind: 'merge' as const, merge })

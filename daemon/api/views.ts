@@ -4,6 +4,7 @@
  */
 import { Type, type Static, type TSchema, type TUnsafe } from 'typebox';
 import type { JsonObject } from '../ledger/ids.js';
+import type { NoticesView, NoticeView } from '../node/notice-cases.js';
 import type * as Shape from '../node/use-cases.js';
 import type { Problem } from './errors.js';
 
@@ -326,6 +327,24 @@ export const enrolmentView = component<Shape.TownEvent & { kind: 'enrol' }>()(
   }),
 );
 
+export const noticeView = component<NoticeView>()(
+  'Notice',
+  Type.Object({
+    id: count(),
+    at: millis(),
+    text: Type.String(),
+    entry: orNull(Type.String()),
+    code: orNull(Type.String()),
+    other: orNull(Type.String()),
+    read: Type.Boolean(),
+  }),
+);
+
+export const noticesView = component<NoticesView>()(
+  'Notices',
+  Type.Object({ items: Type.Array(noticeView), unread: count() }),
+);
+
 export const townEventView = component<Shape.TownEvent>()(
   'TownEvent',
   Type.Union([
@@ -335,6 +354,7 @@ export const townEventView = component<Shape.TownEvent>()(
     Type.Object({ kind: Type.Literal('entry'), entry: entryView }),
     Type.Object({ kind: Type.Literal('merge'), merge: mergeView }),
     Type.Object({ kind: Type.Literal('nodes') }),
+    Type.Object({ kind: Type.Literal('notice'), member: Type.String(), notice: noticeView }),
     Type.Object({ kind: Type.Literal('status'), status: statusView }),
   ]),
 );

@@ -15,6 +15,7 @@ import type { Clock } from './clock.js';
 import type { NodeKeys } from './key-files.js';
 import { MAIN, type MainLine } from './main-line.js';
 import { NOTES_REF, proofNote } from './proof-notes.js';
+import { rejectionNotices } from './rejection-notices.js';
 import type { View } from './view.js';
 
 export interface MergeWorkshopParts {
@@ -138,18 +139,19 @@ export class MergeWorkshop {
       raw: merge.raw,
       counts: { accepted: count('accepted'), rejected: count('rejected'), irregular: count('irregular') },
     };
-    const blocks = this.parts.blocks.partsOf(merge.heads).flatMap((part) => part.blocks.map(({ id }) => id));
+    const blocks = this.parts.blocks.partsOf(merge.heads).flatMap((part) => part.blocks);
+    const folded = blocks.flatMap(({ entries }) => entries);
     const note = await proofNote(readObject, store.ref(NOTES_REF), merge, certificate, keys);
     await view.rebuild(async () => {
       await store.adopt({
         merge: row,
         certificate,
         verdicts,
-        blocks,
+        blocks: blocks.map(({ id }) => id),
         state: writes,
         objects: [...objects, ...note.objects],
         refs: [{ name: 'refs/heads/main', oid: merge.oid }, note.ref],
-        notices: noticesOf(built),
+        notices: [...noticesOf(built), ...rejectionNotices(built, folded, main.state, keys.id)],
       });
       main.advance({ height: merge.height, id: merge.id, oid: merge.oid, time: merge.time }, tree, writes);
     });

@@ -5,7 +5,10 @@
  */
 import type { DoorWiring, GateRecord } from '../gate/shapes.js';
 import type { JsonObject } from '../ledger/ids.js';
+import type { KeyCases } from './key-cases.js';
+import type { LedgerGraph } from './ledger-graph.js';
 import type { NodeCases } from './node-cases.js';
+import type { NoticesView, NoticeView } from './notice-cases.js';
 
 export type EntryState = 'pending' | 'merged' | 'rejected';
 
@@ -229,6 +232,8 @@ export type TownEvent =
   | { readonly kind: 'merge'; readonly merge: MergeView }
   /** Who is there, or who waits to be let in, has changed: ask `nodes.list` anew. At most one a second. */
   | { readonly kind: 'nodes' }
+  /** Only for the member that it is for. */
+  | { readonly kind: 'notice'; readonly member: string; readonly notice: NoticeView }
   | { readonly kind: 'status'; readonly status: StatusView };
 
 export interface Page<T> {
@@ -322,6 +327,14 @@ export interface TownNode {
     input: { stars?: number | undefined; sharePercent?: number | undefined },
   ): Promise<Recorded>;
 
+  /** Further keys of a member. */
+  readonly keys: KeyCases;
+
+  // What the signed-in member is told.
+  notices(s: string, input: { limit: number }): Promise<NoticesView>;
+  /** Those up to this id were read. Gives what is unread still. */
+  readNotices(s: string, input: { upTo: number }): Promise<{ unread: number }>;
+
   // Charter.
   charter(): Promise<JsonObject>;
   changeCharter(s: string, input: { set: JsonObject; remove: readonly string[] }): Promise<Recorded>;
@@ -330,6 +343,8 @@ export interface TownNode {
   log(s: string, input: { limit: number; before?: string | undefined }): Promise<Page<EntryView>>;
   merges(s: string, input: { limit: number; before?: number | undefined }): Promise<Page<MergeView>>;
   branches(s: string): Promise<readonly BranchView[]>;
+  /** `limit`: of merges, at most 50. */
+  graph(s: string, input: { limit: number }): Promise<LedgerGraph>;
   /** An entry or a merge, by its id or a unique start of it (8 characters at least). */
   show(
     s: string,

@@ -301,6 +301,26 @@ export class StoreReads {
     return rows.map((row) => ({ ...row, read: row.read === 1 }));
   }
 
+  /** Of all members, those with an id > `after`, in their order. */
+  noticesAfter(after: number, limit: number): NoticeRow[] {
+    const rows = this.#all<Omit<NoticeRow, 'read'> & { read: number }>(
+      'SELECT * FROM notices WHERE id > ? ORDER BY id LIMIT ?',
+      ...[limit, after],
+    );
+    return rows.map((row) => ({ ...row, read: row.read === 1 }));
+  }
+
+  /** The id of the last notice; 0 before the first. */
+  lastNotice(): number {
+    return this.#one<{ id: number | null }>('SELECT max(id) AS id FROM notices')?.id ?? 0;
+  }
+
+  /** How many notices the member has not read; counts up to `limit`. */
+  unreadNotices(member: string, limit: number): number {
+    const sql = 'SELECT count(*) AS n FROM (SELECT 1 FROM notices WHERE member = ? AND read = 0 LIMIT ?)';
+    return this.#one<{ n: number }>(sql, member, limit)?.n ?? 0;
+  }
+
   meta(key: string): string | null {
     return this.#one<{ value: string }>('SELECT value FROM meta WHERE key = ?', key)?.value ?? null;
   }

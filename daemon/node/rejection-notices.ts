@@ -1,0 +1,42 @@
+/** Whom a merge has to tell that something was rejected, and why. The words for what it was are found when it is read. */
+import { dappOf, type VerifiedEntry } from '../ledger/entry.js';
+import type { KeyId, MemberId, NodeId } from '../ledger/ids.js';
+import { isMemberId } from '../ledger/ids.js';
+import { readKey, type MemberKey } from '../ledger/kernel.js';
+import type { BuiltMerge } from '../ledger/merge.js';
+import type { StateReader } from '../ledger/state.js';
+import type { NewNotice } from '../store/rows.js';
+
+/**
+ * One notice for the author of each rejected entry; and for whom a payment by way of this node was meant, since it was shown
+ * here as credits to come. `entries`: those that the merge folded in; `before`: the state that it stepped from.
+ */
+export function rejectionNotices(
+  { merge, receipt, writes }: BuiltMerge,
+  entries: Iterable<VerifiedEntry>,
+  before: StateReader,
+  own: NodeId,
+): readonly NewNotice[] {
+  const byId = new Map([...entries].map((entry) => [entry.id, entry]));
+  const newKeys = new Map<string, MemberId>();
+  for (const { dapp, collection, key, value } of writes)
+    if (dapp === 'kernel' && collection === 'keys' && value !== null)
+      newKeys.set(key, (JSON.parse(value) as MemberKey).member);
+  const authorOf = (key: KeyId): MemberId | null => readKey(before, key)?.member ?? newKeys.get(key) ?? null;
+  const notices: NewNotice[] = [];
+  for (const { id, verdict, code, reason } of receipt.entries) {
+    const entry = verdict === 'rejected' ? byId.get(id) : undefined;
+    if (!entry) continue;
+    const text = `This was rejected (${code ?? 'rejected'}): ${reason ?? 'no reason was given.'}`;
+    const author = authorOf(entry.by);
+    const promised = entry.node === own ? payeeOf(entry) : null;
+    for (const member of new Set([author, promised]))
+      if (member !== null) notices.push({ member, entry: id, at: merge.time, text });
+  }
+  return notices;
+}
+
+function payeeOf({ type, body }: VerifiedEntry): MemberId | null {
+  const { to } = body;
+  return dappOf(type) === 'credit' && isMemberId(to) ? to : null;
+}
