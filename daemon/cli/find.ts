@@ -3,7 +3,8 @@ import { refusal } from './cli-error.js';
 import { plain, short } from './output.js';
 
 /**
- * @param what e.g. `member`; its plural goes into the error
+ * @param what e.g. `member`; goes into the error
+ * @param listed the command that lists them
  * @throws CliError `no-such-<what>` or `ambiguous`
  */
 export function find<Item>(
@@ -12,6 +13,7 @@ export function find<Item>(
   what: string,
   idOf: (item: Item) => string,
   nameOf: (item: Item) => string | null,
+  listed = `town ${what} list`,
 ): Item {
   const exact = items.find((item) => idOf(item) === word);
   if (exact) return exact;
@@ -23,7 +25,7 @@ export function find<Item>(
     throw refusal(
       `no-such-${what}`,
       `There is no ${what} with the id or name "${word}".`,
-      items.length === 0 ? `There is no ${what} yet.` : `See \`town ${what} list\`.`,
+      items.length === 0 ? `There is no ${what} yet.` : `See \`${listed}\`.`,
     );
   const choices = matching
     .slice(0, 5)

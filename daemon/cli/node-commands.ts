@@ -6,6 +6,7 @@ import { Option, type Command } from 'commander';
 import type { StatusView } from '../node/use-cases.js';
 import { EXIT_REFUSED } from './cli-error.js';
 import { Context } from './context.js';
+import { peersText, validatorsText } from './nodes-text.js';
 import { credits, facts, plain, short, time } from './output.js';
 
 const built = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
@@ -103,7 +104,7 @@ export function runDaemon(words: readonly string[]): Promise<number> {
 }
 
 function statusText(status: StatusView, url: string): string {
-  const { gate, dapps, supply, validators } = status;
+  const { gate, dapps, supply, validators, peers } = status;
   const doors = gate.connected
     ? `gate connected, ${gate.simulated ? 'simulated board' : (gate.board ?? 'board')}`
     : 'gate not connected';
@@ -129,10 +130,8 @@ function statusText(status: StatusView, url: string): string {
         'credits',
         `${credits(supply.total)} = vault ${credits(supply.vault)} + members ${credits(supply.members)} + locked ${credits(supply.locked)}`,
       ],
-      [
-        'proof',
-        `${validators.count} validators, quorum ${validators.quorum}, ${validators.mayBeOff} may be off`,
-      ],
+      ['nodes', peersText(peers)],
+      ['proof', validatorsText(validators)],
       ['warning', dapps.warning],
       ['ALARM', status.alarm === null ? null : `${status.alarm.code}: ${status.alarm.message}`],
     ]),

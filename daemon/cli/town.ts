@@ -11,11 +11,12 @@ import { addLedgerCommands } from './ledger-commands.js';
 import { addMemberCommands } from './member-commands.js';
 import { addNodeCommands } from './node-commands.js';
 import { plain } from './output.js';
+import { addPeerCommands } from './peer-commands.js';
 import { addPeopleCommands } from './people-commands.js';
 import { addSessionCommands } from './session-commands.js';
 
 const after = `
-Ids may be shortened to a unique start; people, members, doors and gigs also go by name.
+Ids may be shortened to a unique start; people, members, doors, nodes and gigs also go by name.
 Environment: TOWN_URL, TOWN_DATA, TOWN_PASSPHRASE.
 Exit codes: 0 done, 1 refused by a rule or not found, 2 wrong usage, 3 no daemon answers.`;
 
@@ -40,6 +41,7 @@ function makeProgram(): Command {
   addMemberCommands(town);
   addDoorCommands(town);
   addGigCommands(town);
+  addPeerCommands(town);
   return town;
 }
 

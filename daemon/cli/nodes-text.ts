@@ -1,0 +1,191 @@
+/** The nodes of a town in words: who is there, who waits, what an invitation is for, how many validators may be off. */
+import type {
+  Distance,
+  NodeInvitationState,
+  NodeInvitationView,
+  NodeInvited,
+  NodesView,
+  NodeView,
+} from '../node/node-cases.js';
+import type { StatusView } from '../node/use-cases.js';
+import { facts, plain, table, time } from './output.js';
+
+const counted = (count: number, one: string, many = `${one}s`): string =>
+  `${count} ${count === 1 ? one : many}`;
+const isOrAre = (count: number): string => (count === 1 ? 'is' : 'are');
+
+/** How many merge, how many of them may be off, and whether enough are heard. No full stop. */
+export function validatorsText({ count, quorum, mayBeOff, heard }: StatusView['validators']): string {
+  const who =
+    count === 1
+      ? '1 validator, which must sign each merge'
+      : `${count} validators, ${quorum} must sign a merge`;
+  const off = mayBeOff === 0 ? 'none may be off' : `${mayBeOff} may be off`;
+  const now = heard < count || count === 1 ? `${heard} ${isOrAre(heard)} heard` : `all ${count} are heard`;
+  const missing = quorum - heard;
+  const tooFew =
+    missing > 0
+      ? `: too few to merge until ${missing} more ${isOrAre(missing)} back (doors go on, and nothing is lost)`
+      : '';
+  return `${who}; ${off}; ${now}${tooFew}`;
+}
+
+/** How many other nodes there are and how many of them are heard. */
+export const peersText = ({ count, connected }: StatusView['peers']): string =>
+  count === 0 ? 'no other node yet' : `${counted(count, 'other')}, ${connected} connected`;
+
+const distanceText = ({ blocks, merges }: Distance): string =>
+  [...(blocks > 0 ? [counted(blocks, 'block')] : []), ...(merges > 0 ? [counted(merges, 'merge')] : [])].join(
+    ', ',
+  ) || '-';
+
+function heardText(node: NodeView): string {
+  if (node.self) return 'this node';
+  if (node.state === 'pending') return 'joins with the next merge';
+  if (node.connected) return 'connected';
+  return node.heardAt === null ? 'not heard yet' : `last heard ${time(node.heardAt)}`;
+}
+
+/** A node that was never heard is not known to be level. */
+const distanceTo = (node: NodeView, distance: Distance): string =>
+  node.self ? '' : node.heardAt === null ? '?' : distanceText(distance);
+
+const nodeTable = (nodes: readonly NodeView[]): string =>
+  table(
+    nodes,
+    [
+      { head: 'name', cell: (node) => node.name },
+      { head: 'id', cell: (node) => node.id },
+      { head: 'role', cell: (node) => node.roles.join(', ') },
+      { head: 'validator', cell: (node) => (node.validator ? 'yes' : 'no') },
+      { head: 'heard', cell: heardText },
+      { head: 'height', cell: (node) => node.height ?? '?', right: true },
+      { head: 'ahead', cell: (node) => distanceTo(node, node.ahead) },
+      { head: 'behind', cell: (node) => distanceTo(node, node.behind) },
+    ],
+    'No nodes yet.',
+  );
+
+const stateText: Readonly<Record<NodeInvitationState, string>> = {
+  open: 'nobody has shown it yet',
+  asked: 'WAITS FOR A STEWARD',
+  approved: 'approved, not merged yet',
+  welcomed: 'let in',
+  refused: 'refused',
+  withdrawn: 'taken back',
+  expired: 'expired',
+};
+
+const unsettled: readonly NodeInvitationState[] = ['open', 'asked', 'approved'];
+
+function invitationsText(invitations: readonly NodeInvitationView[]): readonly string[] {
+  const shown = invitations.filter(({ state }) => unsettled.includes(state));
+  if (shown.length === 0) return [];
+  const asked = shown.find(({ state }) => state === 'asked');
+  return [
+    '',
+    table(
+      shown,
+      [
+        { head: 'invitation', cell: (invitation) => invitation.id },
+        { head: 'role', cell: (invitation) => invitation.role },
+        { head: 'state', cell: (invitation) => stateText[invitation.state] },
+        { head: 'node', cell: ({ asker }) => asker?.name ?? '-' },
+        { head: "the node's id", cell: ({ asker }) => asker?.node ?? '-' },
+        { head: 'ends', cell: (invitation) => time(invitation.expiresAt) },
+      ],
+      '',
+    ),
+    ...(asked?.asker
+      ? [`Compare the id with the one on the node's own screen, then: town node approve ${asked.asker.node}`]
+      : []),
+  ];
+}
+
+function brokerText({ url, embedded, connected }: NodesView['broker']): string {
+  if (url === null) return 'none: this node meets no others';
+  return `${url}${embedded ? ', run by this node' : ''}, ${connected ? 'connected' : 'NOT CONNECTED'}`;
+}
+
+const refusedText = ({ code, reason, count, at }: NodesView['refused'][number]): string =>
+  `${counted(count, 'message')} not taken (${code}): ${reason}, last at ${time(at)}`;
+
+export const nodesText = (view: NodesView): string =>
+  [
+    nodeTable(view.nodes),
+    ...invitationsText(view.invitations ?? []),
+    '',
+    `${validatorsText(view.validators)}.`,
+    facts([
+      ['broker', brokerText(view.broker)],
+      [
+        'pending',
+        view.pending.entries === 0
+          ? 'nothing waits for a merge'
+          : `${counted(view.pending.entries, 'entry', 'entries')} in ${counted(view.pending.blocks, 'block')}`,
+      ],
+      ...view.refused.map((refused) => ['refused', refusedText(refused)] as const),
+    ]),
+  ].join('\n');
+
+/** What a sync came to: with whom this node is level, from whom something is missing, and who is away. */
+export function syncText({ nodes, broker }: NodesView): string {
+  const others = nodes.filter(({ self }) => !self);
+  if (others.length === 0) return 'There is no other node yet. Invite one: town node invite';
+  if (!broker.connected) return `No other node can be reached. The broker: ${brokerText(broker)}.`;
+  const hasMore = ({ ahead, fetching }: NodeView): boolean => ahead.blocks + ahead.merges + fetching > 0;
+  const here = others.filter(({ connected }) => connected);
+  const names = (some: readonly NodeView[]): string => some.map(({ name }) => plain(name)).join(', ');
+  const level = here.filter((node) => !hasMore(node));
+  const away = others.filter(({ connected }) => !connected);
+  return [
+    ...(level.length > 0 ? [`This node has all that these have: ${names(level)}.`] : []),
+    ...here
+      .filter(hasMore)
+      .map(({ name, ahead }) => `Not all of ${plain(name)} is here yet: ${distanceText(ahead)} to come.`),
+    ...(away.length > 0 ? [`Not connected: ${names(away)}.`] : []),
+  ].join('\n');
+}
+
+const roleText = {
+  door: 'a node with doors: it gets the key that tells badges apart',
+  hub: 'a node without doors: it does not get the key of the badges',
+} as const;
+
+/** What a person needs to bring the other board in. `qr`: the lines to show, null for none. */
+export const invitedText = (
+  invited: NodeInvited,
+  role: 'door' | 'hub',
+  qr: readonly string[] | null,
+): string =>
+  [
+    `Invitation ${invited.id} for ${roleText[role]}.`,
+    `It lets in one node, once you approve that one, until ${time(invited.expiresAt)}.`,
+    '',
+    `link  ${invited.link}`,
+    `code  ${invited.code}`,
+    '',
+    ...(qr === null ? [] : [...qr, '']),
+    'On the other board:',
+    `  town join ${invited.code} --data DIR`,
+    'Then here, when its id stands on its screen and on yours:',
+    '  town node approve',
+  ].join('\n');
+
+/** White on black whatever the terminal's colours, so that every phone reads it. */
+const QR_COLOURS = { start: '\u001b[40;97m', end: '\u001b[0m' } as const;
+
+/**
+ * The lines of a QR code as this output can show them: lines that are too long would be broken and not be read.
+ * @param columns of the terminal; undefined where the output is none
+ */
+export function qrFor(
+  lines: readonly string[],
+  columns: number | undefined,
+  colour: boolean,
+): readonly string[] {
+  const width = Math.max(0, ...lines.map((line) => line.length));
+  if (columns !== undefined && columns < width)
+    return [`(The QR code needs a terminal of ${width} columns; this one has ${columns}.)`];
+  return lines.map(plain).map((line) => (colour ? `${QR_COLOURS.start}${line}${QR_COLOURS.end}` : line));
+}
