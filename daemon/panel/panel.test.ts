@@ -118,7 +118,7 @@ t.test('the panel before a running town', { skip, timeout: 240_000 }, async (t) 
     const map = steward.getByRole('navigation', { name: 'Map of the town' });
     t.same(
       (await map.getByRole('link').allInnerTexts()).map((text) => text.split('\n')[0]),
-      ['Registry office', 'Town hall', 'Bank', 'Gatehouse', 'Job board', 'Post office'],
+      ['Registry office', 'Town hall', 'Bank', 'Gatehouse', 'Job board', 'Power house', 'Post office'],
     );
     await map.getByText('You have 500 credits').waitFor();
     await map.getByRole('link', { name: /Registry office/ }).focus();

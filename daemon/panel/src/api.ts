@@ -16,10 +16,10 @@ export class ApiError extends Error {
   }
 }
 
-/** An answer that takes longer is given up; `merge now` may take as long as the dapps' tests do. */
-const answerWithinMs = 60_000;
+/** An answer that takes longer is given up; asking the other boards may take a minute. */
+const answerWithinMs = 75_000;
 
-type Method = 'GET' | 'POST' | 'DELETE';
+type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
 
 /** GETs `path` (below `/api`). Throws `ApiError`. */
 export const get = <T>(path: string): Promise<T> => call<T>('GET', path);
@@ -27,8 +27,11 @@ export const get = <T>(path: string): Promise<T> => call<T>('GET', path);
 /** POSTs `body` as JSON to `path` (below `/api`). Throws `ApiError`. */
 export const post = <T>(path: string, body: object = {}): Promise<T> => call<T>('POST', path, body);
 
+/** PUTs `body` as JSON to `path` (below `/api`). Throws `ApiError`. */
+export const put = <T>(path: string, body: object): Promise<T> => call<T>('PUT', path, body);
+
 /** DELETEs `path` (below `/api`). Throws `ApiError`. */
-export const remove = (path: string): Promise<void> => call<void>('DELETE', path);
+export const remove = <T = void>(path: string): Promise<T> => call<T>('DELETE', path);
 
 /** `/gigs/:id` from literal text and values, each value escaped for a path. */
 export function path(parts: TemplateStringsArray, ...values: readonly (string | number)[]): string {

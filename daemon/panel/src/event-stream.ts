@@ -18,6 +18,8 @@ const kinds: ReadonlySet<string> = new Set<EventKind>([
   'enrol',
   'entry',
   'merge',
+  'nodes',
+  'notice',
   'status',
 ]);
 

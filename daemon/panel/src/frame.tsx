@@ -2,8 +2,9 @@
 /** What stands around every page: the town's sign, the ways, who is signed in, and what is wrong. */
 import type { ComponentChildren } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { number } from './format.js';
+import { counted, number } from './format.js';
 import { mayDo, useTown } from './live-town.js';
+import { useNotices } from './notices.js';
 import { hrefOf, type Route } from './router.js';
 import { Outbox } from './widgets/outbox.js';
 
@@ -22,6 +23,7 @@ const ways: readonly Way[] = [
   { text: 'Gigs', href: hrefOf({ page: 'gigs' }), pages: ['gigs'] },
   { text: 'Bank', href: hrefOf({ page: 'bank' }), pages: ['bank'] },
   { text: 'Ledger', href: hrefOf({ page: 'ledger', tab: 'merges' }), pages: ['ledger', 'merge', 'entry'] },
+  { text: 'Nodes', href: hrefOf({ page: 'nodes' }), pages: ['nodes'] },
   { text: 'Town hall', href: hrefOf({ page: 'town-hall' }), pages: ['town-hall'] },
 ];
 
@@ -55,6 +57,7 @@ export function Frame({ route, children }: { route: Route; children: ComponentCh
               onClick={() => setOpen(!open)}
             >
               Menu
+              <UnreadMark />
             </button>
             <nav id="ways" aria-label="Pages" class={open ? 'ways open' : 'ways'}>
               <ul>
@@ -66,7 +69,7 @@ export function Frame({ route, children }: { route: Route; children: ComponentCh
                   </li>
                 ))}
               </ul>
-              <SignedIn />
+              <SignedIn here={route.page === 'you'} />
             </nav>
           </>
         )}
@@ -87,16 +90,36 @@ function toMain(event: Event): void {
   document.getElementById('main')?.focus();
 }
 
-function SignedIn() {
+function SignedIn({ here }: { here: boolean }) {
   const { session, signOut } = useTown();
+  const { unread } = useNotices();
   if (!session) return null;
   return (
     <p class="signed-in">
-      <span>{session.name}</span>
+      <a href={hrefOf({ page: 'you' })} aria-current={here ? 'page' : undefined}>
+        {session.name}
+        {unread > 0 && (
+          <span class="unread">
+            <span aria-hidden="true">{unread > 99 ? '99+' : unread}</span>
+            <span class="unseen">: {counted(unread, 'unread notice')}</span>
+          </span>
+        )}
+      </a>
       <button type="button" class="quiet small" onClick={() => void signOut()}>
         Sign out
       </button>
     </p>
+  );
+}
+
+/** On a phone the name stands inside the menu: its mark is seen from outside. */
+function UnreadMark() {
+  const { unread } = useNotices();
+  return unread === 0 ? null : (
+    <span class="unread">
+      <span aria-hidden="true">{unread > 99 ? '99+' : unread}</span>
+      <span class="unseen">, {counted(unread, 'unread notice')}</span>
+    </span>
   );
 }
 

@@ -5,12 +5,14 @@ import t from 'tap';
 import { path } from './api.js';
 import { pauseBefore } from './event-stream.js';
 import { ago, counted, credits, plainWord, secondsLeft, shortId } from './format.js';
+import { pictureOf, type GraphPicture } from './graph-layout.js';
 import { polygonPoints, pointsOf, seeded, sketchLine, smooth } from './map/sketch.js';
+import { distanceWords, idInGroups, mayInsist, quorumIsThere, quorumNow, quorumRule } from './node-words.js';
 import { passphraseLengthMin, strengthOf } from './passphrase-strength.js';
 import { hrefOf, routeOf } from './router.js';
 import { sseParser, type SseMessage } from './sse-parser.js';
 import { doorReason, doorWho } from './words.js';
-import type { DoorEvent } from './shapes.js';
+import type { DoorEvent, GraphBlock, GraphMerge, LedgerGraph } from './shapes.js';
 
 const at = (address: string) => {
   const { pathname, hash } = new URL(address, 'http://town.example');
@@ -23,6 +25,7 @@ t.test('an address leads to its page', async (t) => {
   t.same(at('/#/doors'), { page: 'doors' });
   t.same(at('/#/ledger/branches'), { page: 'ledger', tab: 'branches' });
   t.same(at('/#/merge/abc123'), { page: 'merge', id: 'abc123' });
+  t.same(at('/#/ledger/graph'), { page: 'ledger', tab: 'graph' });
   t.same(at('/bank'), { page: 'bank' }, 'an address typed without the #');
   t.same(at('/#/nowhere'), { page: 'unknown' });
   t.same(at('/#/doors/7'), { page: 'unknown' });
@@ -43,9 +46,11 @@ t.test('the address of every page leads back to it', async (t) => {
   const id = fc.string({ minLength: 1, maxLength: 70 }).filter((text) => text.trim() !== '');
   const route = fc.oneof(
     fc
-      .constantFrom('home', 'people', 'doors', 'gigs', 'bank', 'town-hall')
+      .constantFrom('home', 'people', 'doors', 'gigs', 'bank', 'nodes', 'town-hall', 'you', 'first-here')
       .map((page) => ({ page }) as const),
-    fc.constantFrom('merges', 'entries', 'branches').map((tab) => ({ page: 'ledger', tab }) as const),
+    fc
+      .constantFrom('merges', 'graph', 'entries', 'branches')
+      .map((tab) => ({ page: 'ledger', tab }) as const),
     fc.tuple(fc.constantFrom('merge', 'entry'), id).map(([page, id]) => ({ page, id }) as const),
   );
   fc.assert(
@@ -103,6 +108,127 @@ t.test('a refusal at a door is told with its reason', async (t) => {
   t.equal(doorWho({ ...event, personName: null, code: 'unknown-badge' }), 'Unknown badge');
   t.equal(doorWho({ ...event, personName: null, person: 'p1' }), 'A person this board may not name');
 });
+
+t.test('whether the town can merge is said in a sentence', async (t) => {
+  const one = { count: 1, quorum: 1, mayBeOff: 0, heard: 1 };
+  t.equal(
+    quorumRule(one),
+    'One validator: it alone signs each merge. It may not be off: without it nothing merges.',
+  );
+  t.equal(quorumNow(one), 'It is here.');
+  const three = { count: 3, quorum: 2, mayBeOff: 1, heard: 3 };
+  t.equal(quorumRule(three), '3 validators, 2 of them must sign a merge. 1 may be off.');
+  t.equal(quorumNow(three), 'All 3 are heard just now: enough to merge.');
+  t.equal(quorumNow({ ...three, heard: 2 }), '2 of 3 heard just now: enough to merge.');
+  t.match(
+    quorumNow({ ...three, heard: 1 }),
+    /^1 of 3 heard just now: 1 too few\. Nothing merges until one more is back\./,
+  );
+  t.match(
+    quorumNow({ count: 5, quorum: 3, mayBeOff: 2, heard: 1 }),
+    /2 too few\. Nothing merges until more are back/,
+  );
+  t.match(quorumNow({ ...one, heard: 0 }), /^0 of 1 heard just now: 1 too few/);
+  fc.assert(
+    fc.property(fc.nat(9), fc.nat(9), fc.nat(9), (a, b, c) => {
+      const [heard = 0, quorum = 0, count = 0] = [a, b, c].sort((x, y) => x - y).map((each) => each + 1);
+      for (const v of [
+        { heard, quorum, count },
+        { heard: count, quorum, count },
+      ])
+        t.equal(
+          /too few/.test(quorumNow({ ...v, mayBeOff: count - quorum })),
+          !quorumIsThere({ ...v, mayBeOff: 0 }),
+        );
+    }),
+  );
+});
+
+t.test('how far another board is, is told from this one', async (t) => {
+  const none = { blocks: 0, merges: 0 };
+  const node = { self: false, height: 4, ahead: none, behind: none };
+  t.equal(distanceWords(node), 'has exactly what this board has');
+  t.equal(distanceWords({ ...node, height: null }), 'not known yet');
+  t.equal(
+    distanceWords({ ...node, ahead: { blocks: 2, merges: 1 } }),
+    'ahead of this board by 1 merge and 2 blocks',
+  );
+  t.equal(distanceWords({ ...node, behind: { blocks: 1, merges: 0 } }), 'behind this board by 1 block');
+  t.equal(
+    distanceWords({ ...node, ahead: { blocks: 1, merges: 0 }, behind: { blocks: 0, merges: 3 } }),
+    'ahead by 1 block, behind by 3 merges',
+  );
+  t.equal(idInGroups('a1b2c3d4e5f60718'), 'a1b2 c3d4 e5f6 0718');
+  t.ok(mayInsist('node-not-heard'));
+  t.notOk(mayInsist('last-validator'), 'what cannot work is not offered');
+});
+
+t.test('the graph of the ledger stands on what is below it', async (t) => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.nat(3), fc.nat(2), fc.nat(5)), { maxLength: 40 }), (steps) => {
+      const graph = historyOf(steps);
+      const picture = pictureOf(graph);
+      const shown = picture.rows.flatMap((row) =>
+        row.kind === 'merge' ? [row.merge.id] : row.blocks.map(({ id }) => id),
+      );
+      t.same(
+        [...shown].sort(),
+        [...graph.merges, ...graph.blocks].map(({ id }) => id).sort(),
+        'everything once',
+      );
+      t.ok(picture.lines.every(({ from, to }) => from.row > to.row));
+      t.same(new Set(picture.lines.map(keyOf)).size, picture.lines.length, 'no line twice');
+      const heads = graph.merges.reduce((sum, each) => sum + each.heads.length, 0);
+      t.equal(
+        picture.lines.filter(({ kind }) => kind === 'fold').length,
+        heads,
+        'each branch runs into its merge',
+      );
+      t.ok(picture.rows.every((row) => row.kind === 'merge' || row.lane >= 1));
+    }),
+  );
+  t.same(pictureOf({ merges: [], blocks: [], nodes: [], truncated: false }), {
+    rows: [],
+    lines: [],
+    lanes: [],
+  });
+});
+
+const keyOf = ({ kind, from, to }: GraphPicture['lines'][number]): string =>
+  [kind, from.lane, from.row, to.lane, to.row].join();
+
+/** A history of three boards: who acts, what (0, 1: a block; 2: a merge of all), and how many merges late it is. */
+function historyOf(steps: readonly (readonly [number, number, number])[]): LedgerGraph {
+  const merges: GraphMerge[] = [{ height: 0, id: 'm0', oid: 'o', time: 0, by: 'n0', heads: [] }];
+  const blocks: { -readonly [K in keyof GraphBlock]: GraphBlock[K] }[] = [];
+  for (const [at, [who, what, late]] of steps.entries()) {
+    const node = `n${who}`;
+    const before = blocks.filter((each) => each.node === node).at(-1);
+    if (what < 2) {
+      const known = Number(before?.base.slice(1) ?? 0);
+      const base = `m${Math.max(known, merges.length - 1 - late)}`;
+      blocks.push({
+        id: `b${at}`,
+        node,
+        seq: (before?.seq ?? 0) + 1,
+        prev: before?.id ?? null,
+        base,
+        at,
+        entries: 1,
+        height: null,
+        own: who === 0,
+      });
+      continue;
+    }
+    const open = blocks.filter(({ height }) => height === null);
+    if (open.length === 0) continue;
+    const heads = [...new Map(open.map((each) => [each.node, each.id])).values()];
+    for (const each of open) each.height = merges.length;
+    merges.push({ height: merges.length, id: `m${merges.length}`, oid: 'o', time: at, by: node, heads });
+  }
+  const nodes = [0, 1, 2, 3].map((each) => ({ id: `n${each}`, name: `Board ${each}` }));
+  return { merges: merges.reverse(), blocks, nodes, truncated: false };
+}
 
 t.test('a passphrase is judged honestly', async (t) => {
   t.equal(strengthOf('').level, 0);
@@ -195,7 +321,9 @@ t.test('text stands out from its ground by 4.5:1 and controls by 3:1, by day and
     ['card', 'bad'],
   ];
   const controls = ['paper', 'card', 'sunk'].flatMap((ground) =>
-    ['control', 'focus', 'ink'].map((edge) => [edge, ground] as const),
+    ['control', 'focus', 'ink', ...'abcdef']
+      .map((edge) => (edge.length === 1 ? `lane-${edge}` : edge))
+      .map((edge) => [edge, ground] as const),
   );
   for (const [name, colours] of [
     ['day', light],

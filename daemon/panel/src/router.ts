@@ -2,16 +2,19 @@
  * Which page an address means. `/setup#token` and `/join#code` are links that are handed out;
  * every other page lives behind `/#/…`, so that any static file server can serve the panel.
  */
+const plainPages = ['people', 'doors', 'gigs', 'bank', 'nodes', 'town-hall', 'you', 'first-here'] as const;
+const tabNames = ['merges', 'graph', 'entries', 'branches'] as const;
+
 export type Route =
-  | { readonly page: 'home' | 'people' | 'doors' | 'gigs' | 'bank' | 'town-hall' | 'unknown' }
+  | { readonly page: 'home' | (typeof plainPages)[number] | 'unknown' }
   | { readonly page: 'setup'; readonly token: string }
   | { readonly page: 'join'; readonly code: string }
-  | { readonly page: 'ledger'; readonly tab: 'merges' | 'entries' | 'branches' }
+  | { readonly page: 'ledger'; readonly tab: (typeof tabNames)[number] }
   | { readonly page: 'merge'; readonly id: string }
   | { readonly page: 'entry'; readonly id: string };
 
-const plain = new Set(['people', 'doors', 'gigs', 'bank', 'town-hall'] as const);
-const tabs = new Set(['merges', 'entries', 'branches'] as const);
+const plain = new Set(plainPages);
+const tabs = new Set(tabNames);
 
 /** Addresses that people may type or that were linked without the `#`. */
 const placeOfPath: { readonly [path: string]: Route } = {
@@ -20,6 +23,7 @@ const placeOfPath: { readonly [path: string]: Route } = {
   '/ledger': { page: 'ledger', tab: 'merges' },
   '/gigs': { page: 'gigs' },
   '/bank': { page: 'bank' },
+  '/nodes': { page: 'nodes' },
   '/town': { page: 'town-hall' },
 };
 

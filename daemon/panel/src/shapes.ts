@@ -212,6 +212,10 @@ export type TownEvent =
   | EnrolmentEvent
   | { readonly kind: 'entry'; readonly entry: Entry }
   | { readonly kind: 'merge'; readonly merge: Merge }
+  /** Who is there, or who waits to be let in, has changed. */
+  | { readonly kind: 'nodes' }
+  /** Only to the member that it is for. */
+  | { readonly kind: 'notice'; readonly member: string; readonly notice: Notice }
   | { readonly kind: 'status'; readonly status: Status };
 
 export type EventKind = TownEvent['kind'];
@@ -219,4 +223,147 @@ export type EventKind = TownEvent['kind'];
 export interface Page<T> {
   readonly items: readonly T[];
   readonly next: string | null;
+}
+
+/** How many blocks and merges one side has and the other has not. */
+export interface Distance {
+  readonly blocks: number;
+  readonly merges: number;
+}
+
+export interface TownNode {
+  readonly id: string;
+  readonly name: string;
+  readonly roles: readonly string[];
+  /** The board that was asked. */
+  readonly self: boolean;
+  readonly validator: boolean;
+  readonly connected: boolean;
+  readonly heardAt: number | null;
+  readonly height: number | null;
+  readonly ahead: Distance;
+  readonly behind: Distance;
+  readonly fetching: number;
+  readonly state: 'pending' | 'merged';
+}
+
+export type NodeInvitationState =
+  'open' | 'asked' | 'approved' | 'welcomed' | 'refused' | 'withdrawn' | 'expired';
+
+export interface NodeInvitation {
+  readonly id: string;
+  readonly role: 'door' | 'hub';
+  readonly expiresAt: number;
+  readonly state: NodeInvitationState;
+  readonly asker: { readonly node: string; readonly name: string; readonly askedAt: number } | null;
+}
+
+export interface Refusals {
+  readonly code: string;
+  readonly reason: string;
+  readonly count: number;
+  readonly at: number;
+}
+
+export interface Nodes {
+  readonly nodes: readonly TownNode[];
+  readonly validators: Status['validators'];
+  readonly broker: {
+    readonly url: string | null;
+    readonly embedded: boolean;
+    readonly connected: boolean;
+  };
+  readonly pending: { readonly entries: number; readonly blocks: number };
+  readonly refused: readonly Refusals[];
+  /** Null: not told to who is signed in. */
+  readonly invitations: readonly NodeInvitation[] | null;
+}
+
+export interface NodeInvited {
+  readonly id: string;
+  readonly code: string;
+  readonly link: string;
+  readonly qr: { readonly svg: string };
+  readonly expiresAt: number;
+}
+
+/** How far a fresh node is with joining a town. */
+export interface NodeJoining {
+  readonly state: 'idle' | 'asking' | 'waiting' | 'joined' | 'failed';
+  readonly node: string;
+  readonly town: string | null;
+  readonly broker: { readonly url: string; readonly reached: 'trying' | 'connected' | 'away' } | null;
+  readonly error: { readonly code: string; readonly message: string; readonly advice?: string } | null;
+}
+
+export interface GraphMerge {
+  readonly height: number;
+  readonly id: string;
+  readonly oid: string;
+  readonly time: number;
+  readonly by: string;
+  /** Ids of the last block of each branch that it folded in. */
+  readonly heads: readonly string[];
+}
+
+export interface GraphBlock {
+  readonly id: string;
+  readonly node: string;
+  readonly seq: number;
+  readonly prev: string | null;
+  /** Id of the merge that its board stood on. */
+  readonly base: string;
+  readonly at: number;
+  readonly entries: number;
+  /** Height of the merge that folded it in; null: none has. */
+  readonly height: number | null;
+  readonly own: boolean;
+}
+
+export interface LedgerGraph {
+  /** Newest first. */
+  readonly merges: readonly GraphMerge[];
+  readonly blocks: readonly GraphBlock[];
+  /** The board that was asked comes first. */
+  readonly nodes: readonly { readonly id: string; readonly name: string }[];
+  readonly truncated: boolean;
+}
+
+/** Something this member is told. */
+export interface Notice {
+  readonly id: number;
+  readonly at: number;
+  readonly text: string;
+  readonly entry: string | null;
+  /** Why the entry was rejected; null: it was not. */
+  readonly code: string | null;
+  /** The entry that won over it. */
+  readonly other: string | null;
+  readonly read: boolean;
+}
+
+export interface Notices {
+  /** Newest first. */
+  readonly items: readonly Notice[];
+  readonly unread: number;
+}
+
+/** A key that waits for its member to register it; its code goes to a board where they can sign in. */
+export interface KeyRequested {
+  readonly code: string;
+  readonly key: string;
+  readonly member: string;
+}
+
+export interface OwnKey {
+  readonly key: string;
+  readonly status: 'active' | 'revoked';
+  readonly state: 'pending' | 'merged';
+  /** When it was registered or revoked. */
+  readonly since: number;
+  /** The board that keeps it, where that is known. */
+  readonly node: { readonly id: string; readonly name: string } | null;
+  readonly here: boolean;
+  /** The one this session signs with. */
+  readonly current: boolean;
 }

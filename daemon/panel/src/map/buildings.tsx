@@ -1,5 +1,5 @@
 /** @jsxImportSource preact */
-/** The six buildings, each in a box of 200 × 160 with its feet at y = 156. */
+/** The seven buildings, each in a box of 200 × 160 with its feet at y = 156. */
 import { Arch, Box, Line, Round, Shape, Window } from './drawing.js';
 
 /** Two towers and a gate; the gate stands open while a strike is on. */
@@ -173,6 +173,43 @@ export function PostOffice() {
       <Box at={[164, 112, 22, 30]} paint="roof2" />
       <Line points="168,121 182,121" thin={false} />
       <Line points="175,142 175,156" thin={false} />
+    </g>
+  );
+}
+
+/** By the river, with a wheel in it and a wire to the town; dark while too few boards are heard to merge. */
+export function PowerHouse({ lit }: { lit: boolean }) {
+  const spokes = [0, 1, 2, 3].map((at) => {
+    const angle = 0.2 + (at * Math.PI) / 4;
+    const [dx, dy] = [Math.cos(angle) * 35, Math.sin(angle) * 35];
+    return [
+      [160 - dx, 118 - dy],
+      [160 + dx, 118 + dy],
+    ] as const;
+  });
+  return (
+    <g>
+      <Line points="34,52 34,4" thin={false} />
+      <Line points="20,12 48,12" thin={false} />
+      <Round at={[22, 9, 2.4, 3]} paint="paper" thin />
+      <Round at={[46, 9, 2.4, 3]} paint="paper" thin />
+      <Box at={[84, 18, 16, 40]} paint="wall2" />
+      <Box at={[14, 74, 120, 82]} paint="wall" />
+      <Shape points="6,76 14,46 54,62 54,46 94,62 94,46 142,76" paint="roof2" />
+      <Arch at={[28, 92, 20, 30]} paint={lit ? 'lamplight' : 'dark'} thin />
+      <Arch at={[100, 92, 20, 30]} paint={lit ? 'lamplight' : 'dark'} thin />
+      <Line points="38,92 38,122" />
+      <Line points="110,92 110,122" />
+      <Arch at={[60, 112, 28, 44]} paint="wood" />
+      <Line points="74,114 74,156" />
+      <Box at={[58, 80, 32, 26]} paint="paper" thin />
+      <Shape points="76,83 67,95 73,95 71,104 81,91 75,91" paint="lamplight" thin />
+      <Round at={[160, 118, 37, 37]} thin={false} />
+      <Round at={[160, 118, 29, 29]} thin />
+      {spokes.map((points) => (
+        <Line key={points.join()} points={points} thin={false} />
+      ))}
+      <Round at={[160, 118, 5, 5]} paint="wood" />
     </g>
   );
 }

@@ -1,8 +1,8 @@
 /** @jsxImportSource preact */
-/** The map of the town: six buildings that are links, each with one live fact on its sign. */
+/** The map of the town: seven buildings that are links, each with one live fact on its sign. */
 import type { ComponentChildren } from 'preact';
 import { hrefOf } from '../router.js';
-import { Bank, Gatehouse, JobBoard, PostOffice, RegistryOffice, TownHall } from './buildings.js';
+import { Bank, Gatehouse, JobBoard, PostOffice, PowerHouse, RegistryOffice, TownHall } from './buildings.js';
 import { TallLandscape, WideLandscape } from './landscape.js';
 
 /** One short live sentence for each place; null while it is not known. */
@@ -12,6 +12,7 @@ export interface TownFacts {
   readonly gigs: ComponentChildren;
   readonly bank: ComponentChildren;
   readonly townHall: ComponentChildren;
+  readonly nodes: ComponentChildren;
   readonly ledger: ComponentChildren;
 }
 
@@ -20,9 +21,11 @@ interface TownMapProps {
   /** A strike is on. */
   readonly gateOpen: boolean;
   readonly alarm: boolean;
+  /** Enough validators are heard: there is light in the power house. */
+  readonly powered: boolean;
 }
 
-export function TownMap({ facts, gateOpen, alarm }: TownMapProps) {
+export function TownMap({ facts, gateOpen, alarm, powered }: TownMapProps) {
   return (
     <nav class="map" aria-label="Map of the town">
       <WideLandscape />
@@ -60,6 +63,9 @@ export function TownMap({ facts, gateOpen, alarm }: TownMapProps) {
         </Place>
         <Place at="board" href={hrefOf({ page: 'gigs' })} name="Job board" what="Gigs" fact={facts.gigs}>
           <JobBoard />
+        </Place>
+        <Place at="power" href={hrefOf({ page: 'nodes' })} name="Power house" what="Nodes" fact={facts.nodes}>
+          <PowerHouse lit={powered} />
         </Place>
         <Place
           at="post"

@@ -3,6 +3,7 @@ import { credits, nameOr, number } from '../format.js';
 import { mayDo, useTown } from '../live-town.js';
 import { useLoaded } from '../loading.js';
 import type { Member, Status } from '../shapes.js';
+import { NoticeBanner } from '../widgets/notice-list.js';
 import { PageHead } from '../widgets/page-head.js';
 import { Problem } from '../widgets/problem.js';
 import { Grant, Invite, Transfer } from './bank-forms.js';
@@ -21,6 +22,7 @@ export function BankPage() {
         title="Bank"
         lead="Credits never appear or vanish: whatever one account loses, another gains."
       />
+      <NoticeBanner />
       <Problem error={members.error} />
       <div class="columns">
         <div>

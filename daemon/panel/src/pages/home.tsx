@@ -4,7 +4,9 @@ import { counted, credits, number } from '../format.js';
 import { useLoaded } from '../loading.js';
 import { mayDo, useEvents, useTown } from '../live-town.js';
 import { TownMap } from '../map/town-map.js';
-import type { Door, DoorEvent, Gig, Member, Person } from '../shapes.js';
+import { quorumIsThere } from '../node-words.js';
+import type { Door, DoorEvent, Gig, Member, Person, Status } from '../shapes.js';
+import { NoticeBanner } from '../widgets/notice-list.js';
 import { PageHead } from '../widgets/page-head.js';
 import { TimeAgo } from '../widgets/time-ago.js';
 import { doorReason, doorWho } from '../words.js';
@@ -30,8 +32,10 @@ export function HomePage() {
   return (
     <>
       <PageHead title={status?.town.name ?? 'The town'} lead="Every building is a place of work. Walk in." />
+      <NoticeBanner />
       <TownMap
         gateOpen={strikes}
+        powered={status === null || quorumIsThere(status.validators)}
         alarm={status?.alarm !== null && status !== null}
         facts={{
           doors: doors && (last ? <LastEvent event={last} /> : counted(doors.length, 'door')),
@@ -42,6 +46,7 @@ export function HomePage() {
           gigs: gigs && (open === 0 ? 'No open gigs' : counted(open, 'open gig')),
           bank: own ? ownFact(own) : members && counted(members.length, 'member'),
           townHall: status && hallFact(status.alarm !== null, status.dapps.ready, status.dapps.isolated),
+          nodes: status && nodesFact(status),
           ledger:
             status &&
             `Height ${number(status.height)}, ${
@@ -60,6 +65,13 @@ function hallFact(alarm: boolean, ready: boolean, isolated: boolean): string {
   if (alarm) return 'Alarm: come in';
   if (!ready) return 'The dapps are starting';
   return isolated ? 'All is well' : 'Dapps are not isolated';
+}
+
+function nodesFact({ peers, validators }: Status): string {
+  if (!quorumIsThere(validators)) return 'Too few boards to merge';
+  return peers.count === 0
+    ? 'One board'
+    : `${number(peers.connected + 1)} of ${counted(peers.count + 1, 'board')} here`;
 }
 
 function LastEvent({ event }: { event: DoorEvent }) {

@@ -11,10 +11,12 @@ import { PageHead } from '../widgets/page-head.js';
 import { Problem } from '../widgets/problem.js';
 import { Counts } from '../widgets/counts.js';
 import { TimeAgo } from '../widgets/time-ago.js';
+import { Graph } from './ledger-graph.js';
 
-type Tab = 'merges' | 'entries' | 'branches';
+type Tab = 'merges' | 'graph' | 'entries' | 'branches';
 const tabs: readonly (readonly [Tab, string])[] = [
   ['merges', 'Merges'],
+  ['graph', 'Graph'],
   ['entries', 'Entries'],
   ['branches', 'Branches'],
 ];
@@ -49,6 +51,7 @@ export function LedgerPage({ tab }: { tab: Tab }) {
         ))}
       </nav>
       {tab === 'merges' && <Merges />}
+      {tab === 'graph' && <Graph />}
       {tab === 'entries' && <Entries />}
       {tab === 'branches' && <Branches />}
     </>

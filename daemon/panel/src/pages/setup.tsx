@@ -1,98 +1,54 @@
 /** @jsxImportSource preact */
 import { useState } from 'preact/hooks';
-import { post } from '../api.js';
-import { useAction } from '../loading.js';
 import { useTown } from '../live-town.js';
 import { hrefOf } from '../router.js';
-import type { Session } from '../shapes.js';
-import { TextField } from '../widgets/field.js';
-import { NewPassphrase, passphraseFits } from '../widgets/new-passphrase.js';
 import { PageHead } from '../widgets/page-head.js';
-import { Problem } from '../widgets/problem.js';
+import { FoundTown } from './setup-found.js';
+import { JoinTown, useNodeJoining } from './setup-join.js';
 
-/** The first start: whoever holds the one-time link becomes the town's first steward. */
+const ways = [
+  ['found', 'Found a town here', 'A new community, with this board as its first.'],
+  ['join', 'Join a town', 'This board becomes one more of a town that is there already.'],
+] as const;
+type Way = (typeof ways)[number][0];
+
+/** The first start: whoever holds the one-time link founds a town on this board, or takes the board into one. */
 export function SetupPage({ token }: { token: string }) {
-  const { status, signedIn, reloadStatus } = useTown();
-  const [name, setName] = useState('');
-  const [passphrase, setPassphrase] = useState('');
-  const [again, setAgain] = useState('');
-  const [doorName, setDoorName] = useState('Front door');
-  const [tried, setTried] = useState(false);
-
-  const setUp = useAction(async () => {
-    const session = await post<Session>('/setup', {
-      token,
-      name: name.trim(),
-      passphrase,
-      ...(doorName.trim() === '' ? {} : { doorName: doorName.trim() }),
-    });
-    signedIn(session);
-    reloadStatus();
-    // The link is used up: it has no business in the history.
-    location.replace(hrefOf({ page: 'home' }));
-  });
+  const { status } = useTown();
+  const joining = useNodeJoining();
+  const [way, setWay] = useState<Way | null>(null);
+  // A board that asks already, before this page was opened, shows how far it is.
+  const asksAlready = joining.value !== null && joining.value.state !== 'idle';
+  const shown = way ?? (asksAlready ? 'join' : 'found');
 
   if (status && !status.needsSetup) return <AlreadySetUp />;
   if (token === '') return <NoToken />;
-
-  const nameMissing = tried && name.trim() === '';
   return (
     <div class="narrow">
       <PageHead
-        title="Set up your town"
-        lead="You hold the one-time link, so you become the first steward. Two minutes, and the first door works."
+        title="Set up this board"
+        lead="You hold the one-time link, so you decide what this board becomes."
       />
-      <form
-        class="card"
-        noValidate
-        onSubmit={(event) => {
-          event.preventDefault();
-          setTried(true);
-          if (name.trim() !== '' && passphraseFits(passphrase, again)) void setUp.run();
-        }}
-      >
-        <TextField
-          label="Your name"
-          value={name}
-          onInput={setName}
-          autocomplete="username"
-          maxLength={60}
-          required
-          autofocus
-          error={nameMissing ? 'Say who you are: this is the name you sign in with.' : null}
-          hint="The name you sign in with."
-        />
-        <NewPassphrase
-          names={[name, status?.town.name ?? '']}
-          value={passphrase}
-          again={again}
-          onInput={setPassphrase}
-          onAgain={setAgain}
-          tried={tried}
-        />
-        <TextField
-          label="Name of the first door"
-          value={doorName}
-          onInput={setDoorName}
-          maxLength={60}
-          hint="The door wired to this board. Leave it empty to add doors later."
-        />
-        <Problem error={setUp.error} />
-        {setUp.error !== null && setUp.error.status > 0 && <LinkHelp />}
-        <button type="submit" class="primary" disabled={setUp.busy}>
-          {setUp.busy ? 'Making your key…' : 'Set up the town'}
-        </button>
-      </form>
+      <fieldset class="setup-ways">
+        <legend>What shall it do?</legend>
+        {ways.map(([value, text, says]) => (
+          <label key={value} class={value === shown ? 'chosen' : ''}>
+            <input
+              type="radio"
+              name="way"
+              value={value}
+              checked={value === shown}
+              onInput={() => setWay(value)}
+            />
+            <span>
+              <strong>{text}</strong>
+              <span class="small muted">{says}</span>
+            </span>
+          </label>
+        ))}
+      </fieldset>
+      {shown === 'found' ? <FoundTown token={token} /> : <JoinTown token={token} joining={joining} />}
     </div>
-  );
-}
-
-function LinkHelp() {
-  return (
-    <p class="small muted">
-      A setup link works once and not for ever. If this one is refused, restart the town: while it has no
-      steward, each start prints a fresh link.
-    </p>
   );
 }
 

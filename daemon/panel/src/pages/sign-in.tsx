@@ -3,6 +3,7 @@ import { useState } from 'preact/hooks';
 import { post } from '../api.js';
 import { useAction } from '../loading.js';
 import { useTown } from '../live-town.js';
+import { hrefOf } from '../router.js';
 import type { Session } from '../shapes.js';
 import { TextField } from '../widgets/field.js';
 import { PageHead } from '../widgets/page-head.js';
@@ -46,7 +47,13 @@ export function SignInPage() {
           {signIn.busy ? 'Opening your key…' : 'Sign in'}
         </button>
       </form>
-      <p class="muted">No account here? A steward of the town can give you an invitation link.</p>
+      <ul class="other-ways">
+        <li>
+          You are a member at another board of this town?{' '}
+          <a href={hrefOf({ page: 'first-here' })}>Sign in from here for the first time</a>
+        </li>
+        <li class="muted">No account at all? A steward of the town can give you an invitation link.</li>
+      </ul>
     </div>
   );
 }

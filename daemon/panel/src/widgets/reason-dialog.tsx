@@ -9,6 +9,8 @@ interface ReasonDialogProps {
   readonly title: string;
   readonly says: string;
   readonly does: string;
+  /** Who will see the reason; without it: the ledger keeps it in the open. */
+  readonly hint?: string;
   readonly busy: boolean;
   readonly error: ApiError | null;
   onClose(): void;
@@ -16,7 +18,8 @@ interface ReasonDialogProps {
 }
 
 /** Asks for the reason of something that takes a right away, and says what follows. */
-export function ReasonDialog({ title, says, does, busy, error, onClose, onReason }: ReasonDialogProps) {
+export function ReasonDialog(props: ReasonDialogProps) {
+  const { title, says, does, hint, busy, error, onClose, onReason } = props;
   const [reason, setReason] = useState('');
   return (
     <Dialog title={title} onClose={onClose}>
@@ -35,7 +38,7 @@ export function ReasonDialog({ title, says, does, busy, error, onClose, onReason
           required
           autofocus
           autocomplete="off"
-          hint="The ledger keeps it in the open: name no illness and no accusation."
+          hint={hint ?? 'The ledger keeps it in the open: name no illness and no accusation.'}
         />
         <Problem error={error} />
         <div class="row end">

@@ -1,0 +1,73 @@
+/** The panel's plain words for boards: who is heard, how far they are, whether they are enough to merge. Pure. */
+import { counted, number } from './format.js';
+import type { Distance, NodeInvitationState, Status, TownNode } from './shapes.js';
+
+type Validators = Status['validators'];
+
+/** Whether enough validators are heard for a merge. */
+export const quorumIsThere = ({ heard, quorum }: Validators): boolean => heard >= quorum;
+
+/** How many there are, must sign, and may be off. */
+export function quorumRule({ count, quorum, mayBeOff }: Validators): string {
+  const rule =
+    count === 1
+      ? 'One validator: it alone signs each merge.'
+      : `${number(count)} validators, ${number(quorum)} of them must sign a merge.`;
+  if (mayBeOff > 0) return `${rule} ${number(mayBeOff)} may be off.`;
+  return `${rule} ${count === 1 ? 'It may not' : 'None may'} be off: without it nothing merges.`;
+}
+
+/** How many are heard now, and what follows from that. */
+export function quorumNow({ count, quorum, heard }: Validators): string {
+  if (count === 1 && heard === 1) return 'It is here.';
+  const said =
+    heard === count ? `All ${number(count)} are heard` : `${number(heard)} of ${number(count)} heard`;
+  const missing = quorum - heard;
+  return missing <= 0
+    ? `${said} just now: enough to merge.`
+    : `${said} just now: ${number(missing)} too few. Nothing merges until ${missing === 1 ? 'one more is' : 'more are'} back. Doors go on, and whatever is recorded is kept and merged then.`;
+}
+
+const parts = ({ blocks, merges }: Distance): string =>
+  [...(merges > 0 ? [counted(merges, 'merge')] : []), ...(blocks > 0 ? [counted(blocks, 'block')] : [])].join(
+    ' and ',
+  );
+
+/** How far another board is, seen from the one that is asked. */
+export function distanceWords(node: Pick<TownNode, 'self' | 'height' | 'ahead' | 'behind'>): string {
+  if (node.self) return 'this board';
+  if (node.height === null) return 'not known yet';
+  const ahead = parts(node.ahead);
+  const behind = parts(node.behind);
+  if (ahead === '' && behind === '') return 'has exactly what this board has';
+  if (behind === '') return `ahead of this board by ${ahead}`;
+  if (ahead === '') return `behind this board by ${behind}`;
+  return `ahead by ${ahead}, behind by ${behind}`;
+}
+
+export const roleWords: { readonly [role: string]: string } = {
+  door: 'Door node: it may tell badges apart.',
+  hub: 'Hub: it may not tell badges apart.',
+};
+
+export const invitationWords: { readonly [state in NodeInvitationState]: string } = {
+  open: 'not used yet',
+  asked: 'a board asks to be let in',
+  approved: 'let in, once a merge has said so',
+  welcomed: 'joined',
+  refused: 'refused',
+  withdrawn: 'taken back',
+  expired: 'expired',
+};
+
+/** Whether anything can still become of an invitation. */
+export const invitationIsOver = (state: NodeInvitationState): boolean =>
+  state === 'welcomed' || state === 'refused' || state === 'withdrawn' || state === 'expired';
+
+/** An id in groups of four, so that it can be compared with the one on another screen. */
+export const idInGroups = (id: string): string => id.replace(/(.{4})(?=.)/g, '$1 ');
+
+const goesOnAnyway: ReadonlySet<string> = new Set(['node-not-heard', 'node-behind', 'too-few-heard']);
+
+/** Whether a steward may insist although the town warns. */
+export const mayInsist = (code: string): boolean => goesOnAnyway.has(code);
