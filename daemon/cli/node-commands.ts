@@ -36,6 +36,7 @@ export function addNodeCommands(town: Command): void {
     .description('run the node in the foreground; Ctrl-C stops it')
     .option('--port <n>', 'port of API and panel (default 4870)')
     .option('--mqtt-port <n>', 'port of the embedded MQTT broker (default 1883)')
+    .option('--broker <url>', 'meet the other nodes at this MQTT broker instead of the embedded one')
     .option('--town-name <name>', 'name of the town, when it is founded now')
     .option('--preset <name>', 'preset of the town, when it is founded now')
     .addOption(new Option('--driver <kind>', 'where contracts run').choices(['auto', 'container', 'process']))

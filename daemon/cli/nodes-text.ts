@@ -32,7 +32,9 @@ export function validatorsText({ count, quorum, mayBeOff, heard }: StatusView['v
 
 /** How many other nodes there are and how many of them are heard. */
 export const peersText = ({ count, connected }: StatusView['peers']): string =>
-  count === 0 ? 'no other node yet' : `${counted(count, 'other')}, ${connected} connected`;
+  count === 0
+    ? 'no other node yet'
+    : `${counted(count, 'other')}, ${connected === 0 ? 'none' : connected} connected`;
 
 const distanceText = ({ blocks, merges }: Distance): string =>
   [...(blocks > 0 ? [counted(blocks, 'block')] : []), ...(merges > 0 ? [counted(merges, 'merge')] : [])].join(
@@ -107,6 +109,11 @@ function brokerText({ url, embedded, connected }: NodesView['broker']): string {
   return `${url}${embedded ? ', run by this node' : ''}, ${connected ? 'connected' : 'NOT CONNECTED'}`;
 }
 
+const pendingText = ({ entries, blocks }: NodesView['pending']): string =>
+  entries === 0
+    ? 'nothing waits for a merge'
+    : `${counted(entries, 'entry', 'entries')}${blocks === 0 ? '' : ` in ${counted(blocks, 'block')}`}`;
+
 const refusedText = ({ code, reason, count, at }: NodesView['refused'][number]): string =>
   `${counted(count, 'message')} not taken (${code}): ${reason}, last at ${time(at)}`;
 
@@ -118,12 +125,7 @@ export const nodesText = (view: NodesView): string =>
     `${validatorsText(view.validators)}.`,
     facts([
       ['broker', brokerText(view.broker)],
-      [
-        'pending',
-        view.pending.entries === 0
-          ? 'nothing waits for a merge'
-          : `${counted(view.pending.entries, 'entry', 'entries')} in ${counted(view.pending.blocks, 'block')}`,
-      ],
+      ['pending', pendingText(view.pending)],
       ...view.refused.map((refused) => ['refused', refusedText(refused)] as const),
     ]),
   ].join('\n');
@@ -152,11 +154,22 @@ const roleText = {
   hub: 'a node without doors: it does not get the key of the badges',
 } as const;
 
-/** What a person needs to bring the other board in. `qr`: the lines to show, null for none. */
+/** Whether no other machine can dial this address. */
+export function isOnlyHere(broker: string): boolean {
+  const { hostname } = new URL(broker);
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\.[0-9.]+$/.test(hostname);
+}
+
+/**
+ * What a person needs to bring the other board in.
+ * @param qr the lines to show, null for none
+ * @param onlyHere the address of the broker in the invitation, where no other machine can dial it
+ */
 export const invitedText = (
   invited: NodeInvited,
   role: 'door' | 'hub',
   qr: readonly string[] | null,
+  onlyHere: string | null,
 ): string =>
   [
     `Invitation ${invited.id} for ${roleText[role]}.`,
@@ -170,6 +183,13 @@ export const invitedText = (
     `  town join ${invited.code} --data DIR`,
     'Then here, when its id stands on its screen and on yours:',
     '  town node approve',
+    ...(onlyHere === null
+      ? []
+      : [
+          '',
+          `Only this machine reaches the broker of the invitation, ${plain(onlyHere)}. For another board, start this`,
+          'node at a broker that both reach (town start --broker mqtt://HOST:PORT), and invite again.',
+        ]),
   ].join('\n');
 
 /** White on black whatever the terminal's colours, so that every phone reads it. */

@@ -80,10 +80,10 @@ const invited: NodeInvited = {
 t.test(
   'an invitation is told with link, code, QR code, its end and what to do on the other board',
   async (t) => {
-    const here = await serve(t, { 'POST /api/nodes/invitations': [200, invited] });
+    const here = await serveNodes(t, {}, { 'POST /api/nodes/invitations': [200, invited] });
     const ended = await here.town('node', 'invite');
     t.equal(ended.code, 0, ended.stderr);
-    t.same(here.asked.at(-1)!.body, { role: 'door' });
+    t.same(here.asked[0]!.body, { role: 'door' });
     for (const part of [
       'link  mergetown:join#AAECAwQ\n',
       'code  AAECAwQ\n',
@@ -95,6 +95,7 @@ t.test(
     ])
       t.ok(ended.stdout.includes(part), part);
     t.notOk(ended.stdout.includes('\u001b'), 'no colours where there is no terminal');
+    t.notMatch(ended.stdout, /Only this machine/);
 
     const plain = await here.town(
       'node',

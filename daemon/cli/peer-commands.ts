@@ -6,7 +6,7 @@ import { CliError, refusal } from './cli-error.js';
 import { confirm } from './confirm.js';
 import { Context } from './context.js';
 import { find } from './find.js';
-import { invitedText, nodesText, qrFor, syncText } from './nodes-text.js';
+import { invitedText, isOnlyHere, nodesText, qrFor, syncText } from './nodes-text.js';
 import { plain, time } from './output.js';
 
 /** The node gives up after a minute. */
@@ -123,9 +123,16 @@ function addInvite(node: Command): void {
         const { isTTY, columns } = process.stdout;
         const colour = isTTY && !process.env['NO_COLOR'];
         const qr = options.qr ? qrFor(invited.qr.lines, isTTY ? columns : undefined, colour) : null;
-        context.tell(invited, invitedText(invited, options.role, qr));
+        const broker = context.json ? null : await firstBroker(context, options.broker);
+        const onlyHere = broker !== null && isOnlyHere(broker) ? broker : null;
+        context.tell(invited, invitedText(invited, options.role, qr, onlyHere));
       },
     );
+}
+
+/** The broker that the invitation names first: as asked for, or else the one this node is at. */
+async function firstBroker(context: Context, asked: readonly string[] | undefined): Promise<string | null> {
+  return asked?.[0] ?? (await context.get<NodesView>('/api/nodes')).broker.url;
 }
 
 function addApprove(node: Command): void {
