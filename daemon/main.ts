@@ -205,11 +205,12 @@ async function run(
   let port = config.port;
   let broker: Broker | null = null;
   const packages = await readPackages(packagesFolder);
+  const keyStore = await KeyStore.open(folder);
   const node = new RunningNode({
     folder,
     store,
     keys,
-    keyStore: await KeyStore.open(folder),
+    keyStore,
     config,
     clock: systemClock,
     version: await version(),
@@ -265,7 +266,9 @@ async function run(
       `\nNext step, once: open this link and choose the steward's passphrase.\n  ${url}/setup#${await node.setupToken()}\n`,
     );
     await joining.resume();
-  } else say('Next step: sign in at the panel, or with `town login NAME`.');
+  } else if (keyStore.isEmpty)
+    say('Next step: open the panel and ask for a key of yours on this node; nobody has one here yet.');
+  else say('Next step: sign in at the panel, or with `town login NAME`.');
   started.add(() => joining.stop());
 
   // Doors, API and panel serve: that is what systemd waits for. The dapps follow.

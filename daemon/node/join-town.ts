@@ -21,6 +21,7 @@ import {
   type Joined,
 } from './joining-files.js';
 import { cleanName, makeOwnKeys, readNodeKeys, type OwnKeys } from './key-files.js';
+import { WELCOME_META } from './welcomed.js';
 
 export interface JoinOptions {
   /** The code of an invitation, or its link. */
@@ -80,7 +81,7 @@ async function joinedBefore(folder: string, code: string): Promise<JoinedTown> {
   const db = openForReading(folder);
   try {
     const reads = new StoreReads(db);
-    if (reads.merge(0)?.content === invitation.town && reads.meta('welcome') !== null)
+    if (reads.merge(0)?.content === invitation.town && reads.meta(WELCOME_META) !== null)
       return await joinedAs(folder, invitation);
   } finally {
     db.close();

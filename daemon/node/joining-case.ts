@@ -11,6 +11,7 @@ import { askDurably, joinedOf, readAsk } from './join-town.js';
 import { dropAsking, putJoined, readAsking, type Asking } from './joining-files.js';
 import type { NodeKeys } from './key-files.js';
 import type { StatusView } from './use-cases.js';
+import { WELCOME_META } from './welcomed.js';
 
 /** How far this board is on its way into a town. */
 export interface JoiningView {
@@ -58,7 +59,7 @@ export class Joining implements JoiningCase {
   private running: Running | null = null;
 
   constructor(private readonly parts: JoiningParts) {
-    if (parts.store.meta('welcome') !== null)
+    if (parts.store.meta(WELCOME_META) !== null)
       this.current = { ...this.current, state: 'joined', town: parts.status().town.name };
   }
 

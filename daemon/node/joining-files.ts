@@ -16,6 +16,7 @@ import { isWelcome, type Welcome } from '../sync/joining.js';
 import { defaultConfig, writeConfig, type BrokerConfig, type NodeConfig } from './config.js';
 import { doorIdOf } from './door-id.js';
 import { putTownKeys } from './key-files.js';
+import { WELCOME_META, type Welcomed } from './welcomed.js';
 
 const ASKING = 'joining.json';
 const JOINED = 'joined.json';
@@ -158,12 +159,6 @@ function genesisOf({ genesis, town }: Welcome): Genesis {
   throw new TownError('other-town', `The genesis is that of another town than ${town.slice(0, 16)}….`);
 }
 
-/** What a joined node knows from its welcome until it has the history itself; kept as `meta.welcome`. */
-export interface KeptWelcome {
-  readonly checkpoint: Welcome['checkpoint'];
-  readonly nodes: Welcome['nodes'];
-}
-
 /** Height 0 with the host's own bytes, as a founder writes it. */
 async function putGenesis(folder: string, welcome: Welcome): Promise<void> {
   const { merge, writes, objects } = genesisOf(welcome);
@@ -195,8 +190,8 @@ async function putGenesis(folder: string, welcome: Welcome): Promise<void> {
         objects,
         refs: [{ name: 'refs/heads/main', oid: merge.oid }],
       });
-    const kept: KeptWelcome = { checkpoint: welcome.checkpoint, nodes: welcome.nodes };
-    await store.setMeta('welcome', canonicalize(kept as unknown as Json));
+    const kept: Welcomed = { checkpoint: welcome.checkpoint, nodes: welcome.nodes };
+    await store.setMeta(WELCOME_META, canonicalize(kept as unknown as Json));
   } finally {
     await store.close();
   }

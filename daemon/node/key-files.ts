@@ -229,6 +229,11 @@ export class KeyStore {
       if (other.member === kept.member && other.requested === undefined) this.remember(other);
   }
 
+  /** Nobody can sign in here. */
+  get isEmpty(): boolean {
+    return this.byName.size === 0;
+  }
+
   has(member: string): boolean {
     return this.byMember.has(member as MemberId);
   }
