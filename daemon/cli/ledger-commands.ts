@@ -1,30 +1,40 @@
 /** `town log, show, merge, charter`: what the ledger says. */
 import { InvalidArgumentError, type Command } from 'commander';
 import type { Json, JsonObject } from '../ledger/ids.js';
+import type { LedgerGraph } from '../node/ledger-graph.js';
 import type { BranchView, EntryView, MergeView, Page, Recorded } from '../node/use-cases.js';
 import { usageError } from './cli-error.js';
 import { Context } from './context.js';
+import { graphText } from './graph-text.js';
 import { facts, plain, short, table, time } from './output.js';
 
 const mergeWithin = 600_000;
 const pageMax = 200;
+const graphMergesMax = 50;
+/** Where there is no terminal to ask. */
+const columns = 80;
 
 export function addLedgerCommands(town: Command): void {
   town
     .command('log')
-    .description('entries, newest first; or --merges, or --branches')
+    .description('entries, newest first; or --graph, --merges, or --branches')
     .option('-n, --limit <n>', `how many, at most ${pageMax}`, count, 20)
     .option('--before <cursor>', 'go on where a page ended')
+    .option('--graph', "draw how the nodes' branches run into main instead")
     .option('--merges', 'the merges of main instead')
     .option('--branches', "the nodes' branches instead")
     .action(
       async (
-        options: { limit: number; before?: string; merges?: true; branches?: true },
+        options: { limit: number; before?: string; graph?: true; merges?: true; branches?: true },
         command: Command,
       ) => {
         const context = new Context(command);
         const before = options.before === undefined ? '' : `&before=${encodeURIComponent(options.before)}`;
-        if (options.branches) {
+        if (options.graph) {
+          const limit = Math.min(options.limit, graphMergesMax);
+          const graph = await context.get<LedgerGraph>(`/api/ledger/graph?limit=${limit}`);
+          context.tell(graph, graphText(graph, process.stdout.columns ?? columns));
+        } else if (options.branches) {
           const branches = await context.get<BranchView[]>('/api/ledger/branches');
           context.tell(branches, branchTable(branches));
         } else if (options.merges) {

@@ -7,6 +7,7 @@ import type { StatusView } from '../node/use-cases.js';
 import { EXIT_REFUSED } from './cli-error.js';
 import { Context } from './context.js';
 import { peersText, validatorsText } from './nodes-text.js';
+import { unreadLineOfSaved } from './notice-commands.js';
 import { credits, facts, plain, short, time } from './output.js';
 
 const built = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
@@ -62,7 +63,8 @@ export function addNodeCommands(town: Command): void {
       const context = new Context(command);
       const client = await context.client();
       const status = await client.get<StatusView>('/api/status');
-      context.tell(status, statusText(status, client.url));
+      const unread = context.json ? '' : await unreadLineOfSaved(client, context.as);
+      context.tell(status, statusText(status, client.url) + unread);
     });
 
   town

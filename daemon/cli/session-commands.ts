@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { SessionView } from '../node/use-cases.js';
 import { CliError } from './cli-error.js';
 import { Context } from './context.js';
+import { unreadLine } from './notice-commands.js';
 import { facts, plain, time } from './output.js';
 import { passphrase, type PassphraseSource } from './prompt.js';
 import { forgetSession, saveSession } from './sessions.js';
@@ -58,7 +59,8 @@ export function addSessionCommands(town: Command): void {
       await keep(client.url, session);
       context.tell(
         withoutToken(session),
-        `Signed in as ${plain(session.name)} until ${time(session.expiresAt)}.`,
+        `Signed in as ${plain(session.name)}, member ${session.member}, until ${time(session.expiresAt)}.` +
+          (context.json ? '' : await unreadLine(client, session.token)),
       );
     });
 
@@ -72,7 +74,7 @@ export function addSessionCommands(town: Command): void {
         await (await context.client()).delete('/api/session', saved.token);
       } catch (error) {
         // One that has ended already is just as good.
-        if (!(error instanceof CliError) || error.code !== 'signed-out') throw error;
+        if (!(error instanceof CliError) || !['signed-out', 'key-revoked'].includes(error.code)) throw error;
       }
       await forgetSession(saved);
       context.tell({ name: saved.name, signedOut: true }, `${plain(saved.name)} is signed out.`);
