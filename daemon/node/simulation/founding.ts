@@ -1,0 +1,77 @@
+/** What a simulated town begins with: keys from words, a charter whose nodes are all validators, genesis, its first members. */
+import { makerspaceCharter, parseCharter } from '../../ledger/charter.js';
+import type { DappManifest, FromContract, ToContract } from '../../ledger/contract-protocol.js';
+import { sha256 } from '../../ledger/hash.js';
+import type { JsonObject, Millis, Sha256 } from '../../ledger/ids.js';
+import { INVITATION_DOMAIN, invitationText } from '../../ledger/kernel.js';
+import { makeGenesis, type Genesis } from '../../ledger/merge.js';
+import { nodeIdOf, publicKeyOf, signText } from '../../ledger/signature.js';
+import type { NodeKeys } from '../key-files.js';
+import { MINUTE } from './timeline.js';
+
+export const TOWN_BEGINS = 1_700_000_000_000 as Millis;
+
+/** The one dapp of a simulated town; judged in this process. Its verbs are those that `workload.ts` says. */
+export interface SimulatedDapp {
+  readonly manifest: DappManifest;
+  /** A contract that has just started: what it answers to one message. */
+  readonly contract: () => (message: ToContract) => FromContract;
+}
+
+/** A secret key from a word: the same in every run. */
+export const secretOf = (word: string): Uint8Array => Buffer.from(sha256(`simulated ${word}`), 'hex');
+
+export function nodeKeys(name: string): NodeKeys {
+  const secretKey = secretOf(`node ${name}`);
+  const key = publicKeyOf(secretKey);
+  return {
+    secretKey,
+    key,
+    id: nodeIdOf(key),
+    sealingSecret: secretOf(`sealing ${name}`),
+    badgeKey: secretOf('badges'),
+    townKey: secretOf('town'),
+  };
+}
+
+export const nodeNames = (count: number): readonly string[] =>
+  Array.from({ length: count }, (_, index) => `node-${index}`);
+
+/** Genesis of a town of these nodes; all of them are validators. */
+export function genesisOf(names: readonly string[], dapp: SimulatedDapp): Genesis {
+  const keys = names.map(nodeKeys);
+  const [first] = keys as [NodeKeys, ...NodeKeys[]];
+  const { name, version } = dapp.manifest;
+  const base = makerspaceCharter({
+    name: 'Simulated',
+    node: { id: first.id, key: first.key, name: names[0] as string },
+    dapps: [{ name, version, digest: sha256(name) }],
+  });
+  const own = `${name}.*`;
+  const charter = parseCharter({
+    ...base,
+    nodes: Object.fromEntries(
+      keys.map(({ id, key }, index) => [id, { name: names[index], key, roles: ['door'] }]),
+    ),
+    validators: keys.map(({ id }) => id),
+    roles: {
+      member: { permissions: ['credit.transfer', own] },
+      steward: { permissions: [...(base.roles['steward']?.permissions ?? []), own] },
+    },
+    pace: { interactiveMs: 500, factsMs: 2_000 },
+  });
+  return makeGenesis(charter, sha256('nonce'), first.id, TOWN_BEGINS, first.secretKey);
+}
+
+/** An invitation that the first steward signed. */
+export function invitationBy(host: string, town: Sha256, guest: string): JsonObject {
+  const by = publicKeyOf(secretOf(host));
+  const content = {
+    town,
+    nonce: sha256(`invitation ${guest}`),
+    roles: ['member'],
+    until: TOWN_BEGINS + 60 * MINUTE,
+  };
+  const sig = signText(secretOf(host), INVITATION_DOMAIN, invitationText(content as never));
+  return { ...content, by, sig };
+}

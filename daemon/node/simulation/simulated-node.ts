@@ -1,0 +1,225 @@
+/**
+ * A node of the simulated town: a disk that stays, and a process on it that can end at any moment. The process is the daemon's
+ * own: core, peering, the store's tables; only time, disk, broker and chance are simulated.
+ */
+import type { NodeId } from '../../ledger/ids.js';
+import { TownError } from '../../ledger/ids.js';
+import type { Genesis } from '../../ledger/merge.js';
+import type { Clock } from '../clock.js';
+import { Core } from '../core.js';
+import type { NodeKeys } from '../key-files.js';
+import { MainLine } from '../main-line.js';
+import { Peering } from '../peering.js';
+import type { Message } from '../../consensus/gossip.js';
+import type { MergeRow } from '../../store/rows.js';
+import type { Store } from '../../store/store.js';
+import type { BrokenRule } from './broken-rules.js';
+import type { SimulatedDapp } from './founding.js';
+import type { NetworkedProcess, SimulatedBroker } from './simulated-broker.js';
+import { SimulatedDisk, SimulatedStore } from './simulated-store.js';
+import { SECOND, type Chance, type Timeline } from './timeline.js';
+
+/** Where a process may end. */
+export type Point = 'write-asked' | 'committed' | 'acknowledged' | 'sending' | 'received';
+
+/** What happens to all nodes alike: the world they are in, and who watches them. */
+export interface Surroundings {
+  readonly time: Timeline;
+  readonly chance: Chance;
+  readonly broker: SimulatedBroker;
+  readonly dapp: SimulatedDapp;
+  readonly broken: BrokenRule | null;
+  /** How often a process ends at a point, and a contract is slow. */
+  readonly crashes: () => number;
+  readonly slowness: () => number;
+  readonly watch: NodeWatch;
+}
+
+/** Is told what nodes do. */
+export interface NodeWatch {
+  booted(node: SimulatedNode, process: SimulatedProcess): void;
+  crashed(node: SimulatedNode, point: Point): void;
+  sent(node: SimulatedNode, message: Message): void;
+  adopted(node: SimulatedNode, process: SimulatedProcess, merge: MergeRow): void;
+  /** Something that a person would have to look at. */
+  complained(node: SimulatedNode, code: string, message: string): void;
+}
+
+export class SimulatedNode {
+  readonly id: NodeId;
+  readonly disk: SimulatedDisk;
+  /** How far its clock is off: milliseconds. */
+  readonly skewMs: number;
+  process: SimulatedProcess | null = null;
+  starts = 0;
+  #nonces = 0;
+
+  constructor(
+    readonly index: number,
+    readonly keys: NodeKeys,
+    readonly genesis: Genesis,
+    readonly around: Surroundings,
+  ) {
+    this.id = keys.id;
+    this.skewMs = Math.floor(around.chance.between(-2 * SECOND, 2 * SECOND));
+    this.disk = new SimulatedDisk();
+    this.#found();
+    this.disk.lies = around.broken === 'forget-last-write';
+  }
+
+  #found(): void {
+    const { merge, writes, objects } = this.genesis;
+    const { height, id, oid, content, time, node, raw } = merge;
+    const counts = { accepted: 0, rejected: 0, irregular: 0 };
+    const takes = {
+      merge: { height, id, oid, content, time, node, raw, counts },
+      ...{ certificate: '', verdicts: [], blocks: [], state: writes, objects },
+      refs: [{ name: 'refs/heads/main', oid }],
+    };
+    const fail = (error: unknown): never => {
+      throw error;
+    };
+    for (const answer of this.disk.commit([{ name: 'adopt', takes, resolve: () => undefined, reject: fail }]))
+      answer();
+  }
+
+  boot(): void {
+    if (this.process !== null) return;
+    this.starts += 1;
+    this.process = new SimulatedProcess(this);
+    this.around.watch.booted(this, this.process);
+    this.process.start();
+  }
+
+  /** The process ends here and now; what was not committed is lost. */
+  crash(point: Point): void {
+    const { process } = this;
+    if (process === null) return;
+    this.process = null;
+    this.disk.crash();
+    this.around.broker.processEnded(process);
+    this.around.watch.crashed(this, point);
+    const { time, chance } = this.around;
+    time.after(chance.between(200, 15 * SECOND), () => this.boot());
+  }
+
+  /** Bytes that no node of the town uses twice. */
+  nonce(length: number): Uint8Array {
+    const bytes = Buffer.alloc(length);
+    bytes.writeUInt16BE(this.index, 0);
+    bytes.writeUInt32BE((this.#nonces += 1), length - 4);
+    return bytes;
+  }
+}
+
+export class SimulatedProcess implements NetworkedProcess {
+  readonly node: NodeId;
+  readonly store: SimulatedStore;
+  readonly core: Core;
+  readonly peering: Peering;
+  /** Since when its dapps answer and it merges; null: not yet. */
+  startedAt: number | null = null;
+
+  constructor(private readonly owner: SimulatedNode) {
+    const { disk, keys, around } = owner;
+    const { dapp, chance, watch } = around;
+    this.node = owner.id;
+    const after = (ms: number, run: () => void): void => this.after(ms, run);
+    this.store = new SimulatedStore(disk, {
+      after,
+      syncMs: () => (chance.hits(0.05) ? chance.between(20, 2_000) : chance.between(1, 20)),
+      reach: (point) => this.reach(point),
+      broken: around.broken,
+    });
+    const { store } = this;
+    const clock = this.#clock();
+    const main = MainLine.load(store);
+    const contract = dapp.contract();
+    this.core = new Core({
+      ...{ store, keys, clock, main },
+      manifests: new Map([[dapp.manifest.name, dapp.manifest]]),
+      contracts: {
+        exchange: async (_dapp, message) => {
+          if (chance.hits(around.slowness()))
+            await new Promise<void>((resolve) => this.after(chance.between(1, 500), resolve));
+          return contract(message);
+        },
+      },
+      readObject: async (oid) => {
+        const object = store.stagedObject(oid);
+        if (object === null) throw new TownError('no-object', `The object ${oid} is not here.`);
+        return object;
+      },
+      heldByQuorum: (branch) => this.peering.heldByQuorum(branch),
+      broadcast: (message) => {
+        if (!this.isAlive()) return;
+        watch.sent(owner, message);
+        this.peering.broadcast(message);
+      },
+      blockMade: (block) => this.peering.blockMade(block),
+      alarm: (alarm) => {
+        if (alarm !== null && this.isAlive()) watch.complained(owner, alarm.code, alarm.message);
+      },
+      appended: () => undefined,
+      adopted: (merge) => {
+        if (!this.isAlive()) return;
+        this.peering.adopted(merge);
+        watch.adopted(owner, this, merge);
+      },
+    });
+    this.peering = new Peering({
+      ...{ store: store as unknown as Store, main, keys, clock },
+      ...{ merger: this.core.merger, peerBlocks: this.core.peerBlocks },
+      random: (length) => owner.nonce(length),
+      steady: () => around.time.now,
+      trouble: (code, message) => watch.complained(owner, code, message),
+      changed: () => undefined,
+      joining: () => undefined,
+    });
+  }
+
+  start(): void {
+    const { watch, broker } = this.owner.around;
+    const failed = (error: unknown): void => watch.complained(this.owner, 'start-failed', String(error));
+    this.peering.start(broker.transport(this)).catch(failed);
+    this.core.view
+      .settle()
+      .then(() => {
+        this.core.merger.start();
+        this.startedAt = this.owner.around.time.now;
+      })
+      .catch(failed);
+  }
+
+  isAlive(): boolean {
+    return this.owner.process === this;
+  }
+
+  after(ms: number, run: () => void): void {
+    this.owner.around.time.after(ms, () => {
+      if (this.isAlive()) run();
+    });
+  }
+
+  reach(point: Point): boolean {
+    const { chance, crashes } = this.owner.around;
+    if (!this.isAlive()) return false;
+    const share = crashes();
+    if (share > 0 && chance.hits(share)) this.owner.crash(point);
+    return this.isAlive();
+  }
+
+  #clock(): Clock {
+    const { owner } = this;
+    return {
+      now: () => (owner.around.time.now + owner.skewMs) as ReturnType<Clock['now']>,
+      after: (ms, callback) => {
+        let wanted = true;
+        this.after(ms, () => {
+          if (wanted) callback();
+        });
+        return () => (wanted = false);
+      },
+    };
+  }
+}

@@ -1,0 +1,170 @@
+/**
+ * The store of a simulated node: the real tables, reads and writes in a database in memory, made durable in simulated time.
+ * What was not committed when the process died is lost; what was committed is there at the next start, acknowledged or not.
+ */
+import Database from 'better-sqlite3';
+import { InvariantError, TownError } from '../../ledger/ids.js';
+import { migrate } from '../../store/migrations.js';
+import { StoreReads } from '../../store/reads.js';
+import type { BlockRow, ConsensusRow } from '../../store/rows.js';
+import type { Store } from '../../store/store.js';
+import { requestsPerTransaction, type OperationName, type Operations } from '../../store/writer-protocol.js';
+import { makeWrites } from '../../store/writes.js';
+import type { BrokenRule } from './broken-rules.js';
+
+/** The part of a node that outlives its process. */
+export class SimulatedDisk {
+  db: Database.Database;
+  /** Whether it forgets the last transaction at a crash: a fault that the checks must find. */
+  lies = false;
+  #writes: ReturnType<typeof makeWrites>;
+  /** As the disk was before the last transaction, where it is one that may forget that. */
+  #before: Buffer | null = null;
+
+  constructor() {
+    this.db = new Database(':memory:');
+    this.db.pragma('foreign_keys = ON');
+    migrate(this.db);
+    this.#writes = makeWrites(this.db);
+  }
+
+  /** One transaction; each request is taken or refused by itself, as the writer's thread does. */
+  commit(requests: readonly Request[]): readonly (() => void)[] {
+    if (this.lies) this.#before = this.db.serialize();
+    this.db.exec('BEGIN');
+    const answers = requests.map(({ name, takes, resolve, reject }) => {
+      this.db.exec('SAVEPOINT request');
+      try {
+        const gives: unknown = this.#writes[name](takes as never);
+        this.db.exec('RELEASE request');
+        return () => resolve(gives);
+      } catch (error) {
+        this.db.exec('ROLLBACK TO request; RELEASE request');
+        if (!(error instanceof TownError) && !(error instanceof InvariantError)) throw error;
+        return () => reject(error);
+      }
+    });
+    this.db.exec('COMMIT');
+    return answers;
+  }
+
+  /** What a crash does to what is on the disk: nothing, unless the disk lies. */
+  crash(): void {
+    if (this.#before === null) return;
+    this.db = new Database(this.#before);
+    this.#writes = makeWrites(this.db);
+    this.#before = null;
+  }
+
+  close(): void {
+    this.db.close();
+  }
+}
+
+export interface Request {
+  readonly name: OperationName;
+  readonly takes: unknown;
+  readonly resolve: (gives: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** What the store needs of the process it lives in. */
+export interface StorePorts {
+  /** Runs something later, unless the process has ended by then. */
+  readonly after: (ms: number, run: () => void) => void;
+  /** How long the next transaction takes: milliseconds. */
+  readonly syncMs: () => number;
+  /** The process may end here. False: it has ended. */
+  readonly reach: (point: 'write-asked' | 'committed' | 'acknowledged') => boolean;
+  readonly broken: BrokenRule | null;
+}
+
+/** What a node of the simulation uses of the real store: all reads, and the writes of its core and its peering. */
+type SimulatedWrites = Pick<
+  Store,
+  | 'folder'
+  | 'appendEntries'
+  | 'putBlock'
+  | 'adopt'
+  | 'putRefs'
+  | 'logConsensus'
+  | 'forgetConsensus'
+  | 'setMeta'
+>;
+
+export class SimulatedStore extends StoreReads implements SimulatedWrites {
+  readonly folder = 'memory';
+  readonly #disk: SimulatedDisk;
+  readonly #ports: StorePorts;
+  readonly #queue: Request[] = [];
+  #busy = false;
+
+  constructor(disk: SimulatedDisk, ports: StorePorts) {
+    super(disk.db);
+    this.#disk = disk;
+    this.#ports = ports;
+  }
+
+  appendEntries(batch: Operations['append']['takes']): Promise<Operations['append']['gives']> {
+    return this.#write('append', batch);
+  }
+
+  putBlock(batch: Operations['putBlock']['takes']): Promise<void> {
+    return this.#write('putBlock', batch);
+  }
+
+  adopt(batch: Operations['adopt']['takes']): Promise<void> {
+    return this.#write('adopt', batch);
+  }
+
+  putRefs(batch: Operations['putRefs']['takes']): Promise<void> {
+    return this.#write('putRefs', batch);
+  }
+
+  logConsensus(records: Operations['logConsensus']['takes']): Promise<void> {
+    return this.#write('logConsensus', records);
+  }
+
+  forgetConsensus(belowHeight: number): Promise<void> {
+    return this.#write('forgetConsensus', belowHeight);
+  }
+
+  setMeta(key: string, value: string): Promise<void> {
+    return this.#write('setMeta', { key, value });
+  }
+
+  override consensusLog(height: number, limit?: number): ConsensusRow[] {
+    return this.#ports.broken === 'forget-votes' ? [] : super.consensusLog(height, limit);
+  }
+
+  override blocksUnmergedOn(line: string, limit: number): BlockRow[] {
+    return this.#ports.broken === 'forget-restrictions' ? [] : super.blocksUnmergedOn(line, limit);
+  }
+
+  #write<Name extends OperationName>(
+    name: Name,
+    takes: Operations[Name]['takes'],
+  ): Promise<Operations[Name]['gives']> {
+    return new Promise((resolve, reject) => {
+      if (!this.#ports.reach('write-asked')) return;
+      this.#queue.push({ name, takes, resolve: resolve as (gives: unknown) => void, reject });
+      this.#sync();
+    });
+  }
+
+  /** Group commit: what waits when a transaction begins goes with it; the rest with the next. */
+  #sync(): void {
+    if (this.#busy || this.#queue.length === 0) return;
+    this.#busy = true;
+    const batch = this.#queue.splice(0, requestsPerTransaction);
+    this.#ports.after(this.#ports.syncMs(), () => {
+      const answers = this.#disk.commit(batch);
+      if (!this.#ports.reach('committed')) return;
+      this.#ports.after(0, () => {
+        this.#busy = false;
+        for (const answer of answers) answer();
+        if (this.#ports.reach('acknowledged')) this.#sync();
+      });
+    });
+  }
+}

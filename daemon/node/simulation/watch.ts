@@ -1,0 +1,128 @@
+/**
+ * What must hold in a town whatever happens, looked at as it happens: one merge a height, no vote twice, no vote against a lock,
+ * constant supply, nothing acknowledged lost. Every breach is kept in words; none of them stops a node.
+ */
+import { parseCertificate } from '../../consensus/certificate.js';
+import type { Message } from '../../consensus/gossip.js';
+import { quorumOf } from '../../consensus/quorum.js';
+import type { Vote } from '../../consensus/vote.js';
+import { assertSupply } from '../../ledger/accounts.js';
+import { readCharter } from '../../ledger/kernel.js';
+import type { EntryId, NodeId, Sha256 } from '../../ledger/ids.js';
+import type { MergeRow } from '../../store/rows.js';
+import type { NodeWatch, Point, SimulatedNode, SimulatedProcess } from './simulated-node.js';
+import type { Timeline } from './timeline.js';
+
+const BREACHES_MAX = 20;
+/** The last lines of what happened are kept for a seed that fails. */
+const TRACE_LINES_MAX = 2_000;
+
+/** An entry that somebody was told is durable. */
+export interface Acknowledged {
+  readonly id: EntryId;
+  readonly node: NodeId;
+  readonly type: string;
+}
+
+export class Watch implements NodeWatch {
+  readonly breaches: string[] = [];
+  readonly acknowledged: Acknowledged[] = [];
+  readonly trace: string[] = [];
+  crashes = 0;
+  readonly #merges = new Map<number, { readonly id: Sha256; readonly value: Sha256; readonly by: string }>();
+  /** By node, height, round and step. */
+  readonly #votes = new Map<string, Vote>();
+  /** Who prevoted, by height, round and value. */
+  readonly #prevotes = new Map<string, Set<NodeId>>();
+  /** The last precommit for a value, by node and height. */
+  readonly #locks = new Map<string, Vote>();
+
+  constructor(private readonly time: Timeline) {}
+
+  /** Heights that were decided. */
+  get merges(): number {
+    return this.#merges.size;
+  }
+
+  note(text: string): void {
+    if (this.trace.length >= TRACE_LINES_MAX) this.trace.shift();
+    this.trace.push(`${((this.time.now % 10_000_000) / 1_000).toFixed(3)} ${text}`);
+  }
+
+  breach(text: string): void {
+    this.note(`BREACH ${text}`);
+    if (this.breaches.length < BREACHES_MAX) this.breaches.push(text);
+  }
+
+  booted(node: SimulatedNode, { store, core }: SimulatedProcess): void {
+    this.note(`${node.index} starts at height ${core.main.head.height}`);
+    for (const { id, type } of this.acknowledged.filter((entry) => entry.node === node.id))
+      if (store.entry(id) === null)
+        this.breach(`lost: node ${node.index} acknowledged ${type} ${id.slice(0, 8)}`);
+  }
+
+  crashed(node: SimulatedNode, point: Point): void {
+    this.crashes += 1;
+    this.note(`${node.index} crashes at ${point}`);
+  }
+
+  complained(node: SimulatedNode, code: string, message: string): void {
+    this.breach(`node ${node.index} raises the alarm ${code}: ${message}`);
+  }
+
+  adopted(node: SimulatedNode, { store, core }: SimulatedProcess, { height, id, counts }: MergeRow): void {
+    this.note(`${node.index} adopts ${height} ${id.slice(0, 8)} ${JSON.stringify(counts)}`);
+    const { value } = parseCertificate(store.certificate(height) ?? '');
+    const other = this.#merges.get(height);
+    if (other === undefined) this.#merges.set(height, { id, value, by: `node ${node.index}` });
+    else if (other.id !== id)
+      this.breach(`two merges at height ${height}: node ${node.index} has another than ${other.by}`);
+    else if (other.value !== value) this.breach(`two certificates for different values at height ${height}`);
+    try {
+      assertSupply(core.main.state, readCharter(core.main.state).supply);
+    } catch (error) {
+      this.breach(`supply at node ${node.index}, height ${height}: ${String(error)}`);
+    }
+  }
+
+  sent(node: SimulatedNode, message: Message): void {
+    if (message.t === 'vote') {
+      const { vote } = message;
+      if (vote.node === node.id) this.#voted(node, vote);
+    }
+  }
+
+  #voted(node: SimulatedNode, vote: Vote): void {
+    const { height, round, step, value, node: voter } = vote;
+    const name = `${voter} ${height} ${round} ${step}`;
+    const earlier = this.#votes.get(name);
+    if (earlier === undefined) this.#votes.set(name, vote);
+    else if (earlier.value !== value)
+      return this.breach(`node ${node.index} signed two ${step}s at height ${height}, round ${round}`);
+    else return;
+    this.note(`${node.index} ${step} ${height}/${round} ${value?.slice(0, 8) ?? 'nil'}`);
+    if (value === null) return;
+    if (step === 'precommit') {
+      this.#locks.set(`${voter} ${height}`, vote);
+      return;
+    }
+    const prevotes = `${height} ${round} ${value}`;
+    const voters = this.#prevotes.get(prevotes) ?? new Set();
+    this.#prevotes.set(prevotes, voters.add(voter));
+    this.#checkLock(node, vote);
+  }
+
+  /** Algorithm 1, lines 22 and 28: who is locked prevotes another value only after a later quorum of prevotes for that. */
+  #checkLock(node: SimulatedNode, { height, round, value, node: voter }: Vote): void {
+    const lock = this.#locks.get(`${voter} ${height}`);
+    if (lock === undefined || lock.value === value || lock.round >= round) return;
+    const { charter } = node.process?.core.main ?? {};
+    if (charter === undefined) return;
+    const quorum = quorumOf(charter.validators.length, charter.quorum);
+    for (let later = lock.round; later < round; later += 1)
+      if ((this.#prevotes.get(`${height} ${later} ${value}`)?.size ?? 0) >= quorum) return;
+    this.breach(
+      `node ${node.index} prevoted against its lock of round ${lock.round} at height ${height}, round ${round}`,
+    );
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * What people and doors do in a simulated town: transfers, notes, locks, facts; while a node is cut off, one member spends the
+ * same credits on both sides, and something is forbidden on the far one.
+ */
+import type { EntryId, JsonObject } from '../../ledger/ids.js';
+import { TownError } from '../../ledger/ids.js';
+import { memberIdOf, publicKeyOf } from '../../ledger/signature.js';
+import { Refused } from '../appender.js';
+import { invitationBy, secretOf } from './founding.js';
+import type { SimulatedNode } from './simulated-node.js';
+import { SECOND, type Chance, type Timeline } from './timeline.js';
+import type { Watch } from './watch.js';
+
+/** Who was forbidden to be written, and who spends twice. */
+export const FORBIDDEN_KEY = 'shed';
+const STEWARD = 'ada';
+const SPENDER = 'dora';
+const TRADERS = ['ada', 'ben'] as const;
+/** More than half of the grant: one of two such transfers has no cover. */
+const SPENT_TWICE = 300;
+/** A restriction that has stood here for so long is in the view, however slow disk and contracts are. */
+const IN_FORCE_MS = 20 * SECOND;
+/** The node is busy, or starts: no fault. */
+const EXCUSES: ReadonlySet<string> = new Set(['busy', 'too-many-unmerged']);
+
+const memberOf = (name: string): string => memberIdOf(publicKeyOf(secretOf(name)));
+
+export class Workload {
+  /** Entries that were durable, by what they are for. */
+  readonly spends: EntryId[] = [];
+  readonly forbids: EntryId[] = [];
+  asked = 0;
+  #sequence = 0;
+  /** When each node first held the restriction. */
+  readonly #forbiddenSince = new Map<SimulatedNode, number>();
+
+  constructor(
+    private readonly time: Timeline,
+    private readonly chance: Chance,
+    private readonly nodes: readonly SimulatedNode[],
+    private readonly watch: Watch,
+  ) {}
+
+  /** The first steward and two members, all at the first node. */
+  async found(): Promise<void> {
+    const first = this.nodes[0] as SimulatedNode;
+    const { content: town } = first.genesis.merge;
+    await this.claim(first, STEWARD, 'member.found', {}, [first.keys.secretKey]);
+    for (const guest of ['ben', SPENDER])
+      await this.claim(first, guest, 'member.join', { invitation: invitationBy(STEWARD, town, guest) });
+  }
+
+  /** One node's people do something every few seconds, until then. */
+  keepBusy(node: SimulatedNode, until: number, meanMs: number): void {
+    const next = (): void => {
+      if (this.time.now >= until) return;
+      this.act(node);
+      this.time.after(this.chance.between(0, 2 * meanMs), next);
+    };
+    this.time.after(this.chance.between(0, 2 * meanMs), next);
+  }
+
+  private act(node: SimulatedNode): void {
+    const { chance } = this;
+    const kind = chance.next();
+    const who = chance.pick(TRADERS);
+    const n = (this.#sequence += 1);
+    if (kind < 0.3) {
+      const to = memberOf(who === 'ada' ? 'ben' : 'ada');
+      void this.claim(node, who, 'credit.transfer', { to, amount: 1 + chance.index(40) });
+    } else if (kind < 0.5)
+      void this.claim(node, who, 'notes.put', { key: `note-${chance.index(4)}`, value: n });
+    else if (kind < 0.7) void this.claim(node, who, 'notes.put', { key: FORBIDDEN_KEY, value: n });
+    else if (kind < 0.85)
+      void this.claim(node, who, 'notes.hold', { id: `hold-${n}`, amount: 1 + chance.index(60) });
+    else void this.fact(node, 'notes.seen', { key: chance.hits(0.5) ? 'odd' : `seen-${n}` });
+  }
+
+  /** The same member spends at two nodes what is there once. */
+  spendTwice(here: SimulatedNode, there: SimulatedNode): void {
+    const spend = async (node: SimulatedNode, to: string): Promise<void> => {
+      const id = await this.claim(node, SPENDER, 'credit.transfer', {
+        to: memberOf(to),
+        amount: SPENT_TWICE,
+      });
+      if (id !== null) this.spends.push(id);
+    };
+    void spend(here, 'ada');
+    void spend(there, 'ben');
+  }
+
+  forbid(node: SimulatedNode): void {
+    void this.claim(node, STEWARD, 'notes.forbid', { key: FORBIDDEN_KEY }).then((id) => {
+      if (id !== null) this.forbids.push(id);
+    });
+  }
+
+  /** Records a claim. @returns its id once it is acknowledged; null where it was refused. Never, where the process ends before */
+  private async claim(
+    node: SimulatedNode,
+    who: string,
+    type: string,
+    body: JsonObject,
+    cosigners: readonly Uint8Array[] = [],
+  ): Promise<EntryId | null> {
+    const { process } = node;
+    if (process === null || process.startedAt === null) return null;
+    this.asked += 1;
+    const mustRefuse = body['key'] === FORBIDDEN_KEY && type === 'notes.put' && this.isForbiddenAt(node);
+    try {
+      const signer = { secretKey: secretOf(who) };
+      const { id } = await process.core.appender.claim(
+        type,
+        body,
+        signer,
+        cosigners.map((secretKey) => ({ secretKey })),
+      );
+      this.watch.note(`${node.index} records ${type} ${id.slice(0, 8)}`);
+      if (mustRefuse) this.watch.breach(`node ${node.index} took a claim on what it knew to be forbidden`);
+      this.watch.acknowledged.push({ id, node: node.id, type });
+      return id;
+    } catch (error) {
+      this.refused(node, type, error);
+      return null;
+    }
+  }
+
+  private async fact(node: SimulatedNode, type: string, body: JsonObject): Promise<void> {
+    const { process } = node;
+    if (process === null) return;
+    this.asked += 1;
+    try {
+      const entry = await process.core.appender.fact(type, body);
+      if (entry === null) return;
+      this.watch.note(`${node.index} records ${type} ${entry.id.slice(0, 8)}`);
+      this.watch.acknowledged.push({ id: entry.id, node: node.id, type });
+    } catch (error) {
+      this.refused(node, type, error);
+    }
+  }
+
+  private refused(node: SimulatedNode, type: string, error: unknown): void {
+    const code = error instanceof TownError ? error.code : String(error);
+    this.watch.note(`${node.index} refuses ${type}: ${code}`);
+    const isExpected = error instanceof Refused || EXCUSES.has(code);
+    if (!isExpected) this.watch.breach(`node ${node.index} fails at ${type}: ${code} ${String(error)}`);
+  }
+
+  /** Whether the node has held a restriction for long enough, in this process. */
+  private isForbiddenAt(node: SimulatedNode): boolean {
+    const { process } = node;
+    if (process === null || process.startedAt === null) return false;
+    if (!this.forbids.some((id) => process.store.entry(id) !== null)) return false;
+    const since = this.#forbiddenSince.get(node) ?? this.time.now;
+    this.#forbiddenSince.set(node, since);
+    return this.time.now - Math.max(since, process.startedAt) > IN_FORCE_MS;
+  }
+}
