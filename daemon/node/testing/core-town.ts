@@ -186,6 +186,9 @@ export async function until(
   }
 }
 
-/** One `main`, and nothing pending. */
+/** One `main`, and nothing pending. The store is a step ahead of memory for a moment: both count. */
 export const agree = (nodes: readonly CoreNode[]): boolean =>
-  nodes.every((node) => node.head.id === nodes[0]?.head.id && node.store.counts().pending === 0);
+  nodes.every(
+    ({ head, store }) =>
+      head.id === nodes[0]?.head.id && store.lastMerge()?.id === head.id && store.counts().pending === 0,
+  );
