@@ -36,7 +36,10 @@ const RECORDS_MAX = 1_000;
 const TICK_MS = 3_600_000;
 
 export interface NodeInvitationsParts {
-  readonly store: Store;
+  readonly store: Pick<
+    Store,
+    'nodeInvitations' | 'putNodeInvitation' | 'forgetNodeInvitation' | 'merge' | 'lastBlock'
+  >;
   readonly main: MainLine;
   readonly keys: NodeKeys;
   readonly clock: Clock;

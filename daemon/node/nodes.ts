@@ -42,7 +42,7 @@ export interface Peers {
 }
 
 export interface NodesParts {
-  readonly store: Store;
+  readonly store: Pick<Store, 'counts' | 'countUnmerged'>;
   readonly main: MainLine;
   readonly view: View;
   readonly appender: Appender;
