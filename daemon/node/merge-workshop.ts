@@ -7,7 +7,7 @@ import { keyOfNode } from '../ledger/charter.js';
 import type { EntryId, MemberId, Millis, NodeId } from '../ledger/ids.js';
 import { TownError, invariant } from '../ledger/ids.js';
 import type { Manifests } from '../ledger/judge.js';
-import { replay, type ReplayInput } from '../ledger/replay.js';
+import { replay, type ReplayInput, type ReplayResult } from '../ledger/replay.js';
 import type { BlockRow, EntryVerdict, MergeRow, NewNotice } from '../store/rows.js';
 import type { CoreStore } from './core-store.js';
 import type { Blocks } from './blocks.js';
@@ -59,20 +59,25 @@ export class MergeWorkshop {
     };
   }
 
+  /** @throws TownError `moved-on` where another merge was adopted meanwhile: what was replayed is of no use then */
+  private async replayed(time: Millis, heads: readonly string[]): Promise<ReplayResult> {
+    const { main, view } = this.parts;
+    const { id } = main.head;
+    const result = await view.conversations.run(replay(this.replayInput(time, heads)));
+    if (main.head.id === id) return result;
+    throw new TownError('moved-on', 'Another merge was adopted while this one was replayed.');
+  }
+
   /** A merge of what is known here, by the bounds of the charter. */
   async propose(): Promise<BuiltMerge> {
-    const { main, keys, clock, view } = this.parts;
+    const { main, keys, clock } = this.parts;
+    const { head, town, tree } = main;
     const heads = headsOf(this.choose());
     const time = Math.max(clock.now(), main.head.time + 1) as Millis;
-    const result = await view.conversations.run(
-      replay(
-        this.replayInput(
-          time,
-          heads.map(({ id }) => id),
-        ),
-      ),
+    const result = await this.replayed(
+      time,
+      heads.map(({ id }) => id),
     );
-    const { head, town, tree } = main;
     return makeMerge(
       {
         town,
@@ -92,7 +97,7 @@ export class MergeWorkshop {
 
   /** My own replay of a merge that somebody proposed. @throws TownError `bad-merge`, `content-differs`, … */
   async replayOf(bytes: Uint8Array): Promise<BuiltMerge> {
-    const { main, store, view } = this.parts;
+    const { main, store } = this.parts;
     const claimed = readMerge(bytes, (node) => keyOfNode(main.charter, node));
     const { head, town, charter } = main;
     const place = { town: claimed.town, line: claimed.line, height: claimed.height, parent: claimed.parent };
@@ -103,7 +108,7 @@ export class MergeWorkshop {
       throw new TownError('bad-merge', 'Its originator is not a validator.');
     if (claimed.time <= head.time)
       throw new TownError('bad-merge', 'Its time is not after that of its parent.');
-    const result = await view.conversations.run(replay(this.replayInput(claimed.time, claimed.heads)));
+    const result = await this.replayed(claimed.time, claimed.heads);
     const oids = claimed.heads.map((id) => store.block(id)?.oid);
     invariant(
       oids.every((oid) => oid !== undefined),

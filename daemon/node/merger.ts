@@ -389,7 +389,11 @@ export class Merger {
   }
 
   private attempt(work: Work, task: () => Promise<void>): void {
-    task().catch((error: unknown) => work.failed(error));
+    task().catch((error: unknown) => {
+      // Others were faster: the height is over, or is about to be.
+      if (error instanceof TownError && error.code === 'moved-on') return;
+      work.failed(error);
+    });
   }
 
   private async carryOut(work: Work, output: Output): Promise<void> {
