@@ -158,6 +158,8 @@ export function cleanName(name: string): string {
   return clean;
 }
 
+const isFirst = ({ member, key }: KeptKey): boolean => memberIdOf(key) === member;
+
 /** A key that was asked for here and that the ledger does not have yet. */
 export interface RequestedKey {
   readonly key: KeyId;
@@ -176,7 +178,7 @@ export interface UnlockedKey {
 /** The keys of members that lie on this node, each under the name that it signs in with. */
 export class KeyStore {
   private readonly byName = new Map<string, KeptKey>();
-  /** Members by a key of theirs: what was merely asked for gives nobody a name. */
+  /** Members by a key of theirs, the first where it lies here: what was merely asked for gives nobody a name. */
   private readonly byMember = new Map<MemberId, KeptKey>();
   private readonly asked = new Map<KeyId, RequestedKey>();
   /** Names whose key is on its way to the disk. */
@@ -209,15 +211,15 @@ export class KeyStore {
   }
 
   /** A member's first key is filed by the member, a further one by itself. */
-  private pathOf({ member, key }: KeptKey): string {
-    return join(this.folder, memberIdOf(key) === member ? `${member}.json` : `${key}.json`);
+  private pathOf(kept: KeptKey): string {
+    return join(this.folder, `${isFirst(kept) ? kept.member : kept.key}.json`);
   }
 
   private remember(kept: KeptKey): void {
     this.byName.set(nameKey(kept.name), kept);
     const { key, member, requested } = kept;
     if (requested !== undefined) this.asked.set(key, { key, member, requested });
-    else if (!this.byMember.has(member)) this.byMember.set(member, kept);
+    else if (isFirst(kept) || !this.byMember.has(member)) this.byMember.set(member, kept);
   }
 
   private forget(kept: KeptKey): void {
