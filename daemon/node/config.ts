@@ -98,6 +98,15 @@ export function brokerAt(address: string): BrokerConfig {
   };
 }
 
+/** The other way round: the address with name and password in it. */
+export function addressOf({ url, username = '', password = '' }: BrokerConfig): string {
+  const address = new URL(url);
+  // A colon in a name would end it; everything is written so that `brokerAt` reads it again.
+  address.username = encodeURIComponent(username);
+  address.password = encodeURIComponent(password);
+  return address.href;
+}
+
 /** What a new board starts with: one simulated door, everything on loopback. */
 export const defaultConfig = (nodeName: string): NodeConfig => ({
   version: 1,

@@ -36,6 +36,8 @@ export interface Peers {
   /** Every other node whose messages count. `heardAt`: milliseconds of the clock. */
   views(): readonly PeerView[];
   broker(): NodesView['broker'];
+  /** The broker's address as an invited node dials it, with the name and password that it asks for; null: there is none. */
+  brokerAddress(): string | null;
   refusals(): NodesView['refused'];
   /** Resolves when this node has all that those connected have, at the latest after a minute. */
   syncNow(): Promise<void>;
@@ -206,8 +208,8 @@ export class Nodes implements NodeCases {
   }
 
   private ownBroker(): string {
-    const { url } = this.parts.peers.broker();
-    if (url !== null) return url;
+    const address = this.parts.peers.brokerAddress();
+    if (address !== null) return address;
     throw new TownError(
       'no-broker',
       'This node meets no others: there is no broker for a new one to dial.',

@@ -18,7 +18,7 @@ import type { MergeRow } from '../store/rows.js';
 import type { Store } from '../store/store.js';
 import type { Appender } from './appender.js';
 import type { Clock } from './clock.js';
-import type { NodeConfig } from './config.js';
+import { addressOf, type NodeConfig } from './config.js';
 import { Core } from './core.js';
 import { manifestsOf, packagesOf } from './dapp-set.js';
 import { Doors } from './doors.js';
@@ -164,6 +164,7 @@ export class RunningNode implements TownNode {
       peers: {
         views: () => this.peering.views(),
         broker: () => this.brokerView(),
+        brokerAddress: () => (config.broker ? addressOf(config.broker) : this.brokerView().url),
         refusals: () => this.peering.refusals(),
         syncNow: () => this.peering.syncNow(),
       },

@@ -165,6 +165,7 @@ export class HostingTown {
       peers: {
         views: () => this.views,
         broker,
+        brokerAddress: () => this.brokerUrl,
         refusals: () => [],
         syncNow: () => Promise.resolve(),
       },
