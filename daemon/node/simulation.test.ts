@@ -5,15 +5,15 @@
 import t from 'tap';
 import { NOTES, notesContract } from '../ledger/testing/small-town.js';
 import { BROKEN_RULES, type BrokenRule } from './simulation/broken-rules.js';
-import { playTown, type TownReport } from './simulation/simulated-town.js';
+import { foundTown, playTown, type TownReport } from './simulation/simulated-town.js';
 
 t.setTimeout(600_000);
 
 const [first = 1, last = first] = (process.env['SEEDS'] ?? '1-300').split('-').map(Number);
-const dapp = { manifest: NOTES, contract: notesContract };
+const founded = await foundTown(3, { manifest: NOTES, contract: notesContract });
 
 const play = (seed: number, broken?: BrokenRule): Promise<TownReport> =>
-  playTown({ seed, nodes: 3, dapp, ...(broken === undefined ? {} : { broken }) });
+  playTown({ seed, founded, ...(broken === undefined ? {} : { broken }) });
 
 t.test('towns of three nodes come to one history whatever goes wrong', async (t) => {
   const begun = performance.now();

@@ -28,18 +28,20 @@ export interface FaultPlan {
   /** The first is the one in which credits are spent twice. */
   readonly cuts: readonly [Cut, ...Cut[]];
   readonly brokerAway: BrokerAway | null;
+  /** When the power fails at every node at once; null: it does not. */
+  readonly blackoutMs: number | null;
 }
 
 export function planFaults(chance: Chance, nodes: number): FaultPlan {
-  const badMs = 60 * SECOND;
+  const badMs = 45 * SECOND;
   const cut = (): Cut => {
     const way = chance.next();
     return {
       node: chance.index(nodes),
       toBroker: way > 0.8,
       fromBroker: way > 0.6 && way <= 0.8,
-      fromMs: chance.between(2 * SECOND, 20 * SECOND),
-      forMs: chance.between(10 * SECOND, 35 * SECOND),
+      fromMs: chance.between(0, 15 * SECOND),
+      forMs: chance.between(8 * SECOND, 30 * SECOND),
     };
   };
   return {
@@ -50,7 +52,7 @@ export function planFaults(chance: Chance, nodes: number): FaultPlan {
       late: chance.between(0, 0.3),
       lateMs: chance.between(200, 8 * SECOND),
     },
-    crashes: chance.hits(0.3) ? 0 : chance.between(0.0005, 0.01),
+    crashes: chance.hits(0.3) ? 0 : chance.between(0.001, 0.02),
     slowness: chance.hits(0.5) ? 0 : chance.between(0, 0.1),
     cuts: chance.hits(0.4) ? [cut(), cut()] : [cut()],
     brokerAway: chance.hits(0.4)
@@ -60,6 +62,7 @@ export function planFaults(chance: Chance, nodes: number): FaultPlan {
           forgets: chance.hits(0.5),
         }
       : null,
+    blackoutMs: chance.hits(0.2) ? chance.between(0, badMs) : null,
   };
 }
 
@@ -76,6 +79,10 @@ export function startFaults(
     time.after(fromMs, () => broker.setWay(id, { toBroker, fromBroker }));
     time.after(fromMs + forMs, () => broker.setWay(id, { toBroker: true, fromBroker: true }));
   }
+  if (plan.blackoutMs !== null)
+    time.after(plan.blackoutMs, () => {
+      for (const node of nodes) node.crash('blackout');
+    });
   if (plan.brokerAway === null) return;
   const { fromMs, forMs, forgets } = plan.brokerAway;
   time.after(fromMs, () => broker.leave(forgets));

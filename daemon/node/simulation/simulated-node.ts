@@ -20,7 +20,7 @@ import { SimulatedDisk, SimulatedStore } from './simulated-store.js';
 import { SECOND, type Chance, type Timeline } from './timeline.js';
 
 /** Where a process may end. */
-export type Point = 'write-asked' | 'committed' | 'acknowledged' | 'sending' | 'received';
+export type Point = 'write-asked' | 'committed' | 'acknowledged' | 'sending' | 'received' | 'blackout';
 
 /** What happens to all nodes alike: the world they are in, and who watches them. */
 export interface Surroundings {
@@ -59,11 +59,13 @@ export class SimulatedNode {
     readonly keys: NodeKeys,
     readonly genesis: Genesis,
     readonly around: Surroundings,
+    /** What its disk holds already; without it, genesis. */
+    image?: Buffer,
   ) {
     this.id = keys.id;
     this.skewMs = Math.floor(around.chance.between(-2 * SECOND, 2 * SECOND));
-    this.disk = new SimulatedDisk();
-    this.#found();
+    this.disk = new SimulatedDisk(image);
+    if (image === undefined) this.#found();
     this.disk.lies = around.broken === 'forget-last-write';
   }
 

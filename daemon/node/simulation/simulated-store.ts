@@ -21,9 +21,9 @@ export class SimulatedDisk {
   /** As the disk was before the last transaction, where it is one that may forget that. */
   #before: Buffer | null = null;
 
-  constructor() {
-    this.db = new Database(':memory:');
-    this.db.pragma('foreign_keys = ON');
+  /** @param image what another disk held; without it the disk is new */
+  constructor(image?: Buffer) {
+    this.db = image === undefined ? new Database(':memory:') : new Database(image);
     migrate(this.db);
     this.#writes = makeWrites(this.db);
   }
@@ -54,6 +54,11 @@ export class SimulatedDisk {
     this.db = new Database(this.#before);
     this.#writes = makeWrites(this.db);
     this.#before = null;
+  }
+
+  /** All it holds, for another disk to begin with. */
+  image(): Buffer {
+    return this.db.serialize();
   }
 
   close(): void {

@@ -5,7 +5,7 @@
 import { parseCertificate } from '../../consensus/certificate.js';
 import type { Message } from '../../consensus/gossip.js';
 import { quorumOf } from '../../consensus/quorum.js';
-import type { Vote } from '../../consensus/vote.js';
+import { parseVote, type Vote } from '../../consensus/vote.js';
 import { assertSupply } from '../../ledger/accounts.js';
 import { readCharter } from '../../ledger/kernel.js';
 import type { EntryId, NodeId, Sha256 } from '../../ledger/ids.js';
@@ -30,6 +30,8 @@ export class Watch implements NodeWatch {
   readonly trace: string[] = [];
   crashes = 0;
   readonly #merges = new Map<number, { readonly id: Sha256; readonly value: Sha256; readonly by: string }>();
+  /** What was proposed, by node, height and round. */
+  readonly #proposals = new Map<string, string>();
   /** By node, height, round and step. */
   readonly #votes = new Map<string, Vote>();
   /** Who prevoted, by height, round and value. */
@@ -55,7 +57,11 @@ export class Watch implements NodeWatch {
   }
 
   booted(node: SimulatedNode, { store, core }: SimulatedProcess): void {
-    this.note(`${node.index} starts at height ${core.main.head.height}`);
+    const { height } = core.main.head;
+    this.note(`${node.index} starts at height ${height}`);
+    // What it signed and could not send before it crashed counts too.
+    for (const { kind, text } of store.consensusLog(height + 1))
+      if (kind === 'vote') this.#voted(node, parseVote(text));
     for (const { id, type } of this.acknowledged.filter((entry) => entry.node === node.id))
       if (store.entry(id) === null)
         this.breach(`lost: node ${node.index} acknowledged ${type} ${id.slice(0, 8)}`);
@@ -89,7 +95,18 @@ export class Watch implements NodeWatch {
     if (message.t === 'vote') {
       const { vote } = message;
       if (vote.node === node.id) this.#voted(node, vote);
+      return;
     }
+    const { proposal } = message;
+    const { height, round, value, validRound } = proposal;
+    if (proposal.node !== node.id) return;
+    const name = `${node.id} ${height} ${round}`;
+    const said = `${value} ${validRound}`;
+    if ((this.#proposals.get(name) ?? said) !== said)
+      this.breach(`node ${node.index} signed two proposals at height ${height}, round ${round}`);
+    if (!this.#proposals.has(name))
+      this.note(`${node.index} proposes ${height}/${round} ${value.slice(0, 8)} of round ${validRound}`);
+    this.#proposals.set(name, said);
   }
 
   #voted(node: SimulatedNode, vote: Vote): void {
