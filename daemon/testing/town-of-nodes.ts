@@ -193,6 +193,8 @@ export class Board {
 
 export class TownOfNodes {
   readonly #closing = new AbortController();
+  /** What this process itself does in a board's folder: closing waits for it. */
+  #atWork: Promise<unknown> = Promise.resolve();
 
   private constructor(
     readonly boards: readonly Board[],
@@ -244,7 +246,9 @@ export class TownOfNodes {
     const { founder } = this;
     const { townName, names } = this.options;
     const { folder } = founder;
-    await initTown(folder, { name: townName, preset: 'makerspace', packagesFolder, clock: systemClock });
+    await this.#work(
+      initTown(folder, { name: townName, preset: 'makerspace', packagesFolder, clock: systemClock }),
+    );
     if (founder.way !== null) {
       const broker = { url: `mqtt://127.0.0.1:${founder.way.port}` };
       await writeConfig(folder, { ...(await readConfig(folder)), broker });
@@ -286,18 +290,18 @@ export class TownOfNodes {
    * Lets a board join: invitation, ask, the steward's approval, welcome, start. Resolves when its daemon serves.
    * @param waits told the id of the asking node when the steward is to approve it
    */
-  async join(board: Board, waits: (node: string) => void = () => undefined): Promise<void> {
+  async join(board: Board, waits: (node: string) => unknown = () => undefined): Promise<void> {
     const invited = await this.invite(board);
-    const joined = joinTown(board.folder, {
-      code: invited.link,
-      name: this.nameOf(board),
-      packages: await readPackages(packagesFolder),
-      clock: systemClock,
-      onProgress: () => undefined,
-      signal: this.#closing.signal,
-    });
-    // A failure is told where it is awaited, not before.
-    joined.catch(() => undefined);
+    const joined = this.#work(
+      joinTown(board.folder, {
+        code: invited.link,
+        name: this.nameOf(board),
+        packages: await readPackages(packagesFolder),
+        clock: systemClock,
+        onProgress: () => undefined,
+        signal: this.#closing.signal,
+      }),
+    );
     const failed = joined.then(() => null);
     const asker = await Promise.race([
       failed,
@@ -311,7 +315,7 @@ export class TownOfNodes {
       ),
     ]);
     if (asker !== null) {
-      waits(asker.node);
+      await waits(asker.node);
       await this.founder.post(STEWARD_NAME, `/api/nodes/invitations/${invited.id}/approve`, {
         node: asker.node,
       });
@@ -456,9 +460,16 @@ export class TownOfNodes {
     return problems;
   }
 
+  #work<T>(work: Promise<T>): Promise<T> {
+    // A failure is told where it is awaited, not here.
+    this.#atWork = work.catch(() => undefined);
+    return work;
+  }
+
   /** Ends everything that this town started. */
   async close(): Promise<void> {
     this.#closing.abort();
+    await this.#atWork;
     for (const board of [...this.boards].reverse()) await board.close();
   }
 }

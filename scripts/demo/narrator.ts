@@ -1,9 +1,15 @@
-/** Tells a story on a terminal as it happens: when, at which board, what, and why it matters. Colour only on a terminal. */
+/**
+ * Tells a story on a terminal as it happens: when, at which board, what, and why it matters. On a terminal in colour, and with
+ * the time that it takes to read; elsewhere plain, and at once.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
 
 const WIDTH_MAX = 110;
 const WIDTH_MIN = 60;
 const BOARD_WIDTH = 10;
 const TIME_WIDTH = 7;
+const READING_MS_PER_CHARACTER = 12;
+const READING_MS_MAX = 2_000;
 
 type Style = 'bold' | 'dim' | 'green' | 'red' | 'yellow' | 'cyan';
 const CODES: Readonly<Record<Style, string>> = {
@@ -27,11 +33,13 @@ const STYLES: Readonly<Record<Mood, Style | null>> = {
 export class Narrator {
   readonly #began = Date.now();
   readonly #colour: boolean;
+  readonly #unhurried: boolean;
   readonly #width: number;
   #chapters = 0;
 
   constructor(private readonly out: NodeJS.WriteStream) {
     this.#colour = out.isTTY === true && !process.env['NO_COLOR'];
+    this.#unhurried = out.isTTY === true;
     this.#width = Math.max(WIDTH_MIN, Math.min(out.columns ?? WIDTH_MAX, WIDTH_MAX));
   }
 
@@ -45,20 +53,21 @@ export class Narrator {
   }
 
   /** What happens at one board. */
-  at(board: string, text: string, mood: Mood = 'plain'): void {
-    this.#tell(this.#paint('cyan', board.padEnd(BOARD_WIDTH)), text, STYLES[mood]);
+  at(board: string, text: string, mood: Mood = 'plain'): Promise<void> {
+    return this.#tell(this.#paint('cyan', board.padEnd(BOARD_WIDTH)), text, STYLES[mood]);
   }
 
   /** What happens to all of them, or between them. */
-  all(text: string, mood: Mood = 'plain'): void {
-    this.#tell(' '.repeat(BOARD_WIDTH), text, STYLES[mood]);
+  all(text: string, mood: Mood = 'plain'): Promise<void> {
+    return this.#tell(' '.repeat(BOARD_WIDTH), text, STYLES[mood]);
   }
 
   /** Why it matters, or what to watch for. */
-  why(text: string): void {
+  async why(text: string): Promise<void> {
     const indent = ' '.repeat(TIME_WIDTH + BOARD_WIDTH);
     for (const line of wrapped(text, this.#width - indent.length))
       this.#line(this.#paint('dim', `${indent}${line}`));
+    await this.#letRead(text);
   }
 
   /** Lines as they are, long ones cut. */
@@ -76,13 +85,18 @@ export class Narrator {
     });
   }
 
-  #tell(board: string, text: string, style: Style | null): void {
+  async #tell(board: string, text: string, style: Style | null): Promise<void> {
     const seconds = (Date.now() - this.#began) / 1000;
     const time = this.#paint('dim', `${seconds.toFixed(1).padStart(TIME_WIDTH - 2)}  `);
     wrapped(text, this.#width - TIME_WIDTH - BOARD_WIDTH).forEach((line, index) => {
       const start = index === 0 ? time + board : ' '.repeat(TIME_WIDTH + BOARD_WIDTH);
       this.#line(start + (style === null ? line : this.#paint(style, line)));
     });
+    await this.#letRead(text);
+  }
+
+  async #letRead({ length }: string): Promise<void> {
+    if (this.#unhurried) await sleep(Math.min(length * READING_MS_PER_CHARACTER, READING_MS_MAX));
   }
 
   #paint(style: Style, text: string): string {

@@ -7,7 +7,7 @@ import { PASSPHRASE } from '../../daemon/testing/running-town.js';
 import { STEWARD_NAME, type TownOfNodes } from '../../daemon/testing/town-of-nodes.js';
 import { readFigures, type BoardFigures, type Figures } from './figures.js';
 import { Narrator } from './narrator.js';
-import { MEMBERS, playStory } from './story.js';
+import { playStory, type Story } from './story.js';
 
 const EXIT_NOT_CONVERGED = 1;
 const EXIT_USAGE = 2;
@@ -66,46 +66,70 @@ async function prepareFolder(data: string | null): Promise<string> {
   return data;
 }
 
-function showEnd(tell: Narrator, figures: Figures, boards: readonly BoardFigures[], graph: string): void {
+async function showEnd(tell: Narrator, { town, heightBeforeCut }: Story): Promise<Figures> {
+  const { figures, boards, problems } = await readFigures(town);
   tell.chapter('What is left: one history, readable with stock git');
-  tell.lines(graph);
+  tell.lines(await drawGraph(town, figures, boards, heightBeforeCut));
   tell.lines('');
   tell.table([
-    ['board', 'node', 'entries', 'merges', 'main (git)'],
-    ...boards.map(({ board, id, height, own, main }) => [board.key, id, String(own), String(height), main]),
+    ['board', 'folder', 'node', 'entries', 'height', 'main (git)'],
+    ...boards.map(({ board, id, height, own, main }) => [
+      town.nameOf(board),
+      board.key,
+      id,
+      String(own),
+      String(height),
+      main,
+    ]),
   ]);
-  const rejected = Object.entries(figures.rejected).map(([code, count]) => `${count} ${code}`);
   tell.lines('');
-  tell.all(
-    `${figures.entries} entries: ${figures.merged} merged, rejected: ${rejected.join(', ') || 'none'}. ` +
-      (figures.converged ? 'All boards have one history.' : 'The boards do NOT have one history.'),
+  const rejected = Object.entries(figures.rejected).map(([code, count]) => `${count} × ${code}`);
+  await tell.all(
+    `${figures.entries} entries, ${figures.merged} accepted, rejected: ${rejected.join(', ') || 'none'}. ` +
+      (figures.converged
+        ? 'All three boards have one history; git fsck --strict finds each repository whole.'
+        : 'The boards do NOT have one history.'),
     figures.converged ? 'good' : 'bad',
   );
+  for (const problem of problems) await tell.all(problem, 'bad');
+  return figures;
 }
 
-/** The newest part of the history as stock git draws it. */
-async function drawGraph({ founder }: TownOfNodes): Promise<string> {
-  const words = ['log', '--graph', '--oneline', '--notes=proof-of-merge', 'main'];
-  const lines = (await founder.git(...words)).split('\n');
-  // The certificates themselves are long; who signed is what a person looks for.
-  const shown = lines.filter((line) => !/(Certificate|Value-SHA256|Round): |Notes \(|^[|\\/ *]*$/.test(line));
+/** The history since the cut as stock git draws it. */
+async function drawGraph(
+  { founder }: TownOfNodes,
+  figures: Figures,
+  boards: readonly BoardFigures[],
+  heightBeforeCut: number,
+): Promise<string> {
+  const merges = (boards[0]?.height ?? heightBeforeCut) - heightBeforeCut + 1;
+  const words = ['log', '--graph', '--oneline', '--notes=proof-of-merge', `main~${merges}..main`];
+  const lines = (await founder.git(...words)).split('\n').flatMap(withoutCertificate);
   return [
-    `$ git -C ${founder.key}/ledger.git ${words.join(' ')}     (the newest lines, certificates left out)`,
-    ...shown.slice(0, GRAPH_LINES_MAX),
-    ...(shown.length > GRAPH_LINES_MAX ? [`… ${shown.length - GRAPH_LINES_MAX} lines more`] : []),
+    `$ git -C ${figures.data[founder.key]}/ledger.git ${words.join(' ')}`,
+    '  (the last merge before the cut, and all that came after it; of the proofs only who attested)',
+    '',
+    ...lines.slice(0, GRAPH_LINES_MAX),
+    ...(lines.length > GRAPH_LINES_MAX ? [`… ${lines.length - GRAPH_LINES_MAX} lines more`] : []),
   ].join('\n');
 }
 
-function showPanels(tell: Narrator, { boards }: TownOfNodes): void {
+/** The proofs are long, and a person looks for who signed; the edges of the drawing beside the rest stay. */
+function withoutCertificate(line: string): string[] {
+  const [, edges = '', text = ''] = /^([|\\/_ .*-]*)(.*)$/.exec(line) ?? [];
+  const isShown = text !== '' && !/^(Certificate|Value-SHA256|Round|Notes)\b/.test(text);
+  if (isShown) return [line];
+  return /[\\/_]/.test(edges) ? [edges.trimEnd()] : [];
+}
+
+async function showPanels(tell: Narrator, town: TownOfNodes): Promise<void> {
   tell.chapter('The panels are up');
-  for (const board of boards) tell.at(board.key, board.url);
-  tell.all(`Sign in as ${STEWARD_NAME} (the steward) on any of them, with the passphrase: ${PASSPHRASE}`);
-  const [first, second, third] = boards.map(({ key }) => key);
-  const [carol, dave, erin] = MEMBERS;
-  tell.all(
-    `${carol} has a key on ${first} and ${third}, ${dave} on ${second}, ${erin} on ${third}; the passphrase is the same.`,
+  for (const board of town.boards) await tell.at(town.nameOf(board), board.url);
+  await tell.all(`Sign in as ${STEWARD_NAME}, the steward, on any of them. The passphrase is: ${PASSPHRASE}`);
+  await tell.all(
+    'The same passphrase is good for Carol (House and Garden), Dave (Workshop) and Erin (Garden): look at what they were told.',
   );
-  tell.all('Ctrl-C ends all three.');
+  await tell.all('Ctrl-C ends all three.');
 }
 
 /** Ends what was started, once, whoever asks for it. */
@@ -135,13 +159,11 @@ async function main(cleanup: Cleanup, stopped: Promise<unknown>): Promise<number
   const tell = new Narrator(options.json ? process.stderr : process.stdout);
   const folder = await prepareFolder(options.data);
   if (options.data === null) cleanup.removes(folder);
-  const town = await playStory({ folder, driver: options.driver, tell, opened: cleanup.closes });
-  const { figures, boards, problems } = await readFigures(town);
-  showEnd(tell, figures, boards, await drawGraph(town));
-  for (const problem of problems) tell.all(problem, 'bad');
-  if (options.data !== null) tell.all(`The data folders are in ${folder}.`);
+  const story = await playStory({ folder, driver: options.driver, tell, opened: cleanup.closes });
+  const figures = await showEnd(tell, story);
+  if (options.data !== null || options.json) await tell.all(`The data folders are in ${folder}.`);
   if (options.keep) {
-    showPanels(tell, town);
+    await showPanels(tell, story.town);
     await stopped;
   }
   // A line that names folders which are gone would be of no use.
