@@ -229,16 +229,17 @@ export class NodeInvitations {
   /** One turn: durable first; then it holds; then it is said. Only inside `tasks`. */
   private async step(input: HostInput): Promise<void> {
     const { state, outputs } = stepHost(this.state, input);
-    await Promise.all(outputs.map((output) => this.write(output)));
+    // In one go, so that the disk is waited for once; the writer keeps their order.
+    await Promise.all(outputs.flatMap((output) => this.write(output)));
     this.state = state;
     for (const output of outputs) this.say(output);
   }
 
-  private write(output: HostOutput): Promise<void> | undefined {
+  private write(output: HostOutput): Promise<void>[] {
     const { store } = this.parts;
     if (output.t === 'keep')
-      return store.putNodeInvitation(output.record.invitation.id, canonicalize(output.record));
-    return output.t === 'forget' ? store.forgetNodeInvitation(output.id) : undefined;
+      return [store.putNodeInvitation(output.record.invitation.id, canonicalize(output.record))];
+    return output.t === 'forget' ? [store.forgetNodeInvitation(output.id)] : [];
   }
 
   private say(output: HostOutput): void {
@@ -252,7 +253,10 @@ export class NodeInvitations {
         void this.welcomeAdmitted();
         return;
       case 'refused':
-        this.count(output.reason);
+        return this.count(output.reason);
+      case 'keep':
+      case 'forget':
+        return;
     }
   }
 

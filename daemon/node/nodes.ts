@@ -1,5 +1,5 @@
 /** The nodes of the town: who is there, letting one in, who makes merges, taking one out. Use cases of the power house. */
-import { mayBeOff, quorumOf } from '../consensus/quorum.js';
+import { quorumOf } from '../consensus/quorum.js';
 import { canonicalize } from '../ledger/canonical.js';
 import { keyOfNode, type Charter } from '../ledger/charter.js';
 import { hexOf } from '../ledger/hash.js';
@@ -17,15 +17,9 @@ import type { Clock } from './clock.js';
 import { doorIdOf } from './door-id.js';
 import type { NodeKeys } from './key-files.js';
 import { MAIN, type MainLine } from './main-line.js';
-import type {
-  NodeCases,
-  NodeInvitationState,
-  NodeInvitationView,
-  NodeInvited,
-  NodesView,
-  NodeView,
-} from './node-cases.js';
+import type { NodeCases, NodeInvited, NodesView } from './node-cases.js';
 import { isAdmitted, type NodeInvitations } from './node-invitations.js';
+import { countHeard, invitationView, nodeViews, stateOf, validatorsView } from './node-overview.js';
 import { recorded } from './people.js';
 import type { Session, Sessions } from './sessions.js';
 import type { Recorded } from './use-cases.js';
@@ -68,7 +62,6 @@ const HOUR_MS = 3_600_000;
 const BEHIND_MERGES_MAX = 2;
 const CHANGE = 'charter.change';
 const ADD_DOOR = 'door-access.add-door';
-const NOTHING = { blocks: 0, merges: 0 } as const;
 
 export class Nodes implements NodeCases {
   constructor(private readonly parts: NodesParts) {}
@@ -76,83 +69,24 @@ export class Nodes implements NodeCases {
   // What is shown --------------------------------------------------------------------------------------------------------
 
   list(s: string): NodesView {
-    const { sessions, peers, invitations, store } = this.parts;
+    const { sessions, peers, invitations, store, main, keys, clock } = this.parts;
     const session = sessions.need(s);
     const views = peers.views();
+    const [wanted, now] = [this.wanted(), clock.now()];
     return {
-      nodes: this.nodeViews(views),
-      validators: this.validatorsView(views),
+      nodes: nodeViews({
+        ...{ merged: main.charter, wanted, views, now },
+        self: keys.id,
+        height: main.head.height,
+      }),
+      validators: validatorsView(main.charter, views, keys.id),
       broker: peers.broker(),
       pending: { entries: store.counts().pending, blocks: store.countUnmerged(MAIN) },
       refused: [...peers.refusals(), ...invitations.refusals()],
       invitations: sessions.may(session, CHANGE)
-        ? invitations.records().map((record) => this.invitationView(record))
+        ? invitations.records().map((record) => invitationView(record, wanted, now))
         : null,
     };
-  }
-
-  private nodeViews(views: readonly PeerView[]): readonly NodeView[] {
-    const { keys, main, clock } = this.parts;
-    const [merged, wanted] = [main.charter, this.wanted()];
-    const peers = new Map<string, PeerView>(views.map((view) => [view.node, view]));
-    const ids = new Set([...Object.keys(merged.nodes), ...Object.keys(wanted.nodes)]);
-    return [...ids].sort().flatMap((id) => {
-      const node = wanted.nodes[id] ?? merged.nodes[id];
-      if (!node) return [];
-      const self = id === keys.id;
-      const peer = peers.get(id);
-      return {
-        id,
-        name: node.name,
-        roles: node.roles,
-        self,
-        validator: wanted.validators.includes(id),
-        connected: self || (peer?.connected ?? false),
-        heardAt: self ? clock.now() : (peer?.heardAt ?? null),
-        height: self ? main.head.height : (peer?.height ?? null),
-        ahead: peer?.ahead ?? NOTHING,
-        behind: peer?.behind ?? NOTHING,
-        fetching: peer?.fetching ?? 0,
-        state: placeOf(merged, id) === placeOf(wanted, id) ? ('merged' as const) : ('pending' as const),
-      };
-    });
-  }
-
-  private validatorsView(views: readonly PeerView[]): NodesView['validators'] {
-    const { validators, quorum } = this.parts.main.charter;
-    const count = validators.length;
-    return {
-      count,
-      quorum: quorumOf(count, quorum),
-      mayBeOff: mayBeOff(count, quorum),
-      heard: this.countHeard(validators, views),
-    };
-  }
-
-  private countHeard(validators: readonly string[], views: readonly PeerView[]): number {
-    const heard = new Set<string>(views.filter(({ connected }) => connected).map(({ node }) => node));
-    heard.add(this.parts.keys.id);
-    return validators.filter((id) => heard.has(id)).length;
-  }
-
-  private invitationView(record: HostedInvitation): NodeInvitationView {
-    const { invitation, asker } = record;
-    const { id, role, expires } = invitation;
-    return {
-      id,
-      role,
-      expiresAt: expires,
-      state: this.stateOf(record),
-      asker: asker ? { node: asker.node, name: asker.name, askedAt: asker.askedAt } : null,
-    };
-  }
-
-  private stateOf(record: HostedInvitation): NodeInvitationState {
-    const { invitation, asker, answer } = record;
-    if (answer.status === 'welcome') return 'welcomed';
-    if (answer.status === 'refused') return answer.code === 'invitation-withdrawn' ? 'withdrawn' : 'refused';
-    if (asker) return isAdmitted(this.wanted(), record) ? 'approved' : 'asked';
-    return this.parts.clock.now() >= invitation.expires ? 'expired' : 'open';
   }
 
   /** The charter with what was asked for and is not merged yet. */
@@ -236,7 +170,9 @@ export class Nodes implements NodeCases {
   }
 
   private assertNotApproved(invitation: string): void {
-    if (this.stateOf(this.parts.invitations.record(invitation)) === 'approved')
+    if (
+      stateOf(this.parts.invitations.record(invitation), this.wanted(), this.parts.clock.now()) === 'approved'
+    )
       throw new TownError(
         'already-approved',
         'A steward has let this node in; the change of the charter waits for its merge.',
@@ -368,7 +304,7 @@ export class Nodes implements NodeCases {
         throw new TownError('node-behind', `The node ${input.node} lacks ${merges} merges.`, anyway);
     }
     const quorum = quorumOf(next.length, main.charter.quorum);
-    const heard = this.countHeard(next, views);
+    const heard = countHeard(next, views, keys.id);
     if (heard < quorum)
       throw new TownError(
         'too-few-heard',
@@ -428,7 +364,3 @@ export class Nodes implements NodeCases {
     return recorded(entry);
   }
 }
-
-/** All that a charter says of a node, to compare. */
-const placeOf = ({ nodes, validators }: Charter, id: string): string =>
-  canonicalize([nodes[id] ?? null, validators.includes(id)]);
