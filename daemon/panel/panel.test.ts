@@ -1,58 +1,25 @@
 /** The panel in a real browser, before a real daemon: what people do there, from the setup link to a merge explained. */
 import { execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import t from 'tap';
+import { skipBrowser, TestBrowser } from './testing/browser.js';
 import { faultsOf } from './testing/page-checks.js';
 import { startTown, type RunningTown } from '../testing/running-town.js';
 
-const answerWithinMs = 15_000;
 const passphrase = 'gravel lantern orbit mustard';
-const binary = [process.env['CHROMIUM'] ?? '', '/usr/bin/chromium', '/usr/bin/chromium-browser'].find(
-  (path) => path !== '' && existsSync(path),
-);
-const isCi = process.env['CI'] === 'true';
-const skip = binary === undefined && !isCi ? 'there is no Chromium here' : false;
-const flags = [
-  '--headless',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
 
 t.setTimeout(240_000);
 
-t.test('the panel before a running town', { skip, timeout: 240_000 }, async (t) => {
-  if (binary === undefined) return t.fail('CI has no Chromium');
+t.test('the panel before a running town', { skip: skipBrowser, timeout: 240_000 }, async (t) => {
   const folder = t.testdir();
   let town: RunningTown = await startTown(folder, { arguments: ['--town-name', 'Harbour Makers'] });
-  const browser: Browser = await chromium.launch({ executablePath: binary, args: flags });
-  const complaints: string[] = [];
+  const browser = await TestBrowser.launch();
   t.teardown(async () => {
     await browser.close();
     await town.stop();
   });
-
-  /** A person with a browser of their own. What the browser complains of is collected. */
-  async function person(width = 1280): Promise<Page> {
-    const context: BrowserContext = await browser.newContext({ viewport: { width, height: 900 } });
-    const page = await context.newPage();
-    page.setDefaultTimeout(answerWithinMs);
-    page.on('pageerror', (error) => complaints.push(error.message));
-    page.on('console', (message) => {
-      // The browser itself notes every refusal (401 before signing in, say); those are looked at where they belong.
-      const ofNetwork = /Failed to load resource|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED/.test(
-        message.text(),
-      );
-      if (message.type() === 'error' && !ofNetwork) complaints.push(message.text());
-    });
-    return page;
-  }
+  const person = (width?: number) => browser.person(width);
   const open = (page: Page, address: string) => page.goto(`${town.url}${address}`);
   const outbox = (page: Page) => page.getByRole('region', { name: 'What you just did' });
 
@@ -147,7 +114,7 @@ t.test('the panel before a running town', { skip, timeout: 240_000 }, async (t) 
 
   await t.test('a tap is seen live, and the strike moves', async () => {
     const watcher = await steward.context().newPage();
-    watcher.setDefaultTimeout(answerWithinMs);
+    watcher.setDefaultTimeout(15_000);
     await open(watcher, '/#/doors');
     await watcher.getByText('Strike closed').waitFor();
     await open(steward, '/#/doors');
@@ -290,9 +257,12 @@ t.test('the panel before a running town', { skip, timeout: 240_000 }, async (t) 
       'gigs',
       'bank',
       'ledger',
+      'ledger/graph',
       'ledger/entries',
       'ledger/branches',
+      'nodes',
       'town-hall',
+      'you',
     ];
     for (const [width, scheme] of [
       [320, 'light'],
@@ -325,7 +295,7 @@ t.test('the panel before a running town', { skip, timeout: 240_000 }, async (t) 
     await steward.getByText('Ada Lindqvist at Front door').first().waitFor();
   });
 
-  t.same(complaints, [], 'no script failed and nothing broke the content security policy');
+  t.same(browser.complaints, [], 'no script failed and nothing broke the content security policy');
 });
 
 async function fillNewAccount(page: Page, name: string): Promise<void> {

@@ -26,9 +26,9 @@ export function NodeCard({ node, onValidator, onRemove }: NodeCardProps) {
             <Chip tone="good">this board</Chip>
           ) : node.connected ? (
             <Chip tone="good">connected</Chip>
-          ) : (
+          ) : node.state === 'merged' || node.heardAt !== null ? (
             <Chip tone="bad">not heard</Chip>
-          )}
+          ) : null}
         </span>
       </div>
       <p class="small muted">{node.roles.map((role) => roleWords[role] ?? role).join(', ') || 'No role.'}</p>

@@ -51,11 +51,8 @@ export function useNodeJoining(): NodeJoiningNow {
   return { value, away: away && isUnderWay, set };
 }
 
-/** The board has started as one of the town: everything that this page knows is of the old one. */
-function goOn(): void {
-  location.replace(hrefOf({ page: 'home' }));
-  location.reload();
-}
+/** The board has started as one of the town. Another path than that of the setup link: the panel is loaded anew. */
+const goOn = (): void => location.replace(hrefOf({ page: 'home' }));
 
 /** Takes this board into a town that invited it, and shows how far it is. */
 export function JoinTown({ token, joining }: { token: string; joining: NodeJoiningNow }) {
