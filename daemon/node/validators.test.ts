@@ -296,6 +296,11 @@ t.test(
         'the second spend lost, with its reason',
       );
       t.match(node.store.entry(forbid.id), { state: 'merged', verdict: 'accepted' });
+      t.match(
+        node.store.notices(ada, 10).find(({ entry }) => entry === twice.id)?.text,
+        /^This was rejected \(not-enough-credits\): /,
+        'its author is told on every node',
+      );
       t.equal(node.core.main.state.get('notes', 'forbidden', 'shed'), 'true');
       t.same(node.alarms, []);
     }
