@@ -230,24 +230,31 @@ export class Merger {
     return this.running;
   }
 
-  /** A message of another validator, from whoever brought it; what is not for this height or not signed is dropped. */
-  receive(message: Message): void {
+  /**
+   * A message of another validator, from whoever brought it. What is of another height is passed over: it comes from who is late
+   * or ahead. @returns why it was refused: `bad-vote`, `bad-proposal`, `not-a-validator`; null where it was not
+   */
+  receive(message: Message): { readonly code: string; readonly reason: string } | null {
     const { main } = this.parts;
-    const content = message.t === 'vote' ? message.vote : message.proposal;
-    const key = keyOfNode(main.charter, content.node);
-    if (content.height !== main.head.height + 1 || !main.charter.validators.includes(content.node) || !key)
-      return;
+    const { node, height } = message.t === 'vote' ? message.vote : message.proposal;
+    const code = `bad-${message.t}`;
+    if (!Number.isSafeInteger(height)) return { code, reason: `It is no ${message.t}.` };
+    if (height !== main.head.height + 1) return null;
+    const key = main.charter.validators.includes(node) ? keyOfNode(main.charter, node) : undefined;
+    if (key === undefined)
+      return { code: 'not-a-validator', reason: `A ${message.t} of who is no validator.` };
     const isSigned =
       message.t === 'vote'
         ? verifyVote(message.vote, key)
         : verifyProposal(message.proposal, message.bytes, key);
-    if (!isSigned) return;
+    if (!isSigned) return { code, reason: `It is malformed, or not signed by ${node}.` };
     if (this.work) this.feed(this.work, message);
     else {
       if (this.inbox.length >= INBOX_MAX) this.inbox.shift();
       this.inbox.push(message);
       this.dueIn(0);
     }
+    return null;
   }
 
   /** Sends what a node that was away may have missed. */

@@ -274,7 +274,11 @@ export class Peering {
     const message = this.inbox.receive(delivery, now);
     if (message === null) return;
     try {
-      if (message.class === 'consensus') return merger.receive(readConsensus(message));
+      if (message.class === 'consensus') {
+        const refusal = merger.receive(readConsensus(message));
+        if (refusal !== null) this.inbox.refuse(refusal, now);
+        return;
+      }
       const { from, body } = message;
       switch (message.kind) {
         case 'heads': {
@@ -384,8 +388,8 @@ export class Peering {
       case 'refused':
         this.inbox.refuse(
           {
-            code: 'malformed',
-            reason: `An answer or a question too many (${output.code}) from ${output.from}.`,
+            code: output.code,
+            reason: `An answer or a question too many from ${output.from}.`,
           },
           this.parts.clock.now(),
         );
