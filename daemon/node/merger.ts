@@ -146,6 +146,7 @@ export class Merger {
     const { main, store, clock } = this.parts;
     const before = main.head.height;
     const until = clock.now() + MERGE_WAIT_MS;
+    if (this.work) await this.cutMeanwhile();
     await this.within(this.running?.catch(() => undefined));
     for (
       let turns = 0;
@@ -195,8 +196,17 @@ export class Merger {
     this.cancelTimer?.();
     this.cancelTimer = this.parts.clock.after(ms, () => {
       this.dueAt = null;
-      this.run().catch(() => undefined);
+      (this.work ? this.cutMeanwhile() : this.run()).catch(() => undefined);
     });
+  }
+
+  /**
+   * A height is under way already, maybe with nothing to merge (a message of others began it): what was recorded since is put
+   * into blocks, for this height or the next; else such a height would wait for ever.
+   */
+  private async cutMeanwhile(): Promise<void> {
+    this.waiting = null;
+    if ((await this.parts.blocks.cut()) > 0) this.blocksChanged();
   }
 
   /** Runs one height to its end; a failure raises the alarm and is tried again later. */
