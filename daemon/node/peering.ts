@@ -309,7 +309,7 @@ export class Peering {
     if (parts.node !== keys.id) return this.feed({ t: 'gone', node: parts.node });
     if (steady() - this.republishedAt < REPUBLISH_MS_MIN) return;
     this.republishedAt = steady();
-    if (this.state.online) this.feed({ t: 'connected' });
+    this.feed({ t: 'taken-back' });
   }
 
   /** Seals and sends; what cannot be sent now is asked for again by who needs it. */

@@ -19,6 +19,8 @@ import type { Failure, Item, SyncState, Want } from './sync-state.js';
 /** What happened; `now` in milliseconds, never going back. */
 export type Input = { readonly now: number } & (
   | { readonly t: 'connected' | 'disconnected' | 'tick' }
+  /** The own heads are not with the broker any more. */
+  | { readonly t: 'taken-back' }
   /** The broker says that a node went away. */
   | { readonly t: 'gone'; readonly node: NodeId }
   /** The nodes that the charter names now. */
@@ -115,6 +117,8 @@ function take(state: SyncState, input: Input): Stepped {
       return only(state);
     case 'connected':
       return only({ ...state, online: true, publishedAt: null, failures: new Map() });
+    case 'taken-back':
+      return only({ ...state, publishedAt: null });
     case 'disconnected': {
       const peers = new Map([...state.peers].map(([node, peer]) => [node, { ...peer, present: false }]));
       const wants = new Map([...state.wants].filter(([, { phase }]) => phase === 'admitting'));
