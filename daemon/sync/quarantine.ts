@@ -124,7 +124,11 @@ export function admitBlock(item: RawBlock, branch: BranchContext): Block | 'held
     );
   }
   const main = branch.mergeOid(place.base);
-  if (main === null) return 'waiting';
+  if (main === null) {
+    // Else anybody could make us wait for a block that nobody signed, and keep the true one out.
+    assertSigned(item.raw, key);
+    return 'waiting';
+  }
   return readBlock(item.raw, item.entries, key, {
     prev: tip?.oid ?? null,
     main: tip?.base === place.base ? null : main,
