@@ -61,7 +61,7 @@ export interface Admission {
 
 /**
  * Takes blocks of one branch, in order. Those that are held already are left out.
- * Refusals: `bad-block`, `bad-commit`, `bad-signature`, those of entries; `unknown-node`, `other-branch`; `gap` (not
+ * Refusals: `bad-block`, `bad-commit`, `bad-signature`, those of entries, `unknown-base` (of an entry); `unknown-node`, `other-branch`; `gap` (not
  * contiguous); `other-predecessor` (signed, but it follows another block than the tip: the one before it is evidence);
  * `equivocation` (another block is held at its number).
  */
@@ -129,10 +129,19 @@ export function admitBlock(item: RawBlock, branch: BranchContext): Block | 'held
     assertSigned(item.raw, key);
     return 'waiting';
   }
-  return readBlock(item.raw, item.entries, key, {
+  const block = readBlock(item.raw, item.entries, key, {
     prev: tip?.oid ?? null,
     main: tip?.base === place.base ? null : main,
   });
+  // The replay takes times from there: one that nobody knows would stop every merge with this block in it.
+  const bases = new Set(block.entries.map(({ base }) => base));
+  for (const base of bases)
+    if (base !== place.base && branch.mergeOid(base) === null)
+      throw new TownError(
+        'unknown-base',
+        `An entry of block ${place.seq} of ${node} is made on ${base.slice(0, 12)}…, which is no merge before it.`,
+      );
+  return block;
 }
 
 function assertSigned(raw: Uint8Array, key: KeyId): void {
