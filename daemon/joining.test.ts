@@ -187,6 +187,24 @@ t.test('town join runs the node at once, a hub without doors, and tells a refusa
   t.equal(await busy.code, 1, 'the folder of a running node is not joined into');
 });
 
+t.test('a board that is set up while it asks keeps its own town', async (t) => {
+  const { root, api } = await founded(t);
+  const folder = join(root, 'own');
+  const own = await startTown(folder);
+  t.teardown(() => own.stop());
+  const token = own.setupLink?.split('#')[1] as string;
+  const { code } = await invite(api);
+  await apiOf(own)('POST', '/api/node/join', { token, code, name: 'Back room' });
+  const state = async (): Promise<string> => (await apiOf(own)('GET', '/api/node/join')).body.state;
+  await eventually('it waits', async () => (await state()) === 'waiting');
+  await setUp(own);
+  t.equal(await state(), 'idle');
+  await eventually(
+    'what it asked with is gone',
+    async () => !(await readdir(folder)).includes('joining.json'),
+  );
+});
+
 t.test(
   'a fresh board joins from its setup page, and starts again with the town on the same port',
   async (t) => {

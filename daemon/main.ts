@@ -17,7 +17,7 @@ import { brokerAt, readConfig, type BrokerConfig, type NodeConfig } from './node
 import { readPackages } from './node/dapp-set.js';
 import { hasTown, initTown } from './node/init-town.js';
 import { Joining } from './node/joining-case.js';
-import { finishJoining, isJoining, readAsking } from './node/joining-files.js';
+import { finishJoining, isJoining } from './node/joining-files.js';
 import { KeyStore, readNodeKeys } from './node/key-files.js';
 import { notifyReady, notifyStopping, startWatchdog } from './node/sd-notify.js';
 import { RunningNode } from './node/town-node.js';
@@ -158,12 +158,6 @@ async function prepareTown(folder: string, options: Options, say: (text: string)
     await finishJoining(folder).finally(release);
   }
   if (await hasTown(folder)) return;
-  if ((await readAsking(folder)) !== null)
-    throw new TownError(
-      'joining',
-      `The node in ${folder} was about to join a town.`,
-      'Go on with `town join CODE` and the same code; or found a town of its own: remove joining.json there.',
-    );
   say(`Founding the town "${options.townName}" in ${folder} …`);
   await initTown(folder, {
     name: options.townName,
@@ -265,11 +259,15 @@ async function run(
     say(
       `\nNext step, once: open this link and choose the steward's passphrase.\n  ${url}/setup#${await node.setupToken()}\n`,
     );
-    await joining.resume();
   } else if (keyStore.isEmpty)
     say('Next step: open the panel and ask for a key of yours on this node; nobody has one here yet.');
   else say('Next step: sign in at the panel, or with `town login NAME`.');
+  await joining.resume();
   started.add(() => joining.stop());
+  const unsubscribe = node.subscribe((event) => {
+    if (event.kind === 'status' && !event.status.needsSetup) joining.giveUp();
+  });
+  started.add(async () => unsubscribe());
 
   // Doors, API and panel serve: that is what systemd waits for. The dapps follow.
   await notifyReady(`${town.name} at ${url}`);
@@ -284,8 +282,14 @@ async function run(
   );
 
   const { ca, ...address } = meeting;
-  const authorities = ca === undefined ? {} : { ca: await readFile(ca, 'utf8') };
-  await node.startPeering((peering) => new MqttTransport({ ...peering, ...address, ...authorities }));
+  const authorities = ca === undefined ? '' : await readFile(ca, 'utf8').catch(() => null);
+  if (authorities === null) {
+    // Its doors, panel and ledger are worth having without the others.
+    logger.warn(`${ca} cannot be read: without the authorities in it this node meets no others.`);
+    return;
+  }
+  const trust = authorities === '' ? {} : { ca: authorities };
+  await node.startPeering((peering) => new MqttTransport({ ...peering, ...address, ...trust }));
 }
 
 function tell(error: unknown): void {

@@ -1,5 +1,6 @@
 /** `town join`: makes this board a node of a town that invited it, and runs it. */
 import { hostname } from 'node:os';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { JoinProgress } from '../node/ask-to-join.js';
@@ -15,6 +16,7 @@ interface JoinWords {
   readonly name: string;
   readonly port?: number;
   readonly mqttPort?: number;
+  readonly ca?: string;
   readonly driver?: 'auto' | 'container' | 'process';
   readonly gate?: 'spawn' | 'external';
   readonly start: boolean;
@@ -37,6 +39,7 @@ export function addJoinCommand(town: Command): void {
     .option('--name <name>', 'what this node shall be called', hostname().slice(0, 60) || 'board')
     .option('--port <n>', 'port of API and panel (default 4870), kept in the config', portOf)
     .option('--mqtt-port <n>', 'port of the embedded MQTT broker, where it runs one', portOf)
+    .option('--ca <file>', 'authorities to trust (PEM) for a broker at mqtts://')
     .addOption(new Option('--driver <kind>', 'where contracts run').choices(['auto', 'container', 'process']))
     .addOption(new Option('--gate <kind>', 'who starts the gate').choices(['spawn', 'external']))
     .option('--no-start', 'join only; start it later with `town start`')
@@ -62,7 +65,7 @@ async function join(context: Context, code: string, options: JoinWords): Promise
     import('../node/config.js'),
     import('../node/clock.js'),
   ]);
-  const { name, port, mqttPort, driver, gate } = options;
+  const { name, port, mqttPort, driver, gate, ca } = options;
   const standard = defaultConfig(name);
   const tell = progressTeller(context);
   const joined = await joinTown(context.folder, {
@@ -70,6 +73,7 @@ async function join(context: Context, code: string, options: JoinWords): Promise
     name,
     packages: await readPackages(packagesFolder),
     clock: systemClock,
+    ca: ca === undefined ? undefined : resolve(ca),
     config: {
       ...standard,
       port: port ?? standard.port,

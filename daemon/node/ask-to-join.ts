@@ -1,5 +1,6 @@
 /** Asks a town, over its brokers, to be let in: until it is, or is turned away, or the invitation runs out. Writes nothing. */
 import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import type { Charter } from '../ledger/charter.js';
 import { hexOf } from '../ledger/hash.js';
 import type { NodeId } from '../ledger/ids.js';
@@ -54,6 +55,8 @@ export interface AskOptions {
   readonly clock: Clock;
   /** Told at each change. */
   readonly onProgress: (progress: JoinProgress) => void;
+  /** A file with the authorities to trust (PEM) where a broker is reached by mqtts, if not the system's. */
+  readonly ca?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds that a broker has to answer. */
   readonly brokerWaitMs?: number | undefined;
@@ -61,11 +64,11 @@ export interface AskOptions {
 
 /**
  * Resolves when the town has let this node in.
- * @throws TownError `invitation-expired`, `join-stopped` (by `signal`), `bad-name`, `bad-broker-url` (none of the addresses can be
+ * @throws TownError `no-ca-file`, `invitation-expired`, `join-stopped` (by `signal`), `bad-name`, `bad-broker-url` (none of the addresses can be
  *   dialled), what the host refuses it for, and what is wrong with its welcome
  */
 export async function askToJoin(options: AskOptions): Promise<Welcomed> {
-  const attempt = new Attempt(options);
+  const attempt = new Attempt(options, await authoritiesIn(options.ca));
   try {
     return await attempt.run();
   } finally {
@@ -73,11 +76,22 @@ export async function askToJoin(options: AskOptions): Promise<Welcomed> {
   }
 }
 
+function authoritiesIn(file: string | undefined): Promise<string | undefined> {
+  if (file === undefined) return Promise.resolve(undefined);
+  return readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw new TownError(
+      'no-ca-file',
+      `The file with the authorities to trust, ${file}, cannot be read (${error.code}).`,
+      'Name a PEM file with --ca.',
+    );
+  });
+}
+
 /** The addresses that this program can dial: MQTT over WebSockets it cannot. */
-function brokersOf({ brokers }: Invitation): readonly BrokerConfig[] {
+function brokersOf({ brokers }: Invitation, ca: string | undefined): readonly BrokerConfig[] {
   const usable = brokers.flatMap((url) => {
     try {
-      return [brokerAt(url)];
+      return [{ ...brokerAt(url), ...(ca === undefined ? {} : { ca }) }];
     } catch {
       return [];
     }
@@ -101,9 +115,12 @@ class Attempt {
   private settle: { resolve(welcomed: Welcomed): void; reject(error: unknown): void } | null = null;
   private stopping: Promise<unknown> = Promise.resolve();
 
-  constructor(private readonly options: AskOptions) {
+  constructor(
+    private readonly options: AskOptions,
+    private readonly authorities: string | undefined,
+  ) {
     const { invitation, name, keys, wasWaiting } = options;
-    this.brokers = brokersOf(invitation);
+    this.brokers = brokersOf(invitation, options.ca);
     const { secretKey, sealingSecret } = keys;
     const nonce = hexOf(randomBytes(16));
     const state = startAsking({ invitation, name, secretKey, sealingSecret, nonce });
@@ -143,6 +160,7 @@ class Attempt {
       url,
       ...(username === undefined ? {} : { username }),
       ...(password === undefined ? {} : { password }),
+      ...(this.authorities === undefined ? {} : { ca: this.authorities }),
       subscriptions: [answerTopic(this.state)],
       events: {
         connected: () => this.when(transport, () => this.connected()),

@@ -14,6 +14,7 @@ import { Store } from '../store/store.js';
 import type { Clock } from './clock.js';
 import { defaultConfig, writeConfig } from './config.js';
 import { readPackages } from './dapp-set.js';
+import { isJoining, readAsking } from './joining-files.js';
 import { cleanName, makeNodeKeys } from './key-files.js';
 
 export interface InitOptions {
@@ -34,7 +35,7 @@ export const hasTown = (folder: string): Promise<boolean> =>
 /**
  * Founds a town.
  * @returns its id
- * @throws TownError `town-exists`, `no-such-preset`, `bad-name`, `folder-in-use`
+ * @throws TownError `town-exists`, `joining`, `no-such-preset`, `bad-name`, `folder-in-use`
  */
 export async function initTown(folder: string, options: InitOptions): Promise<Sha256> {
   if (await hasTown(folder))
@@ -43,6 +44,7 @@ export async function initTown(folder: string, options: InitOptions): Promise<Sh
       `There is a town in ${folder} already.`,
       'Start it with `town start`, or choose another folder with --data.',
     );
+  await refuseOnItsWay(folder);
   const preset = Object.hasOwn(PRESETS, options.preset) ? PRESETS[options.preset] : undefined;
   if (!preset)
     throw new TownError(
@@ -102,6 +104,16 @@ export async function initTown(folder: string, options: InitOptions): Promise<Sh
   } finally {
     await release();
   }
+}
+
+/** A node that asks a town to let it in, or was just let in, founds none by the way. @throws TownError `joining` */
+async function refuseOnItsWay(folder: string): Promise<void> {
+  if (!(await isJoining(folder)) && (await readAsking(folder)) === null) return;
+  throw new TownError(
+    'joining',
+    `The node in ${folder} is about to join a town.`,
+    'Go on with `town join CODE` and the same code; or found a town of its own: remove joining.json there.',
+  );
 }
 
 async function finish(folder: string, nodeName: string, town: Sha256): Promise<Sha256> {

@@ -1,11 +1,12 @@
 /** Joining over a real broker: what lies in the folder then, and what of it outlives refusals, cuts and kills. */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { cp, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { createServer as createTlsServer } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import type { DappPackage } from '../dapps/package.js';
@@ -35,6 +36,13 @@ const dapps = packages.map(({ manifest, digest }) => ({
   version: manifest.version,
   digest,
 }));
+
+const noOpenssl =
+  process.env['CI'] !== 'true' && spawnSync('openssl', ['version']).status !== 0
+    ? 'openssl is not installed'
+    : false;
+
+t.setTimeout(180_000);
 
 type Steward = ConstructorParameters<typeof JoiningHostOverMqtt>[2];
 const letsIn: Steward = (host, id, asker) => host.approve(id, asker, asker.name);
@@ -164,6 +172,46 @@ t.test('brokers are tried in their order, again and again, until one answers', a
   });
 });
 
+t.test(
+  'a broker behind TLS is trusted by the authorities that were named',
+  { skip: noOpenssl },
+  async (t) => {
+    const { host, broker, options, folder } = await setUp(t);
+    const root = join(folder, '..');
+    const [key, cert] = [join(root, 'key.pem'), join(root, 'cert.pem')];
+    const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
+    const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'];
+    const words = ['req', '-x509', ...curve, '-nodes', '-keyout', key, '-out', cert, '-days', '1', ...names];
+    t.equal(spawnSync('openssl', words, { stdio: 'ignore' }).status, 0);
+    const server = createTlsServer({ key: await readFile(key), cert: await readFile(cert) }, (socket) => {
+      const onward = connect(broker.port, '127.0.0.1');
+      socket.pipe(onward).pipe(socket);
+      for (const end of [socket, onward])
+        end.on('error', () => {
+          socket.destroy();
+          onward.destroy();
+        });
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.teardown(() => server.close());
+    const url = `mqtts://localhost:${(server.address() as { port: number }).port}`;
+    const code = host.invite('door', [url]);
+    await t.rejects(joinTown(folder, options(code, { ca: join(root, 'none.pem') })), { code: 'no-ca-file' });
+    const stop = new AbortController();
+    const seen: string[] = [];
+    const onProgress = ({ reached }: JoinProgress): void => {
+      seen.push(reached);
+      if (reached === 'away') stop.abort();
+    };
+    await t.rejects(joinTown(folder, options(code, { onProgress, signal: stop.signal })), {
+      code: 'join-stopped',
+    });
+    t.same(seen, ['trying', 'away'], 'not without them');
+    await joinTown(folder, options(code, { ca: cert, brokerWaitMs: 5_000 }));
+    t.same((await readConfig(folder)).broker, { url, ca: cert });
+  },
+);
+
 t.test('who is turned away has no town, and is the same node with the next invitation', async (t) => {
   let isOpen = false;
   const { host, options, folder } = await setUp(t, (host, id, asker) => {
@@ -197,6 +245,11 @@ t.test('a node that stops while it waits goes on as the same node with the same 
   };
   await untilWaiting();
   t.match(await readAsking(folder), { code, name: 'Back room', waiting: true });
+  await t.rejects(
+    initTown(folder, { name: 'Own', preset: 'makerspace', packagesFolder, clock: systemClock }),
+    { code: 'joining' },
+    'no town is founded here by the way',
+  );
   const late = { ...systemClock, now: () => (Date.now() + 2 * 3_600_000) as never };
   await untilWaiting({ clock: late });
   const stranger = join(folder, '..', 'stranger');

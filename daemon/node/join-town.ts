@@ -34,6 +34,8 @@ export interface JoinOptions {
   /** What the config of this board shall say besides the town's part; without it the defaults. */
   readonly config?: NodeConfig | undefined;
   readonly onProgress: (progress: JoinProgress) => void;
+  /** A PEM file with the authorities to trust for the broker, absolute; kept in the config. */
+  readonly ca?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly brokerWaitMs?: number | undefined;
 }
@@ -109,7 +111,7 @@ export function readAsk(
 
 export interface DurableAsk extends Pick<
   JoinOptions,
-  'packages' | 'clock' | 'onProgress' | 'signal' | 'brokerWaitMs'
+  'packages' | 'clock' | 'onProgress' | 'ca' | 'signal' | 'brokerWaitMs'
 > {
   readonly keys: OwnKeys;
   readonly invitation: Invitation;

@@ -91,13 +91,13 @@ export class Joining implements JoiningCase {
     return this.view();
   }
 
-  /** Goes on with what was asked before the last start, if anything was. */
+  /** Goes on with what was asked before the last start, if anything was and the town here is still empty. */
   async resume(): Promise<void> {
     const { folder, clock } = this.parts;
     const earlier = await readAsking(folder);
     if (earlier === null) return;
+    if (!this.isEmpty) return dropAsking(folder);
     try {
-      this.assertEmpty();
       const { invitation, asking } = readAsk({ ...earlier, clock }, earlier);
       this.begin(invitation, asking);
     } catch (error) {
@@ -116,15 +116,29 @@ export class Joining implements JoiningCase {
     await running?.done;
   }
 
+  /** The town of this board was set up: it asks no other one any more. */
+  giveUp(): void {
+    if (this.running === null || this.current.state === 'joined') return;
+    this.current = { state: 'idle', town: null, broker: null, error: null };
+    // What is left of it is refused at the next start, and dropped then.
+    this.stop()
+      .then(() => dropAsking(this.parts.folder))
+      .catch(() => undefined);
+  }
+
   /** A town that has a steward, or a history, is nobody's to set aside. @throws TownError `setup-used` */
   private assertEmpty(): void {
-    const { needsSetup, height } = this.parts.status();
-    if (needsSetup && height === 0) return;
+    if (this.isEmpty) return;
     throw new TownError(
       'setup-used',
       'This node has a town that was set up: it cannot join another one.',
       'Join with another data folder: town join CODE --data DIR',
     );
+  }
+
+  private get isEmpty(): boolean {
+    const { needsSetup, height } = this.parts.status();
+    return needsSetup && height === 0;
   }
 
   private begin(invitation: Invitation, asking: Asking): void {
@@ -152,7 +166,9 @@ export class Joining implements JoiningCase {
       await putJoined(folder, joinedOf(welcomed, { invitation, keys, before, aside: asideAt(clock.now()) }));
       this.current = { ...this.current, state: 'joined' };
     } catch (error) {
-      if (!signal.aborted) this.failed(error);
+      if (signal.aborted) return;
+      this.failed(error);
+      await dropAsking(folder).catch(() => undefined);
       return;
     }
     this.parts.onJoined();
