@@ -1,7 +1,7 @@
 /** The heart of a node: `main`, the view, the way of an entry into a block, and merging. Effects are given from outside. */
 import type { VerifiedEntry } from '../ledger/entry.js';
 import type { EntryId } from '../ledger/ids.js';
-import type { Manifests } from '../ledger/judge.js';
+import { isRestrictive, type Manifests } from '../ledger/judge.js';
 import type { MergeRow } from '../store/rows.js';
 import type { CoreStore } from './core-store.js';
 import { Appender } from './appender.js';
@@ -62,6 +62,8 @@ export class Core {
     const appender = new Appender(store, main, view, keys, clock, (entry, kind) => {
       parts.appended(entry, kind);
       this.merger.noticed(kind);
+      // A revocation sets out at once, so that it holds at the doors of the others too; should it fail, the next merge cuts it.
+      if (isRestrictive(entry, manifests)) blocks.cut().catch(() => undefined);
     });
     const blocks = new Blocks(store, main, keys, clock, () => appender.settledBelow, blockMade);
     const workshop = new MergeWorkshop({

@@ -13,11 +13,11 @@ t.setTimeout(300_000);
 const NAMES = ['alpha', 'beta', 'gamma'];
 
 /** Three validators, the third behind a way that can be cut. */
-async function threeNodes(t: Test) {
+async function threeNodes(t: Test, pace = { interactiveMs: 50, factsMs: 50 }) {
   const folder = scratchFolder();
   const broker = await startBroker(0);
   const way = await TcpProxy.open(broker.port);
-  const genesis = genesisOf(NAMES);
+  const genesis = genesisOf(NAMES, (charter) => ({ ...charter, pace }));
   const running = new Map<string, CoreNode>();
   const start = async (name: string): Promise<CoreNode> => {
     const port = name === 'gamma' ? way.port : broker.port;
@@ -34,6 +34,7 @@ async function threeNodes(t: Test) {
   });
   const [alpha, beta, gamma] = (await Promise.all(NAMES.map(start))) as [CoreNode, CoreNode, CoreNode];
   await alpha.claim('ada', 'member.found', {}, ['alpha']);
+  await alpha.core.merger.mergeNow();
   const all = [alpha, beta, gamma];
   await until('the founding merged by all', () => agree(all) && alpha.head.height > 0, all);
   return { folder, broker, way, start, running, alpha, beta, gamma, all };
@@ -99,6 +100,17 @@ t.test(
     t.match(alpha.core.main.state.get('kernel', 'accounts', `member.${ada}`), /"available":100,"locked":400/);
   },
 );
+
+t.test('a restriction holds at the other nodes long before it is merged', async (t) => {
+  const { alpha, beta, gamma, all } = await threeNodes(t, { interactiveMs: 60_000, factsMs: 60_000 });
+  await alpha.claim('ada', 'notes.put', { key: 'shed', value: 'open' });
+  await alpha.claim('ada', 'notes.forbid', { key: 'shed' });
+  const forbidden = (node: CoreNode) => node.core.view.state.get('notes', 'forbidden', 'shed');
+  await until('the others to know', () => forbidden(beta) === 'true' && forbidden(gamma) === 'true', all);
+  t.equal(beta.head.height, 1, 'no merge was needed');
+  t.equal(beta.core.view.state.get('notes', 'notes', 'shed'), undefined, 'what grants waits for its merge');
+  await t.rejects(beta.claim('ada', 'notes.put', { key: 'shed', value: 'ajar' }), { code: 'forbidden' });
+});
 
 t.test('a node that was away for long fetches what it missed, in many pieces', async (t) => {
   const { alpha, beta, gamma, start, running, all } = await threeNodes(t);

@@ -65,6 +65,9 @@ const COUNTER_STRIDE_MS = 86_400_000;
 const COUNTER_META = 'message-counter';
 /** A retained head of ours that somebody took back is published again, not more often than this. */
 const REPUBLISH_MS_MIN = 1_000;
+/** Heads of nodes that are not in the charter yet. */
+const EARLY_MAX = 16;
+const EARLY_BYTES_MAX = 16 * 1024;
 const SYNC_WAIT_MS = 60_000;
 const SYNC_LOOK_MS = 50;
 
@@ -112,6 +115,7 @@ export class Peering {
   private republishedAt = -Infinity;
   private held: { readonly of: SyncState; readonly map: ReadonlyMap<NodeId, number> } | null = null;
   private told: ReadonlyMap<NodeId, number> = new Map();
+  private readonly early = new Map<NodeId, Delivery>();
   private stopped = false;
   private readonly welcome: Welcomed | null;
 
@@ -217,6 +221,7 @@ export class Peering {
     this.held = null;
     this.feed({ t: 'adopted', height, main: id });
     this.feed({ t: 'nodes', nodes });
+    this.takeEarly();
     this.pump();
   }
 
@@ -272,7 +277,7 @@ export class Peering {
     if (delivery.payload.length === 0) return this.takenBack(delivery);
     const now = clock.now();
     const message = this.inbox.receive(delivery, now);
-    if (message === null) return;
+    if (message === null) return this.keepForLater(delivery);
     try {
       if (message.class === 'consensus') {
         const refusal = merger.receive(readConsensus(message));
@@ -299,6 +304,24 @@ export class Peering {
       if (!(error instanceof TownError)) throw error;
       this.inbox.refuse({ code: 'malformed', reason: error.message }, now);
     }
+  }
+
+  /** Heads of a node that the charter does not name yet: the merge that names it may be on its way. */
+  private keepForLater(delivery: Delivery): void {
+    const parts = topicParts(this.parts.main.town, delivery.topic);
+    const { early } = this;
+    if (parts?.class !== 'heads' || parts.node === null || this.keyOf(parts.node) !== undefined) return;
+    if (delivery.payload.length > EARLY_BYTES_MAX || (early.size >= EARLY_MAX && !early.has(parts.node)))
+      return;
+    early.set(parts.node, delivery);
+  }
+
+  private takeEarly(): void {
+    for (const [node, delivery] of [...this.early])
+      if (this.keyOf(node) !== undefined) {
+        this.early.delete(node);
+        this.receive(delivery);
+      }
   }
 
   /** A retained head was emptied: by the last will of a node that went away, or of a former connection of our own. */
