@@ -68,6 +68,8 @@ const REPUBLISH_MS_MIN = 1_000;
 /** Heads of nodes that are not in the charter yet. */
 const EARLY_MAX = 16;
 const EARLY_BYTES_MAX = 16 * 1024;
+/** What the store refuses of a block that is sound by itself: an entry, or the number of one, that is there already. */
+const NOT_STORED = new Set(['duplicate-entry', 'entry-not-free']);
 const SYNC_WAIT_MS = 60_000;
 const SYNC_LOOK_MS = 50;
 
@@ -534,15 +536,21 @@ export class Peering {
       heldAt: (seq) => store.blocksFrom(node, MAIN, seq, 1)[0]?.id ?? null,
       mergeOid: (base) => (base === main.head.id ? main.head.oid : (store.mergeById(base)?.oid ?? null)),
     });
-    if (admitted.length > 0) {
+    let refusal: { readonly code: string; readonly reason: string } | null = refused;
+    try {
       await peerBlocks.take(admitted);
-      const last = admitted[admitted.length - 1];
-      if (last) this.feed({ t: 'stored', node, tip: { seq: last.seq, head: last.id } });
+    } catch (error) {
+      if (!(error instanceof TownError) || !NOT_STORED.has(error.code)) throw error;
+      refusal = { code: error.code, reason: error.message };
+    }
+    const last = store.lastBlock(node, MAIN);
+    if (last !== null && last.seq > (this.state.tips.get(node)?.seq ?? 0)) {
+      this.feed({ t: 'stored', node, tip: { seq: last.seq, head: last.id } });
       this.pumpAgain = true;
     }
     // It was given up, or others came in its place, while the store was at work.
     if (this.blocks.get(node)?.batch !== found.batch) return;
-    if (refused !== null) return this.refuse(node, found.peer, refused.code, refused.reason);
+    if (refusal !== null) return this.refuse(node, found.peer, refusal.code, refusal.reason);
     this.blocks.keepRest(node, waiting);
     if (waiting.length === 0) this.feed({ t: 'settled', item: node, refused: null });
   }
