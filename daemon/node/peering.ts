@@ -115,6 +115,8 @@ export class Peering {
   private pumping = false;
   private pumpAgain = false;
   private republishedAt = -Infinity;
+  /** Not before then is anything more packed for others. */
+  private answersFrom = -Infinity;
   private held: { readonly of: SyncState; readonly map: ReadonlyMap<NodeId, number> } | null = null;
   private told: ReadonlyMap<NodeId, number> = new Map();
   private readonly early = new Map<NodeId, Delivery>();
@@ -401,11 +403,8 @@ export class Peering {
         return this.send('heads', null, output.body as unknown as JsonObject);
       case 'send-want':
         return this.send('want', output.to, output.body as unknown as JsonObject);
-      case 'send-have': {
-        const body = this.answerTo(output.what);
-        if (body !== null) this.send('have', output.to, body as unknown as JsonObject);
-        return this.later(() => this.feed({ t: 'answered', to: output.to, item: output.item }));
-      }
+      case 'send-have':
+        return this.later(() => this.answer(output));
       case 'admit':
         return this.later(() => this.admit(output.from, output.item, output.body));
       case 'discard':
@@ -444,6 +443,22 @@ export class Peering {
       `Node ${peer} has another block ${theirs.seq} of node ${branch} than this node: one of them signed two. ` +
         'A steward decides about it.',
     );
+  }
+
+  /** Reads, packs and sends; then others have their turn for as long as that took, however much is asked. */
+  private answer(output: Output & { readonly t: 'send-have' }): void {
+    const { steady, clock } = this.parts;
+    const began = steady();
+    if (began < this.answersFrom) {
+      clock.after(this.answersFrom - began, () => this.later(() => this.answer(output)));
+      return;
+    }
+    const { to, item, what } = output;
+    const body = this.answerTo(what);
+    if (body !== null) this.send('have', to, body as unknown as JsonObject);
+    const now = steady();
+    this.answersFrom = now + (now - began);
+    this.feed({ t: 'answered', to, item });
   }
 
   private answerTo(what: WantBody): HaveBody | null {
