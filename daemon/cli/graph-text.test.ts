@@ -86,7 +86,7 @@ t.test('no line is wider than the terminal, and much is drawn as little', async 
 
 t.test('what others named their nodes does not steer the terminal', async (t) => {
   const named = { ...graph, nodes: graph.nodes.map((node) => ({ ...node, name: `\u001b[2J${node.name}` })) };
-  t.notMatch(graphText(named, 80), /\u001b/);
+  t.notOk(graphText(named, 80).includes('\u001b'));
 });
 
 t.test('a town of one merge, and one of more nodes than lanes', async (t) => {
