@@ -111,7 +111,8 @@ export class SimulatedStore extends StoreReads implements SimulatedWrites {
   }
 
   appendEntries(batch: Operations['append']['takes']): Promise<Operations['append']['gives']> {
-    return this.#write('append', batch);
+    const written = this.#write('append', batch);
+    return this.#ports.broken === 'acknowledge-before-durable' ? Promise.resolve({ skipped: [] }) : written;
   }
 
   putBlock(batch: Operations['putBlock']['takes']): Promise<void> {
@@ -127,7 +128,8 @@ export class SimulatedStore extends StoreReads implements SimulatedWrites {
   }
 
   logConsensus(records: Operations['logConsensus']['takes']): Promise<void> {
-    return this.#write('logConsensus', records);
+    const written = this.#write('logConsensus', records);
+    return this.#ports.broken === 'vote-before-durable' ? Promise.resolve() : written;
   }
 
   forgetConsensus(belowHeight: number): Promise<void> {

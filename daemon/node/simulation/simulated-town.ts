@@ -13,7 +13,7 @@ import { FAIR, SimulatedBroker } from './simulated-broker.js';
 import { SimulatedNode, type SimulatedProcess, type Surroundings } from './simulated-node.js';
 import { replayAsStranger } from './stranger.js';
 import { Chance, MINUTE, SECOND, settled, Timeline } from './timeline.js';
-import { FORBIDDEN_KEY, Workload } from './workload.js';
+import { FORBIDDEN_KEY, SPENDER_KEY, Workload } from './workload.js';
 import { Watch } from './watch.js';
 
 const FOUNDING_MS_MAX = 2 * MINUTE;
@@ -38,6 +38,8 @@ export interface TownReport {
   readonly entries: number;
   readonly crashes: number;
   readonly messages: number;
+  /** Whether the same credits were recorded as spent on two sides. */
+  readonly spentTwice: boolean;
   readonly simulatedMs: number;
   /** The main that all nodes ended on, for telling two runs apart. */
   readonly main: Sha256 | null;
@@ -108,6 +110,7 @@ class SimulatedTown {
   #isBad = false;
   #main: Sha256 | null = null;
   #entries = 0;
+  #spentTwice = false;
 
   constructor(private readonly options: TownOptions) {
     const { seed, founded, broken = null } = options;
@@ -254,10 +257,15 @@ class SimulatedTown {
       if (!isSame || stateOf(process) !== stateOf(first))
         watch.breach(`the state of node ${index} is not the durable one, or not that of node 0`);
     }
-    const { spends, forbids } = workload;
-    const accepted = spends.filter((id) => first.store.entry(id)?.verdict === 'accepted').length;
+    // Also those that were durable when their node crashed, and nobody was told.
+    const spends = first.store
+      .log(ENTRIES_MAX)
+      .filter(({ type, by }) => type === 'credit.transfer' && by === SPENDER_KEY);
+    const accepted = spends.filter(({ verdict }) => verdict === 'accepted').length;
     if (accepted !== Math.min(spends.length, 1))
       watch.breach(`of ${spends.length} spends of the same credits ${accepted} were accepted`);
+    this.#spentTwice = spends.length > 1;
+    const { forbids } = workload;
     for (const id of forbids) this.#checkForbidden(first, first.store.entry(id)?.height ?? 0);
     const shown = this.chance.pick(processes);
     const state = await replayAsStranger(genesis, shown.store, dapp);
@@ -286,6 +294,7 @@ class SimulatedTown {
       entries: this.#entries,
       crashes: watch.crashes,
       messages: broker.messages,
+      spentTwice: this.#spentTwice,
       simulatedMs: time.now - this.options.founded.at,
       main: this.#main,
       trace: watch.trace,
