@@ -33,10 +33,15 @@ const parts = ({ blocks, merges }: Distance): string =>
     ' and ',
   );
 
-/** How far another board is, seen from the one that is asked. */
-export function distanceWords(node: Pick<TownNode, 'self' | 'height' | 'ahead' | 'behind'>): string {
-  if (node.self) return 'this board';
+type Placed = Pick<TownNode, 'connected' | 'height' | 'ahead' | 'behind'>;
+
+/** How far another board is, or was when it was last heard, seen from the one that is asked. */
+export function distanceWords(node: Placed): string {
   if (node.height === null) return 'not known yet';
+  return node.connected ? distance(node) : `when last heard: ${distance(node)}`;
+}
+
+function distance(node: Placed): string {
   const ahead = parts(node.ahead);
   const behind = parts(node.behind);
   if (ahead === '' && behind === '') return 'has exactly what this board has';

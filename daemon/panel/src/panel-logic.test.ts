@@ -146,9 +146,10 @@ t.test('whether the town can merge is said in a sentence', async (t) => {
 
 t.test('how far another board is, is told from this one', async (t) => {
   const none = { blocks: 0, merges: 0 };
-  const node = { self: false, height: 4, ahead: none, behind: none };
+  const node = { connected: true, height: 4, ahead: none, behind: none };
   t.equal(distanceWords(node), 'has exactly what this board has');
   t.equal(distanceWords({ ...node, height: null }), 'not known yet');
+  t.match(distanceWords({ ...node, connected: false }), /^when last heard: has exactly/);
   t.equal(
     distanceWords({ ...node, ahead: { blocks: 2, merges: 1 } }),
     'ahead of this board by 1 merge and 2 blocks',

@@ -23,7 +23,6 @@ const placeOfPath: { readonly [path: string]: Route } = {
   '/ledger': { page: 'ledger', tab: 'merges' },
   '/gigs': { page: 'gigs' },
   '/bank': { page: 'bank' },
-  '/nodes': { page: 'nodes' },
   '/town': { page: 'town-hall' },
 };
 

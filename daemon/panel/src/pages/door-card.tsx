@@ -9,6 +9,8 @@ import { TapBox } from '../widgets/tap-box.js';
 
 interface DoorCardProps {
   readonly door: Door;
+  /** Of the board it is wired to. */
+  readonly board: string;
   readonly strikeOn: boolean;
   readonly mayOpen: boolean;
   readonly mayLockDown: boolean;
@@ -17,7 +19,8 @@ interface DoorCardProps {
 }
 
 /** One door: its strike as it moves, and what can be done with it. */
-export function DoorCard({ door, strikeOn, mayOpen, mayLockDown, mayTap, onChanged }: DoorCardProps) {
+export function DoorCard(props: DoorCardProps) {
+  const { door, board, strikeOn, mayOpen, mayLockDown, mayTap, onChanged } = props;
   const { follow } = useTown();
   const lockedDown = door.mode === 'lockdown';
   const open = useAction(async () => {
@@ -37,12 +40,16 @@ export function DoorCard({ door, strikeOn, mayOpen, mayLockDown, mayTap, onChang
           <h3>{door.name}</h3>
           <span class="chips">
             {lockedDown && <Chip tone="bad">locked down</Chip>}
-            {!door.here && <Chip tone="plain">at another board</Chip>}
+            {!door.here && <Chip tone="plain">at {board}</Chip>}
           </span>
         </div>
         <p class="strike" role="status">
-          <span class={`lamp ${strikeOn ? 'on' : ''}`} aria-hidden="true" />
-          {strikeOn ? 'Strike open: push the door' : 'Strike closed'}
+          {door.here && <span class={`lamp ${strikeOn ? 'on' : ''}`} aria-hidden="true" />}
+          {!door.here
+            ? 'Its own board moves it, and tells here what happened.'
+            : strikeOn
+              ? 'Strike open: push the door'
+              : 'Strike closed'}
         </p>
         <div class="row">
           {mayOpen && door.here && (

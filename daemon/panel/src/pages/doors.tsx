@@ -4,6 +4,7 @@ import { post } from '../api.js';
 import { counted } from '../format.js';
 import { mayDo, useEvents, useTown } from '../live-town.js';
 import { useAction, useLoaded } from '../loading.js';
+import { useNodeNames } from '../node-names.js';
 import type { Door, Recorded } from '../shapes.js';
 import { TextField } from '../widgets/field.js';
 import { PageHead } from '../widgets/page-head.js';
@@ -15,6 +16,7 @@ import { DoorLog } from './door-log.js';
 export function DoorsPage() {
   const { session, status } = useTown();
   const doors = useLoaded<readonly Door[]>('/doors', ['entry', 'merge']);
+  const nameOf = useNodeNames();
   const [strikes, setStrikes] = useState<{ readonly [door: string]: boolean }>({});
   useEvents(['strike'], (event) => {
     if (event.kind === 'strike') setStrikes((old) => ({ ...old, [event.door]: event.on }));
@@ -40,6 +42,7 @@ export function DoorsPage() {
                 <li key={door.id}>
                   <DoorCard
                     door={door}
+                    board={nameOf(door.node)}
                     strikeOn={strikes[door.id] ?? door.strikeOn}
                     mayOpen={mayDo(session, 'door.open')}
                     mayLockDown={mayDo(session, 'door-access.lockdown')}

@@ -2,6 +2,7 @@
 import { path } from '../api.js';
 import { dateTime, number } from '../format.js';
 import { useLoaded } from '../loading.js';
+import { useNodeNames } from '../node-names.js';
 import { hrefOf } from '../router.js';
 import type { Entry } from '../shapes.js';
 import { VerdictChip } from '../widgets/chips.js';
@@ -28,6 +29,7 @@ export function EntryPage({ id }: { id: string }) {
 }
 
 function Explained({ entry }: { entry: Entry }) {
+  const nameOf = useNodeNames();
   return (
     <>
       <section class="card" aria-labelledby="became">
@@ -61,7 +63,8 @@ function Explained({ entry }: { entry: Entry }) {
           <dd>{dateTime(entry.at)}</dd>
           <dt>Entered at</dt>
           <dd>
-            board <code>{entry.node}</code>, its entry number {number(entry.n)}
+            {nameOf(entry.node) === entry.node ? 'board' : nameOf(entry.node)} <code>{entry.node}</code>, its
+            entry number {number(entry.n)}
           </dd>
           <dt>Id</dt>
           <dd>

@@ -4,6 +4,7 @@ import { get, post } from '../api.js';
 import { counted, number, shortId } from '../format.js';
 import { mayDo, useTown } from '../live-town.js';
 import { useAction, useLoaded } from '../loading.js';
+import { useNodeNames } from '../node-names.js';
 import { hrefOf } from '../router.js';
 import type { Branch, Entry, Merge, Page } from '../shapes.js';
 import { EntryRow } from '../widgets/entry-row.js';
@@ -163,6 +164,7 @@ function Entries() {
 }
 
 function Branches() {
+  const nameOf = useNodeNames();
   const branches = useLoaded<readonly Branch[]>('/ledger/branches', ['entry', 'merge']);
   return (
     <section aria-label="Branches">
@@ -186,9 +188,7 @@ function Branches() {
           <tbody>
             {(branches.value ?? []).map((branch) => (
               <tr key={branch.name}>
-                <th scope="row">
-                  <code>{branch.node}</code>
-                </th>
+                <th scope="row">{nameOf(branch.node)}</th>
                 <td>
                   <code>{branch.name}</code>
                 </td>

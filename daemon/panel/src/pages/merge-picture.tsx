@@ -7,7 +7,7 @@ const rowHeight = 34;
 const drawnMost = 8;
 
 /** The branches flowing into main, as `git log --graph` would tell it. The same stands beside it as text. */
-export function MergePicture({ merge }: { merge: Merge }) {
+export function MergePicture({ merge, nameOf }: { merge: Merge; nameOf(id: string): string }) {
   if (merge.height === 0) return null;
   const heads = merge.heads.slice(0, drawnMost);
   const height = 40 + heads.length * rowHeight;
@@ -43,7 +43,7 @@ export function MergePicture({ merge }: { merge: Merge }) {
         <ul>
           {merge.heads.map((head) => (
             <li key={head.id}>
-              {counted(head.entries, 'entry', 'entries')} of board <code>{head.node}</code>, up to block{' '}
+              {counted(head.entries, 'entry', 'entries')} of {nameOf(head.node)}, up to block{' '}
               <code title={head.id}>{shortId(head.id)}</code>
             </li>
           ))}

@@ -2,6 +2,7 @@
 import { path } from '../api.js';
 import { counted, dateTime, number } from '../format.js';
 import { useLoaded } from '../loading.js';
+import { useNodeNames } from '../node-names.js';
 import { hrefOf } from '../router.js';
 import type { Merge } from '../shapes.js';
 import { Counts } from '../widgets/counts.js';
@@ -29,15 +30,16 @@ export function MergePage({ id }: { id: string }) {
 }
 
 function Explained({ merge }: { merge: Merge }) {
+  const nameOf = useNodeNames();
   const entries = merge.entries ?? [];
   const total = merge.counts.accepted + merge.counts.irregular + merge.counts.rejected;
   return (
     <>
       <section class="card" aria-labelledby="what">
         <h2 id="what">What it did</h2>
-        <p>{story(merge, total)}</p>
+        <p>{story(merge, total, nameOf)}</p>
         <Counts counts={merge.counts} genesis={merge.height === 0} />
-        <MergePicture merge={merge} />
+        <MergePicture merge={merge} nameOf={nameOf} />
       </section>
       <section class="card" aria-labelledby="proof">
         <h2 id="proof">What proves it</h2>
@@ -51,7 +53,14 @@ function Explained({ merge }: { merge: Merge }) {
                 'nobody yet'
               )
             ) : (
-              <Codes texts={merge.attestedBy} />
+              <ul class="attesters">
+                {merge.attestedBy.map((id) => (
+                  <li key={id}>
+                    {nameOf(id) !== id && <strong>{nameOf(id)} </strong>}
+                    <code class="small">{id}</code>
+                  </li>
+                ))}
+              </ul>
             )}
             <p class="small muted">
               Each of these boards replayed the merge to exactly this content and signed that.
@@ -105,9 +114,9 @@ const Codes = ({ texts }: { texts: readonly string[] }) => (
   </ul>
 );
 
-function story(merge: Merge, total: number): string {
+function story(merge: Merge, total: number, nameOf: (id: string) => string): string {
   const when = dateTime(merge.time);
   if (merge.height === 0) return `The town was founded on ${when}.`;
   const from = counted(merge.heads.length, 'branch', 'branches');
-  return `On ${when}, ${counted(total, 'entry', 'entries')} from ${from} ${total === 1 ? 'was' : 'were'} replayed on height ${number(merge.height - 1)}. Board ${merge.by} proposed it.`;
+  return `On ${when}, ${counted(total, 'entry', 'entries')} from ${from} ${total === 1 ? 'was' : 'were'} replayed on height ${number(merge.height - 1)}. Board ${nameOf(merge.by)} proposed it.`;
 }

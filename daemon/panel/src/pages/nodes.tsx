@@ -46,7 +46,11 @@ export function NodesPage() {
                   <li key={node.id}>
                     <NodeCard
                       node={node}
-                      onValidator={steward ? () => setAsked({ what: 'validator', node }) : null}
+                      onValidator={
+                        steward && !(node.validator && value.validators.count === 1)
+                          ? () => setAsked({ what: 'validator', node })
+                          : null
+                      }
                       onRemove={steward && !node.self ? () => setAsked({ what: 'remove', node }) : null}
                     />
                   </li>

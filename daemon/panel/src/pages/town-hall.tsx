@@ -2,6 +2,7 @@
 import { counted, dateTime, number, shortId } from '../format.js';
 import { useTown } from '../live-town.js';
 import { useLoaded } from '../loading.js';
+import { hrefOf } from '../router.js';
 import type { Status } from '../shapes.js';
 import { Chip } from '../widgets/chips.js';
 import { PageHead } from '../widgets/page-head.js';
@@ -73,7 +74,8 @@ function HowItIs({ status }: { status: Status }) {
           {counted(validators.count, 'validator')}, {number(validators.quorum)} must sign a merge.{' '}
           {validators.mayBeOff === 0
             ? 'None may be off: without it nothing merges, but doors go on.'
-            : `${counted(validators.mayBeOff, 'board')} may be off.`}
+            : `${counted(validators.mayBeOff, 'board')} may be off.`}{' '}
+          <a href={hrefOf({ page: 'nodes' })}>See who is heard</a>
         </p>
         <h3>This board</h3>
         <p>
