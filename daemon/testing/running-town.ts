@@ -27,12 +27,17 @@ export interface StartOptions {
   readonly arguments?: readonly string[];
   /** Resolve when it serves (`open`), or when its dapps answer too (`ready`, the default). */
   readonly until?: 'open' | 'ready';
+  /** A module that the daemon's process loads before its own. */
+  readonly preload?: string;
+  /** What the daemon's environment has beside this one's. */
+  readonly environment?: { readonly [name: string]: string };
 }
 
 const argumentsOf = (
   folder: string,
-  { port = 0, driver = 'process', arguments: more = [] }: StartOptions,
+  { port = 0, driver = 'process', arguments: more = [], preload }: StartOptions,
 ): string[] => [
+  ...(preload === undefined ? [] : ['--import', preload]),
   main,
   '--data',
   folder,
@@ -47,7 +52,10 @@ const argumentsOf = (
 
 /** Starts the daemon on a folder and resolves when it is as far as asked. Rejects with what it said if it ends before. */
 export async function startTown(folder: string, options: StartOptions = {}): Promise<RunningTown> {
-  const child = spawn(process.execPath, argumentsOf(folder, options), { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, argumentsOf(folder, options), {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...options.environment },
+  });
   let said = '';
   const hear = (chunk: Buffer): void => void (said = (said + chunk.toString()).slice(-64 * 1024));
   child.stdout?.on('data', hear);

@@ -407,11 +407,12 @@ export class TownOfNodes {
       'all boards have one main and nothing unmerged',
       async () => {
         if (await this.isConverged()) return true;
-        // A merge that waits for somebody goes on by itself.
-        const [board] = this.boards.filter(({ isRunning }) => isRunning);
-        await (
-          await board?.as(STEWARD_NAME)
-        )?.('POST', '/api/ledger/merge');
+        // Who has something asks; what comes of it is looked at, not what is answered: a merge may wait for somebody.
+        for (const board of this.boards.filter(({ isRunning }) => isRunning))
+          if ((await board.status()).pendingEntries > 0)
+            await (
+              await board.as(STEWARD_NAME)
+            )('POST', '/api/ledger/merge');
         return this.isConverged();
       },
       { withinMs, last: () => this.#states() },

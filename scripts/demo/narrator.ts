@@ -8,7 +8,7 @@ const WIDTH_MAX = 110;
 const WIDTH_MIN = 60;
 const BOARD_WIDTH = 10;
 const TIME_WIDTH = 7;
-const READING_MS_PER_CHARACTER = 12;
+const READING_MS_PER_CHARACTER = 10;
 const READING_MS_MAX = 2_000;
 
 type Style = 'bold' | 'dim' | 'green' | 'red' | 'yellow' | 'cyan';

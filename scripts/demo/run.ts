@@ -7,7 +7,7 @@ import { PASSPHRASE } from '../../daemon/testing/running-town.js';
 import { STEWARD_NAME, type TownOfNodes } from '../../daemon/testing/town-of-nodes.js';
 import { readFigures, type BoardFigures, type Figures } from './figures.js';
 import { Narrator } from './narrator.js';
-import { playStory, type Story } from './story.js';
+import { playStory, type Story, type StoryOptions } from './story.js';
 
 const EXIT_NOT_CONVERGED = 1;
 const EXIT_USAGE = 2;
@@ -16,7 +16,7 @@ const EXIT_STOPPED = 130;
 const END_MS_MAX = 1_000;
 const NODES = ['node-1', 'node-2', 'node-3'];
 /** Lines of the git graph that are shown: the newest. */
-const GRAPH_LINES_MAX = 40;
+const GRAPH_LINES_MAX = 60;
 
 class UsageError extends Error {}
 
@@ -66,10 +66,23 @@ async function prepareFolder(data: string | null): Promise<string> {
   return data;
 }
 
+/** Plays the story; where it breaks off, the boards are asked all the same how they stand, if they can answer. */
+async function playOrFail(options: StoryOptions): Promise<{ story: Story; failure: Error | null }> {
+  let town: TownOfNodes | null = null;
+  const opened = (opening: TownOfNodes): void => options.opened((town = opening));
+  try {
+    return { story: await playStory({ ...options, opened }), failure: null };
+  } catch (error) {
+    const isUp = (town as TownOfNodes | null)?.boards.every(({ isRunning }) => isRunning) === true;
+    if (town === null || !isUp) throw error;
+    return { story: { town, heightBeforeCut: 0 }, failure: error as Error };
+  }
+}
+
 async function showEnd(tell: Narrator, { town, heightBeforeCut }: Story): Promise<Figures> {
   const { figures, boards, problems } = await readFigures(town);
   tell.chapter('What is left: one history, readable with stock git');
-  tell.lines(await drawGraph(town, figures, boards, heightBeforeCut));
+  tell.lines(await drawGraph(town, boards, heightBeforeCut));
   tell.lines('');
   tell.table([
     ['board', 'folder', 'node', 'entries', 'height', 'main (git)'],
@@ -98,15 +111,15 @@ async function showEnd(tell: Narrator, { town, heightBeforeCut }: Story): Promis
 /** The history since the cut as stock git draws it. */
 async function drawGraph(
   { founder }: TownOfNodes,
-  figures: Figures,
   boards: readonly BoardFigures[],
   heightBeforeCut: number,
 ): Promise<string> {
   const merges = (boards[0]?.height ?? heightBeforeCut) - heightBeforeCut + 1;
-  const words = ['log', '--graph', '--oneline', '--notes=proof-of-merge', `main~${merges}..main`];
+  const range = heightBeforeCut === 0 ? 'main' : `main~${merges}..main`;
+  const words = ['log', '--graph', '--oneline', '--notes=proof-of-merge', range];
   const lines = (await founder.git(...words)).split('\n').flatMap(withoutCertificate);
   return [
-    `$ git -C ${figures.data[founder.key]}/ledger.git ${words.join(' ')}`,
+    `$ git -C ${founder.key}/ledger.git ${words.join(' ')}`,
     '  (the last merge before the cut, and all that came after it; of the proofs only who attested)',
     '',
     ...lines.slice(0, GRAPH_LINES_MAX),
@@ -159,7 +172,13 @@ async function main(cleanup: Cleanup, stopped: Promise<unknown>): Promise<number
   const tell = new Narrator(options.json ? process.stderr : process.stdout);
   const folder = await prepareFolder(options.data);
   if (options.data === null) cleanup.removes(folder);
-  const story = await playStory({ folder, driver: options.driver, tell, opened: cleanup.closes });
+  const { story, failure } = await playOrFail({
+    folder,
+    driver: options.driver,
+    tell,
+    opened: cleanup.closes,
+  });
+  if (failure !== null) await tell.all(`The story broke off: ${failure.message}`, 'bad');
   const figures = await showEnd(tell, story);
   if (options.data !== null || options.json) await tell.all(`The data folders are in ${folder}.`);
   if (options.keep) {
@@ -170,7 +189,7 @@ async function main(cleanup: Cleanup, stopped: Promise<unknown>): Promise<number
   if (options.json) cleanup.keepsFolder();
   await cleanup.run();
   if (options.json) process.stdout.write(`${JSON.stringify(figures)}\n`);
-  return figures.converged ? 0 : EXIT_NOT_CONVERGED;
+  return figures.converged && failure === null ? 0 : EXIT_NOT_CONVERGED;
 }
 
 const cleanup = new Cleanup();

@@ -99,6 +99,10 @@ async function becomeOneTown({ folder, driver, tell, opened }: StoryOptions): Pr
     `All three check every merge from now on: ${validators.quorum} of ${validators.count} have to agree, so ${validators.mayBeOff} may be off.`,
     'good',
   );
+  await tell.why(
+    'A board records at once, on a branch of its own. A merge folds the branches into main, the history that all share; ' +
+      'it counts once a majority has recomputed it and signed that it is right.',
+  );
   for (const board of [workshop, garden]) await town.giveKey(ADA, house, board);
   await tell.all('Ada has a key of her own on each board: what she signs at one needs none of the others.');
   return { town, tell, house, workshop, garden, members: new Map(), bobsBadge: '', yard: '' };

@@ -1,0 +1,125 @@
+/**
+ * Loaded into a daemon's process before its own modules (`node --import`), where a test means to end it, as a power cut or the
+ * kernel would, at exactly one point of a height. It wraps the methods at which the points lie; everything else is the product.
+ */
+import fsPromises from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
+import { MqttClient } from 'mqtt';
+import { Peering } from '../node/peering.js';
+import { RepositoryFiles } from '../store/repository-files.js';
+import { Store } from '../store/store.js';
+import { armed, KILL_POINT_FILE, tellReached, type KillPoint } from './kill-points.js';
+
+const file = process.env[KILL_POINT_FILE];
+if (file === undefined) throw new Error(`${KILL_POINT_FILE} does not say where the kill points are armed.`);
+
+function pass(point: KillPoint, about: string): void {
+  if (armed(file as string) !== point) return;
+  tellReached(file as string, { point, about });
+  process.kill(process.pid, 'SIGKILL');
+  // Not one more step, even where the signal took a moment.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+}
+
+/** What this node signed and made durable last, as it lies in the log. */
+let signed = '';
+/** What is being handed to the client: when the broker has acknowledged it, the point is passed. */
+let sending: { readonly point: KillPoint; readonly about: string } | null = null;
+/** The node's newest block, from the moment when it is durable until its heads are sent. */
+let untold = '';
+let packed = '';
+
+const store = { ...methodsOf(Store.prototype, 'appendEntries', 'putBlock', 'adopt', 'dropStaged') };
+const { logConsensus } = methodsOf(Store.prototype, 'logConsensus');
+
+Store.prototype.appendEntries = async function (batch) {
+  const result = await store.appendEntries.call(this, batch);
+  pass('append-durable', batch.entries[0]?.id ?? '');
+  return result;
+};
+
+Store.prototype.putBlock = async function (batch) {
+  const { id } = batch.block;
+  const isOwn = batch.newEntries === undefined;
+  if (isOwn) pass('block-before', id);
+  await store.putBlock.call(this, batch);
+  pass(isOwn ? 'block-durable' : 'peer-block-durable', id);
+  if (isOwn) untold = id;
+};
+
+Store.prototype.logConsensus = async function (records) {
+  const [record] = records;
+  const { kind, step, text } = record ?? { kind: '', step: '', text: '' };
+  const what = (kind === 'proposal' ? kind : step) as 'proposal' | 'prevote' | 'precommit';
+  pass(`${what}-before`, text);
+  await logConsensus.call(this, records);
+  pass(`${what}-durable`, text);
+  signed = text;
+};
+
+Store.prototype.adopt = async function (batch) {
+  pass('decided', batch.merge.id);
+  await store.adopt.call(this, batch);
+  pass('adopt-durable', batch.merge.id);
+};
+
+Store.prototype.dropStaged = async function (upTo) {
+  pass('git-refs', packed);
+  await store.dropStaged.call(this, upTo);
+  packed = '';
+};
+
+const { broadcast } = methodsOf(Peering.prototype, 'broadcast');
+Peering.prototype.broadcast = function (message) {
+  const { sig } = message.t === 'vote' ? message.vote : message.proposal;
+  const what = message.t === 'vote' ? message.vote.step : message.t;
+  // What is said again, and what others signed, is no step of its own.
+  sending = signed.includes(sig) ? { point: `${what}-sent`, about: signed } : null;
+  broadcast.call(this, message);
+  sending = null;
+};
+
+type Publish = (
+  topic: string,
+  payload: string,
+  options: object,
+  done?: (error?: Error) => void,
+) => MqttClient;
+const { publish } = methodsOf(MqttClient.prototype, 'publish') as unknown as { publish: Publish };
+(MqttClient.prototype as unknown as { publish: Publish }).publish = function (
+  this: MqttClient,
+  topic,
+  payload,
+  options,
+  done,
+) {
+  const isHeads = /\/heads\/[0-9a-f]+$/.test(topic) && untold !== '';
+  const sent = isHeads ? ({ point: 'heads-sent', about: untold } as const) : sending;
+  if (isHeads) untold = '';
+  return publish.call(this, topic, payload, options, (error) => {
+    if (!error && sent !== null) pass(sent.point, sent.about);
+    done?.(error);
+  });
+};
+
+const files = methodsOf(RepositoryFiles.prototype, 'addPack', 'putRefs');
+RepositoryFiles.prototype.addPack = async function (pack) {
+  await files.addPack.call(this, pack);
+  packed = pack.name;
+};
+RepositoryFiles.prototype.putRefs = async function (refs) {
+  if (packed !== '') pass('git-half', packed);
+  await files.putRefs.call(this, refs);
+};
+
+const { rename } = fsPromises;
+fsPromises.rename = async (from, to) => {
+  await rename(from, to);
+  if (String(to).endsWith('.pack')) pass('git-pack', String(to));
+};
+syncBuiltinESMExports();
+
+/** The methods as they were, each to be called with its `this`. */
+function methodsOf<T extends object, Name extends keyof T>(of: T, ...names: Name[]): Pick<T, Name> {
+  return Object.fromEntries(names.map((name) => [name, of[name]])) as Pick<T, Name>;
+}
