@@ -405,6 +405,11 @@ export class Merger {
     for (const output of outputs) this.attempt(work, () => this.carryOut(work, output));
   }
 
+  /** Whether `main` has gone by this height already: it is about to be over, and a replay would start from another state. */
+  private isPast(work: Work): boolean {
+    return this.parts.main.head.height + 1 !== work.state.place.height;
+  }
+
   private attempt(work: Work, task: () => Promise<void>): void {
     task().catch((error: unknown) => {
       // Others were faster: the height is over, or is about to be.
@@ -438,7 +443,7 @@ export class Merger {
       case 'decide': {
         const certificate = certificateText(certificateOf(output.votes));
         await this.adopting(async () => {
-          if (work.over || this.parts.main.head.height + 1 !== work.state.place.height) return;
+          if (work.over || this.isPast(work)) return;
           const built = work.built.get(output.value) ?? (await this.parts.workshop.replayOf(output.bytes));
           await this.parts.workshop.adopt(built, certificate);
         });
@@ -477,7 +482,7 @@ export class Merger {
   /** Offers a value for the round that waits for one, if there is anything to merge. */
   private async offer(work: Work): Promise<void> {
     const round = work.wanted;
-    if (round === null || this.parts.workshop.choose().length === 0) return;
+    if (round === null || this.isPast(work) || this.parts.workshop.choose().length === 0) return;
     work.wanted = null;
     const built = await this.parts.workshop.propose();
     work.built.set(valueIdOf(built.merge.raw), built);
@@ -493,6 +498,7 @@ export class Merger {
 
   /** Judges a proposal by my own replay; what cannot be judged yet waits for blocks or for the clock. */
   private async judge(work: Work, value: Sha256, bytes: Uint8Array, fresh: boolean): Promise<void> {
+    if (this.isPast(work)) return;
     work.unjudged.delete(value);
     let built: BuiltMerge;
     work.judging += 1;
