@@ -177,7 +177,7 @@ t.test('a town of two boards', { skip: skipBrowser, timeout: 300_000 }, async (t
     await steward.goto(`${first.url}/#/nodes`);
     await card('Back door').getByText('connected').waitFor();
     await second.stop();
-    await steward.getByText('The town cannot merge.').waitFor();
+    await steward.getByText('Seen from this board, the town cannot merge.').waitFor();
     await steward.getByText('1 of 2 heard just now: 1 too few.').waitFor();
     t.same(await faultsOf(steward), []);
     await steward.goto(`${first.url}/#/`);

@@ -25,7 +25,7 @@ export function quorumNow({ count, quorum, heard }: Validators): string {
   const missing = quorum - heard;
   return missing <= 0
     ? `${said} just now: enough to merge.`
-    : `${said} just now: ${number(missing)} too few. Nothing merges until ${missing === 1 ? 'one more is' : 'more are'} back. Doors go on, and whatever is recorded is kept and merged then.`;
+    : `${said} just now: ${number(missing)} too few. Nothing merges here until ${missing === 1 ? 'one more is' : 'more are'} heard again. Doors go on, and whatever is recorded is kept and merged then.`;
 }
 
 const parts = ({ blocks, merges }: Distance): string =>

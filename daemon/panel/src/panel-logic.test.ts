@@ -122,11 +122,11 @@ t.test('whether the town can merge is said in a sentence', async (t) => {
   t.equal(quorumNow({ ...three, heard: 2 }), '2 of 3 heard just now: enough to merge.');
   t.match(
     quorumNow({ ...three, heard: 1 }),
-    /^1 of 3 heard just now: 1 too few\. Nothing merges until one more is back\./,
+    /^1 of 3 heard just now: 1 too few\. Nothing merges here until one more is heard again\./,
   );
   t.match(
     quorumNow({ count: 5, quorum: 3, mayBeOff: 2, heard: 1 }),
-    /2 too few\. Nothing merges until more are back/,
+    /2 too few\. Nothing merges here until more are heard again/,
   );
   t.match(quorumNow({ ...one, heard: 0 }), /^0 of 1 heard just now: 1 too few/);
   fc.assert(

@@ -28,12 +28,7 @@ export function MergePicture({ merge, nameOf }: { merge: Merge; nameOf(id: strin
           const y = main + (at + 1) * rowHeight;
           return (
             <g key={head.id}>
-              <path
-                class="pencil branch-line"
-                d={`M48 ${main} C70 ${main} 60 ${y} 92 ${y} L190 ${y} C230 ${y} 232 ${main} 270 ${main}`}
-              />
-              <Knot x={110} y={y} kind="head" />
-              <Knot x={146} y={y} kind="head" />
+              <path class="pencil branch-line" d={`M6 ${y} L190 ${y} C230 ${y} 232 ${main} 270 ${main}`} />
               <Knot x={182} y={y} kind="head" />
             </g>
           );

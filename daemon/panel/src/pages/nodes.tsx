@@ -19,7 +19,7 @@ type Asked = { readonly what: 'validator' | 'remove'; readonly node: TownNode };
 /** The power house: the boards that carry the town, who of them merges, and who is heard. */
 export function NodesPage() {
   const { session } = useTown();
-  const nodes = useLoaded<Nodes>('/nodes', ['nodes', 'merge', 'status']);
+  const nodes = useLoaded<Nodes>('/nodes', ['nodes', 'merge', 'entry', 'status']);
   const [asked, setAsked] = useState<Asked | null>(null);
   const steward = mayDo(session, 'charter.change');
   const close = () => setAsked(null);
@@ -118,7 +118,7 @@ function Quorum({ nodes: { validators, pending, nodes } }: { nodes: Nodes }) {
       <p>{quorumRule(validators)}</p>
       <div role="status">
         <p class={there ? 'notice good' : 'notice bad'}>
-          {!there && <strong>The town cannot merge. </strong>}
+          {!there && <strong>Seen from this board, the town cannot merge. </strong>}
           {quorumNow(validators)}
         </p>
       </div>
@@ -135,7 +135,7 @@ function Quorum({ nodes: { validators, pending, nodes } }: { nodes: Nodes }) {
       <p class="muted small">
         {pending.entries === 0
           ? 'Nothing waits to be merged.'
-          : `${counted(pending.entries, 'entry', 'entries')} in ${counted(pending.blocks, 'block')} wait to be merged.`}
+          : `${counted(pending.entries, 'entry waits', 'entries wait')} to be merged${pending.blocks === 0 ? '' : `, in ${counted(pending.blocks, 'block')}`}.`}
       </p>
     </section>
   );
