@@ -13,6 +13,11 @@ export class Events {
     return () => void this.listeners.delete(listener);
   }
 
+  /** Whether anybody listens. */
+  get isHeard(): boolean {
+    return this.listeners.size > 0;
+  }
+
   emit(event: TownEvent): void {
     for (const listener of [...this.listeners]) listener(event);
   }

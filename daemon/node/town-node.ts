@@ -4,19 +4,16 @@ import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import type { ContractDriver } from '../dapps/driver.js';
 import type { DappPackage } from '../dapps/package.js';
-import { mayBeOff, quorumOf } from '../consensus/quorum.js';
-import { totalsOf } from '../ledger/accounts.js';
 import { changeCharter, type Charter, type CharterChange } from '../ledger/charter.js';
-import type { EntryId, JsonObject, KeyId, NodeId, Oid } from '../ledger/ids.js';
+import type { EntryId, JsonObject, Oid } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import type { Manifests } from '../ledger/judge.js';
 import { readCharter } from '../ledger/kernel.js';
-import { allowedSignersLine } from '../ledger/sshsig.js';
-import { writeAllowedSigners } from '../store/allowed-signers.js';
 import { Repository } from '../store/repository.js';
 import type { MergeRow } from '../store/rows.js';
 import type { Store } from '../store/store.js';
 import type { Appender } from './appender.js';
+import { Bulletin } from './bulletin.js';
 import type { Clock } from './clock.js';
 import { addressOf, type NodeConfig } from './config.js';
 import { Core } from './core.js';
@@ -30,24 +27,22 @@ import { ledgerGraph } from './ledger-graph.js';
 import { MainLine } from './main-line.js';
 import { MemberKeys } from './member-keys.js';
 import { Members } from './members.js';
-import type { Alarm, Merger } from './merger.js';
+import type { Merger } from './merger.js';
 import { Names } from './names.js';
 import { NodeInvitations } from './node-invitations.js';
-import type { NodesView } from './node-cases.js';
 import { Nodes } from './nodes.js';
 import { Notices } from './notices.js';
 import { Peering, type MakeTransport } from './peering.js';
 import { People, recorded } from './people.js';
 import { PrivateRecords } from './private-records.js';
+import { Readiness } from './readiness.js';
+import { Signers } from './signers.js';
 import { Sessions } from './sessions.js';
 import type { MergeView, Recorded, SessionView, StatusView, TownEvent, TownNode } from './use-cases.js';
 import type { View } from './view.js';
 import type { GateLogger } from '../gate/link.js';
 
-/** How long a claim waits for dapps that are still starting. */
-const DAPPS_WAIT_MS = 60_000;
 const EVENTS_OF_MERGE_MAX = 200;
-const PEERS_TELL_MS = 1_000;
 
 export interface RunningParts {
   readonly folder: string;
@@ -83,41 +78,37 @@ export class RunningNode implements TownNode {
   private readonly gigCases: Gigs;
   private readonly ledgerCases: LedgerCases;
   private readonly noticeCases: Notices;
-  private readonly startedAt: number;
+  private readonly readiness: Readiness;
+  private readonly bulletin: Bulletin;
+  private readonly signers: Signers;
   private readonly manifests: Manifests;
-  private driver: ContractDriver | null = null;
-  private driverWarning: string | null = null;
-  private alarm: Alarm | null = null;
-  /** What peering found that a person has to look at; it stays until the next start. */
-  private trouble: Alarm | null = null;
-  private cancelTold: (() => void) | null = null;
-  private toldPeers = '';
-  private dappsReady = false;
-  /** Whether the view holds what was not merged before this start. */
-  private viewSettled: boolean;
-  private readonly dappsStarted: Promise<ContractDriver>;
-  private resolveDriver: (driver: ContractDriver) => void = () => undefined;
-  private readonly viewStarted: Promise<void>;
-  private resolveView: () => void = () => undefined;
   private repository: Repository | null = null;
 
   constructor(private readonly parts: RunningParts) {
     const { store, keys, keyStore, clock, config, folder, logger } = parts;
-    this.startedAt = clock.now();
-    this.viewSettled = store.counts().pending === 0;
-    this.dappsStarted = new Promise((resolve) => (this.resolveDriver = resolve));
-    this.viewStarted = new Promise((resolve) => (this.resolveView = resolve));
+    const readiness = (this.readiness = new Readiness(clock, store.counts().pending === 0));
     const main = (this.main = MainLine.load(store));
     const packages = packagesOf(main.charter, parts.packages);
     const manifests = (this.manifests = manifestsOf(packages));
     const contracts = {
       exchange: async (...call: Parameters<ContractDriver['exchange']>) =>
-        (await this.contracts()).exchange(...call),
+        (await readiness.contracts()).exchange(...call),
     };
     const readObject = async (oid: Oid) => {
       if (!this.repository) throw new TownError('starting', 'The repository is not open yet.');
       return this.repository.read(oid);
     };
+    const bulletin = (this.bulletin = new Bulletin({
+      ...{ store, main, keys, config, clock, logger, readiness },
+      events: this.events,
+      version: parts.version,
+      brokerPort: parts.brokerPort,
+      peering: () => this.peering,
+      gate: () => this.doorCases.gate,
+      isMerging: () => this.merger.isMerging,
+      needsSetup: () => this.memberCases.needsSetup,
+    }));
+    this.signers = new Signers(store, main, folder);
     const core = new Core({
       store,
       keys,
@@ -130,7 +121,7 @@ export class RunningNode implements TownNode {
       heldByQuorum: (branch) => this.peering.heldByQuorum(branch),
       isHeard: (node) => this.peering.isHeard(node),
       blockMade: (block) => this.peering.blockMade(block),
-      alarm: (alarm) => this.setAlarm(alarm),
+      alarm: (alarm) => bulletin.setAlarm(alarm),
       appended: (entry) => this.appended(entry.id),
       adopted: (merge, entries) => this.adopted(merge, entries),
     });
@@ -144,15 +135,15 @@ export class RunningNode implements TownNode {
       peerBlocks: core.peerBlocks,
       random: randomBytes,
       steady: () => performance.now(),
-      trouble: (code, message) => this.setTrouble({ code, message }),
-      changed: () => this.peersChanged(),
+      trouble: (code, message) => bulletin.setTrouble({ code, message }),
+      changed: () => bulletin.peersChanged(),
       joining: (delivery) => this.invitations.receive(delivery),
     });
     this.invitations = new NodeInvitations({
       ...{ store, main, keys, clock, readObject },
       random: randomBytes,
       send: (topic, payload) => this.peering.sendJoining(topic, payload),
-      changed: () => this.nodesChanged(),
+      changed: () => bulletin.nodesChanged(),
       warn: (message) => logger.warn({}, message),
     });
     this.records = new PrivateRecords(store, main.town);
@@ -163,14 +154,14 @@ export class RunningNode implements TownNode {
       invitations: this.invitations,
       peers: {
         views: () => this.peering.views(),
-        broker: () => this.brokerView(),
-        brokerAddress: () => (config.broker ? addressOf(config.broker) : this.brokerView().url),
+        broker: () => bulletin.broker(),
+        brokerAddress: () => (config.broker ? addressOf(config.broker) : bulletin.broker().url),
         refusals: () => this.peering.refusals(),
         syncNow: () => this.peering.syncNow(),
       },
       random: randomBytes,
-      settled: () => this.settled(),
-      changed: () => this.nodesChanged(),
+      settled: () => readiness.settled(),
+      changed: () => bulletin.nodesChanged(),
     });
     const people = (this.peopleCases = new People(
       view,
@@ -234,7 +225,7 @@ export class RunningNode implements TownNode {
       onTrouble: (error) =>
         logger.warn({ error: error.message }, 'The git repository could not be written; it is tried again.'),
     });
-    await this.writeSigners();
+    await this.signers.keep();
     this.invitations.start();
   }
 
@@ -242,25 +233,22 @@ export class RunningNode implements TownNode {
   reportTrouble(error: unknown): void {
     const code = error instanceof TownError ? error.code : 'dapps-failed';
     const message = error instanceof Error ? error.message : String(error);
-    this.setAlarm({ code, message: `The dapps do not start: ${message}` });
+    this.bulletin.setAlarm({ code, message: `The dapps do not start: ${message}` });
   }
 
   /** The contracts answer from now on: the view takes in what is not merged, the doors follow it, merging begins. */
   async startDapps(driver: ContractDriver, warning: string | null): Promise<void> {
-    this.driver = driver;
-    this.driverWarning = warning;
-    this.emitStatus();
+    this.readiness.chosen(driver);
+    this.bulletin.setWarning(warning);
     await driver.start(packagesOf(this.main.charter, this.parts.packages));
-    this.dappsReady = true;
     // First the contracts: what waits for them may stand before the view in its queue.
-    this.resolveDriver(driver);
+    this.readiness.contractsAnswer(driver);
     await this.view.settle();
-    this.viewSettled = true;
-    this.resolveView();
+    this.readiness.viewSettled();
     this.doorCases.follow();
     this.merger.start();
-    this.setAlarm(null);
-    this.emitStatus();
+    this.bulletin.setAlarm(null);
+    this.bulletin.tell();
   }
 
   get town(): string {
@@ -279,12 +267,12 @@ export class RunningNode implements TownNode {
   /** Stops merging, lets go of the gate (`gateToo`: sends it home), completes the repository. The store stays open. */
   async stop(gateToo: boolean): Promise<void> {
     this.expectStop();
-    this.cancelTold?.();
+    this.bulletin.stop();
     await this.merger.stop();
     await this.peering.stop();
     await this.invitations.stop();
     await this.doorCases.stop(gateToo);
-    await this.driver?.stop();
+    await this.readiness.driver?.stop();
     await this.repository?.close();
   }
 
@@ -297,36 +285,14 @@ export class RunningNode implements TownNode {
     return this.memberCases.newSetupToken();
   }
 
-  private contracts(): Promise<ContractDriver> {
-    return this.dappsReady && this.driver ? Promise.resolve(this.driver) : this.inTime(this.dappsStarted);
-  }
-
-  /** The node's parts, once the view is as it was before the start: at once, unless entries wait for the contracts. */
+  /** The node's parts, once the view is as it was before the start. @throws TownError `starting` */
   private async settled(): Promise<this> {
-    if (!this.viewSettled) await this.inTime(this.viewStarted);
+    await this.readiness.settled();
     return this;
   }
 
-  /** Waits a bounded time for the dapps. @throws TownError `starting` */
-  private inTime<T>(start: Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const cancel = this.parts.clock.after(DAPPS_WAIT_MS, () =>
-        reject(
-          new TownError(
-            'starting',
-            'The dapps are still starting.',
-            'Try again in a moment; `town status` tells how they are.',
-          ),
-        ),
-      );
-      start.then((value) => {
-        cancel();
-        resolve(value);
-      }, reject);
-    });
-  }
-
   private appended(id: EntryId): void {
+    if (!this.events.isHeard) return;
     const entry = this.ledgerCases.entry(id, true);
     if (entry) this.events.emit({ kind: 'entry', entry });
   }
@@ -343,119 +309,27 @@ export class RunningNode implements TownNode {
   private adopted(merge: MergeRow, entries: readonly EntryId[]): void {
     this.peering.adopted(merge);
     this.settleKeys();
-    this.peersChanged();
+    this.bulletin.peersChanged();
     void this.invitations.welcomeAdmitted();
     this.repository?.scheduleFlush();
-    this.writeSigners().catch((error: unknown) =>
-      this.parts.logger.warn({ error: String(error) }, 'allowed_signers could not be written.'),
-    );
+    this.signers
+      .keep()
+      .catch((error: unknown) =>
+        this.parts.logger.warn({ error: String(error) }, 'allowed_signers could not be written.'),
+      );
+    const notices = this.noticeCases.fresh();
+    // Telling costs: where nobody listens, as while catching up, nothing is told.
+    if (!this.events.isHeard) return;
     this.events.emit({ kind: 'merge', merge: this.ledgerCases.mergeView(merge) });
-    for (const id of entries.slice(0, EVENTS_OF_MERGE_MAX)) {
-      const entry = this.ledgerCases.entry(id, true);
-      if (entry) this.events.emit({ kind: 'entry', entry });
-    }
-    for (const notice of this.noticeCases.fresh()) this.events.emit(notice);
-    this.emitStatus();
-  }
-
-  /** Keys of every node that ever wrote here: old commits stay verifiable. */
-  private async writeSigners(): Promise<void> {
-    const { store, folder } = this.parts;
-    const known = new Set(JSON.parse(store.meta('signers') ?? '[]') as string[]);
-    const before = known.size;
-    for (const [id, { key }] of Object.entries(this.main.charter.nodes))
-      known.add(allowedSignersLine(`${id}@node.invalid`, key as KeyId));
-    if (known.size > before) await store.setMeta('signers', JSON.stringify([...known].sort()));
-    await writeAllowedSigners(join(folder, 'allowed_signers'), [...known]);
-  }
-
-  private setAlarm(alarm: Alarm | null): void {
-    if (alarm?.code === this.alarm?.code && alarm?.message === this.alarm?.message) return;
-    this.alarm = alarm;
-    if (alarm) this.parts.logger.warn({ code: alarm.code }, alarm.message);
-    this.emitStatus();
-  }
-
-  private setTrouble(trouble: Alarm): void {
-    this.parts.logger.warn({ code: trouble.code }, trouble.message);
-    if (this.trouble?.code === trouble.code) return;
-    this.trouble = trouble;
-    this.emitStatus();
-  }
-
-  /** Tells people, at most once a second, and only what they would see. */
-  private peersChanged(): void {
-    this.cancelTold ??= this.parts.clock.after(PEERS_TELL_MS, () => {
-      this.cancelTold = null;
-      const seen = this.peering.views().map(({ heardAt: _, ...view }) => view);
-      const { nodes, validators } = this.main.charter;
-      const text = JSON.stringify([this.peering.isOnline, seen, nodes, validators]);
-      if (text === this.toldPeers) return;
-      this.toldPeers = text;
-      this.events.emit({ kind: 'nodes' });
-      this.emitStatus();
-    });
-  }
-
-  /** What people are shown of the nodes has changed beside what the peers tell. */
-  private nodesChanged(): void {
-    this.toldPeers = '';
-    this.peersChanged();
-  }
-
-  private brokerView(): NodesView['broker'] {
-    const { config } = this.parts;
-    const port = this.parts.brokerPort();
-    const embedded = config.broker === undefined && port !== null;
-    const url = config.broker?.url ?? (port === null ? null : `mqtt://127.0.0.1:${port}`);
-    return { url, embedded, connected: this.peering.isOnline };
-  }
-
-  private emitStatus(): void {
-    this.events.emit({ kind: 'status', status: this.status() });
+    for (const id of entries.slice(0, EVENTS_OF_MERGE_MAX)) this.appended(id);
+    for (const notice of notices) this.events.emit(notice);
+    this.bulletin.tell();
   }
 
   // Status and sessions -----------------------------------------------------------------------------------------------
 
   status(): StatusView {
-    const { store, keys, config, version } = this.parts;
-    const { charter, head, state } = this.main;
-    const { vault, members, locked } = totalsOf(state);
-    const count = charter.validators.length;
-    const gate = this.doorCases.gate;
-    const { driver } = this;
-    const peers = this.peering.views();
-    const heard = new Set(peers.filter(({ connected }) => connected).map(({ node }) => node));
-    const brokerPort = this.parts.brokerPort();
-    return {
-      town: { id: this.main.town, name: charter.name, preset: charter.preset },
-      node: { id: keys.id, name: charter.nodes[keys.id]?.name ?? config.nodeName },
-      version,
-      needsSetup: this.memberCases.needsSetup,
-      height: head.height,
-      main: head.oid,
-      pendingEntries: store.counts().pending,
-      merging: this.merger.isMerging,
-      alarm: this.alarm ?? this.trouble,
-      gate: { connected: gate !== null, board: gate?.board ?? null, simulated: gate?.simulated ?? false },
-      dapps: {
-        driver: driver?.kind ?? 'starting',
-        isolated: driver?.isolated ?? false,
-        ready: this.dappsReady,
-        list: charter.dapps.map(({ name, version: v, digest }) => ({ name, version: v, digest })),
-        warning: this.driverWarning,
-      },
-      broker: { listening: brokerPort !== null, port: brokerPort },
-      supply: { total: charter.supply, vault, members, locked },
-      validators: {
-        count,
-        quorum: quorumOf(count, charter.quorum),
-        mayBeOff: mayBeOff(count, charter.quorum),
-        heard: charter.validators.filter((id) => id === keys.id || heard.has(id as NodeId)).length,
-      },
-      peers: { count: peers.length, connected: heard.size },
-      startedAt: this.startedAt,
-    };
+    return this.bulletin.status();
   }
 
   subscribe(listener: (event: TownEvent) => void): () => void {
@@ -474,7 +348,7 @@ export class RunningNode implements TownNode {
     await this.settled();
     return this.memberCases.setup(input, async (session) => {
       if (first) await this.doorCases.addAs(session, { id: first.id, name: doorName ?? first.name });
-      this.emitStatus();
+      this.bulletin.tell();
     });
   }
 

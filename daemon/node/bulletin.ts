@@ -1,0 +1,149 @@
+/** What the node tells everybody who looks: its status, its alarms, and that something about the nodes has changed. */
+import { mayBeOff, quorumOf } from '../consensus/quorum.js';
+import type { GateHello, GateLogger } from '../gate/link.js';
+import { totalsOf } from '../ledger/accounts.js';
+import type { NodeId } from '../ledger/ids.js';
+import type { Store } from '../store/store.js';
+import type { Clock } from './clock.js';
+import type { NodeConfig } from './config.js';
+import type { Events } from './events.js';
+import type { NodeKeys } from './key-files.js';
+import type { MainLine } from './main-line.js';
+import type { Alarm } from './merger.js';
+import type { NodesView } from './node-cases.js';
+import type { Peering } from './peering.js';
+import type { Readiness } from './readiness.js';
+import type { StatusView } from './use-cases.js';
+
+const PEERS_TELL_MS = 1_000;
+
+export interface BulletinParts {
+  readonly store: Store;
+  readonly main: MainLine;
+  readonly keys: NodeKeys;
+  readonly config: NodeConfig;
+  readonly clock: Clock;
+  readonly events: Events;
+  readonly logger: GateLogger;
+  readonly version: string;
+  readonly readiness: Readiness;
+  readonly peering: () => Peering;
+  readonly brokerPort: () => number | null;
+  readonly gate: () => GateHello | null;
+  readonly isMerging: () => boolean;
+  readonly needsSetup: () => boolean;
+}
+
+export class Bulletin {
+  private readonly startedAt: number;
+  /** Why nothing is merged, or the dapps do not run; it ends when they do. */
+  private alarm: Alarm | null = null;
+  /** What peering found that a person has to look at; it stays until the next start. */
+  private trouble: Alarm | null = null;
+  /** Why the dapps run without isolation. */
+  private warning: string | null = null;
+  private cancelTold: (() => void) | null = null;
+  private toldNodes = '';
+
+  constructor(private readonly parts: BulletinParts) {
+    this.startedAt = parts.clock.now();
+  }
+
+  setAlarm(alarm: Alarm | null): void {
+    if (alarm?.code === this.alarm?.code && alarm?.message === this.alarm?.message) return;
+    this.alarm = alarm;
+    if (alarm) this.parts.logger.warn({ code: alarm.code }, alarm.message);
+    this.tell();
+  }
+
+  setTrouble(trouble: Alarm): void {
+    this.parts.logger.warn({ code: trouble.code }, trouble.message);
+    if (this.trouble?.code === trouble.code) return;
+    this.trouble = trouble;
+    this.tell();
+  }
+
+  setWarning(warning: string | null): void {
+    this.warning = warning;
+    this.tell();
+  }
+
+  /** The peers told something: passed on at most once a second, and only what people would see. */
+  peersChanged(): void {
+    this.cancelTold ??= this.parts.clock.after(PEERS_TELL_MS, () => {
+      this.cancelTold = null;
+      const peering = this.parts.peering();
+      const seen = peering.views().map(({ heardAt: _, ...view }) => view);
+      const { nodes, validators } = this.parts.main.charter;
+      const text = JSON.stringify([peering.isOnline, seen, nodes, validators]);
+      if (text === this.toldNodes) return;
+      this.toldNodes = text;
+      this.parts.events.emit({ kind: 'nodes' });
+      this.tell();
+    });
+  }
+
+  /** What people are shown of the nodes has changed beside what the peers tell. */
+  nodesChanged(): void {
+    this.toldNodes = '';
+    this.peersChanged();
+  }
+
+  stop(): void {
+    this.cancelTold?.();
+  }
+
+  /** The status, to those who listen. */
+  tell(): void {
+    if (this.parts.events.isHeard) this.parts.events.emit({ kind: 'status', status: this.status() });
+  }
+
+  broker(): NodesView['broker'] {
+    const { config } = this.parts;
+    const port = this.parts.brokerPort();
+    const embedded = config.broker === undefined && port !== null;
+    const url = config.broker?.url ?? (port === null ? null : `mqtt://127.0.0.1:${port}`);
+    return { url, embedded, connected: this.parts.peering().isOnline };
+  }
+
+  status(): StatusView {
+    const { store, keys, config, version, main, readiness } = this.parts;
+    const { charter, head, state } = main;
+    const { vault, members, locked } = totalsOf(state);
+    const count = charter.validators.length;
+    const gate = this.parts.gate();
+    const { driver, isReady } = readiness;
+    const peers = this.parts.peering().views();
+    const heard = new Set(peers.filter(({ connected }) => connected).map(({ node }) => node));
+    const brokerPort = this.parts.brokerPort();
+    return {
+      town: { id: main.town, name: charter.name, preset: charter.preset },
+      node: { id: keys.id, name: charter.nodes[keys.id]?.name ?? config.nodeName },
+      version,
+      needsSetup: this.parts.needsSetup(),
+      height: head.height,
+      main: head.oid,
+      pendingEntries: store.counts().pending,
+      merging: this.parts.isMerging(),
+      alarm: this.alarm ?? this.trouble,
+      gate: { connected: gate !== null, board: gate?.board ?? null, simulated: gate?.simulated ?? false },
+      dapps: {
+        driver: driver?.kind ?? 'starting',
+        isolated: driver?.isolated ?? false,
+        ready: isReady,
+        list: charter.dapps.map(({ name, version: v, digest }) => ({ name, version: v, digest })),
+        warning: this.warning,
+      },
+      broker: { listening: brokerPort !== null, port: brokerPort },
+      supply: { total: charter.supply, vault, members, locked },
+      validators: {
+        count,
+        quorum: quorumOf(count, charter.quorum),
+        mayBeOff: mayBeOff(count, charter.quorum),
+        heard: charter.validators.filter((id) => id === keys.id || heard.has(id as NodeId)).length,
+      },
+      peers: { count: peers.length, connected: heard.size },
+      startedAt: this.startedAt,
+    };
+  }
+}
