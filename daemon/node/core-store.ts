@@ -26,3 +26,17 @@ export type CoreStore = Pick<
   | 'logConsensus'
   | 'forgetConsensus'
 >;
+
+/** And as much as its peering needs. */
+export type PeeringStore = Pick<
+  Store,
+  | 'branches'
+  | 'blockEntries'
+  | 'blocksFrom'
+  | 'lastBlock'
+  | 'merge'
+  | 'mergeById'
+  | 'certificate'
+  | 'meta'
+  | 'setMeta'
+>;

@@ -12,7 +12,6 @@ import { sha256 } from '../ledger/hash.js';
 import type { JsonObject, KeyId, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import type { BlockRow, MergeRow } from '../store/rows.js';
-import type { Store } from '../store/store.js';
 import {
   packBlocks,
   packMerges,
@@ -51,6 +50,7 @@ import {
 import type { Transport, TransportEvents } from '../sync/transport.js';
 import type { MadeBlock } from './blocks.js';
 import type { Clock } from './clock.js';
+import type { PeeringStore } from './core-store.js';
 import type { NodeKeys } from './key-files.js';
 import { MAIN, type MainLine } from './main-line.js';
 import type { Merger } from './merger.js';
@@ -74,7 +74,7 @@ const SYNC_WAIT_MS = 60_000;
 const SYNC_LOOK_MS = 50;
 
 export interface PeeringParts {
-  readonly store: Store;
+  readonly store: PeeringStore;
   readonly main: MainLine;
   readonly keys: NodeKeys;
   readonly clock: Clock;

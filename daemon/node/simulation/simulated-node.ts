@@ -12,7 +12,6 @@ import { MainLine } from '../main-line.js';
 import { Peering } from '../peering.js';
 import type { Message } from '../../consensus/gossip.js';
 import type { MergeRow } from '../../store/rows.js';
-import type { Store } from '../../store/store.js';
 import type { BrokenRule } from './broken-rules.js';
 import type { SimulatedDapp } from './founding.js';
 import type { NetworkedProcess, SimulatedBroker } from './simulated-broker.js';
@@ -170,7 +169,7 @@ export class SimulatedProcess implements NetworkedProcess {
       },
     });
     this.peering = new Peering({
-      ...{ store: store as unknown as Store, main, keys, clock },
+      ...{ store, main, keys, clock },
       ...{ merger: this.core.merger, peerBlocks: this.core.peerBlocks },
       random: (length) => owner.nonce(length),
       steady: () => around.time.now,

@@ -12,6 +12,12 @@ import { requestsPerTransaction, type OperationName, type Operations } from '../
 import { makeWrites } from '../../store/writes.js';
 import type { BrokenRule } from './broken-rules.js';
 
+function opened(from: Buffer | ':memory:'): Database.Database {
+  const db = new Database(from);
+  db.pragma('foreign_keys = ON');
+  return db;
+}
+
 /** The part of a node that outlives its process. */
 export class SimulatedDisk {
   db: Database.Database;
@@ -23,7 +29,7 @@ export class SimulatedDisk {
 
   /** @param image what another disk held; without it the disk is new */
   constructor(image?: Buffer) {
-    this.db = image === undefined ? new Database(':memory:') : new Database(image);
+    this.db = opened(image ?? ':memory:');
     migrate(this.db);
     this.#writes = makeWrites(this.db);
   }
@@ -51,7 +57,7 @@ export class SimulatedDisk {
   /** What a crash does to what is on the disk: nothing, unless the disk lies. */
   crash(): void {
     if (this.#before === null) return;
-    this.db = new Database(this.#before);
+    this.db = opened(this.#before);
     this.#writes = makeWrites(this.db);
     this.#before = null;
   }
