@@ -152,6 +152,7 @@ export class SimulatedProcess implements NetworkedProcess {
         return object;
       },
       heldByQuorum: (branch) => this.peering.heldByQuorum(branch),
+      isHeard: (other) => this.peering.isHeard(other),
       broadcast: (message) => {
         if (!this.isAlive()) return;
         watch.sent(owner, message);

@@ -7,7 +7,7 @@ import { TownError } from '../../ledger/ids.js';
 import { memberIdOf, publicKeyOf } from '../../ledger/signature.js';
 import { Refused } from '../appender.js';
 import { invitationBy, secretOf } from './founding.js';
-import type { SimulatedNode } from './simulated-node.js';
+import type { SimulatedNode, SimulatedProcess } from './simulated-node.js';
 import { SECOND, type Chance, type Timeline } from './timeline.js';
 import type { Watch } from './watch.js';
 
@@ -20,8 +20,8 @@ const TRADERS = ['ada', 'ben'] as const;
 const SPENT_TWICE = 300;
 /** A restriction that has stood here for so long is in the view, however slow disk and contracts are. */
 const IN_FORCE_MS = 20 * SECOND;
-/** The node is busy, or starts: no fault. */
-const EXCUSES: ReadonlySet<string> = new Set(['busy', 'too-many-unmerged']);
+/** The node is busy, or too many validators are away: no fault. */
+const EXCUSES: ReadonlySet<string> = new Set(['busy', 'too-many-unmerged', 'merge-waits']);
 
 const memberOf = (name: string): string => memberIdOf(publicKeyOf(secretOf(name)));
 export const SPENDER_KEY = publicKeyOf(secretOf(SPENDER));
@@ -73,7 +73,21 @@ export class Workload {
     else if (kind < 0.7) void this.claim(node, who, 'notes.put', { key: FORBIDDEN_KEY, value: n });
     else if (kind < 0.85)
       void this.claim(node, who, 'notes.hold', { id: `hold-${n}`, amount: 1 + chance.index(60) });
-    else void this.fact(node, 'notes.seen', { key: chance.hits(0.5) ? 'odd' : `seen-${n}` });
+    else if (kind < 0.94) void this.fact(node, 'notes.seen', { key: chance.hits(0.5) ? 'odd' : `seen-${n}` });
+    else if (kind < 0.97) void this.ask(node, 'a merge', (process) => process.core.merger.mergeNow());
+    else void this.ask(node, 'a sync', (process) => process.peering.syncNow());
+  }
+
+  /** What people ask for that records nothing; it may be too much to ask just now. */
+  private async ask(
+    node: SimulatedNode,
+    what: string,
+    run: (process: SimulatedProcess) => Promise<unknown>,
+  ): Promise<void> {
+    const { process } = node;
+    if (process === null || process.startedAt === null) return;
+    this.watch.note(`${node.index} is asked for ${what}`);
+    await run(process).catch((error: unknown) => this.refused(node, what, error));
   }
 
   /** The same member spends at two nodes what is there once. */
