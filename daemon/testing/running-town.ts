@@ -1,6 +1,6 @@
 /** A real daemon in a process of its own on a data folder of the test's, and a caller of its API. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { readFile, readlink, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -117,6 +117,13 @@ async function until(holds: () => boolean, child: ChildProcess, said: () => stri
 export async function gatePid(folder: string): Promise<number | null> {
   const text = await readFile(join(folder, 'gate', 'gate.pid'), 'utf8').catch(() => '');
   return /^[0-9]+/.test(text) ? Number.parseInt(text, 10) : null;
+}
+
+/** Whether this process is the gate on a data folder: its number may be somebody else's by now. */
+export async function isGate(pid: number, folder: string): Promise<boolean> {
+  // It runs in its folder, and calls itself by a name of its own.
+  const cwd = await readlink(`/proc/${pid}/cwd`).catch(() => '');
+  return cwd === (await realpath(join(folder, 'gate')).catch(() => null));
 }
 
 export interface ApiAnswer {

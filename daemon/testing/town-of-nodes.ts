@@ -3,7 +3,6 @@
  * the demo stand on. The first node founds the town; the others join by invitation, as people would do it.
  */
 import { execFile } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -19,6 +18,7 @@ import { eventually } from './eventually.js';
 import {
   apiOf,
   gatePid,
+  isGate,
   PASSPHRASE,
   setUp,
   startTown,
@@ -478,12 +478,9 @@ export class TownOfNodes {
 /** Ends the gate that a killed daemon left behind in a data folder, if it is still there. */
 async function endGate(folder: string): Promise<void> {
   const pid = await gatePid(folder);
-  // The number may belong to somebody else by now.
-  const isGate = async (): Promise<boolean> =>
-    (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''))
-      .split('\0')
-      .includes(join(folder, 'gate'));
-  if (pid === null || !(await isGate())) return;
+  if (pid === null || !(await isGate(pid, folder))) return;
   process.kill(pid, 'SIGTERM');
-  await eventually(`the gate of ${folder} ends`, async () => !(await isGate()), { withinMs: 10_000 });
+  await eventually(`the gate of ${folder} ends`, async () => !(await isGate(pid, folder)), {
+    withinMs: 10_000,
+  });
 }
