@@ -357,6 +357,7 @@ t.test('an entry is its signature, its town and its number: changed or repeated 
   const town = new SmallTown().people('bob');
   const entry = town.entry('alpha', 'bob', 'notes.put', { key: 'a', value: 1 });
   t.equal(verifyEntry(entry.text).id, entry.id);
+  t.same(verifyEntry(entry.text), entry, 'read again, it is the same');
   t.throws(() => verifyEntry(entry.text.replace('"value":1', '"value":2')), { code: 'bad-signature' });
   t.throws(() => parseEntry(entry.text.replace('{', '{ ')), { code: 'not-canonical' });
   t.throws(() => parseEntry(entry.text.replace('"value":1', '"value":1.5')), { code: 'not-integer' });
