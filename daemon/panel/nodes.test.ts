@@ -65,6 +65,26 @@ t.test('a town of two boards', { skip: skipBrowser, timeout: 300_000 }, async (t
     t.same(await faultsOf(steward), []);
   });
 
+  await t.test('a board that is refused reads the reason on its own screen, and may ask again', async (t) => {
+    const asks = steward.getByRole('region', { name: 'Back door asks to be let in' });
+    await asks.getByRole('button', { name: 'Refuse Back door' }).click();
+    await steward.getByLabel('Reason').fill('not on a Sunday');
+    t.same(await faultsOf(steward), []);
+    await steward.getByRole('button', { name: 'Refuse the board' }).click();
+    await asks.waitFor({ state: 'detached' });
+    await newcomer.getByText('not on a Sunday').waitFor();
+    t.same(await faultsOf(newcomer), []);
+    await steward.getByRole('button', { name: 'Make an invitation' }).click();
+    await steward.getByText('not used yet').waitFor();
+    await newcomer
+      .getByLabel('Invitation code')
+      .fill(await steward.getByLabel('Link', { exact: true }).inputValue());
+    await newcomer.getByLabel('Name of this board').fill('Back door');
+    await newcomer.getByRole('button', { name: 'Ask to join' }).click();
+    await newcomer.getByText('Now a steward has to approve it.').waitFor();
+    await asks.waitFor();
+  });
+
   await t.test('the steward lets it in; its own page goes on to the town by itself', async (t) => {
     await steward.getByRole('button', { name: 'The ids are the same: let it in' }).click();
     await outbox.getByText('Let in the board Back door').waitFor();
@@ -171,6 +191,27 @@ t.test('a town of two boards', { skip: skipBrowser, timeout: 300_000 }, async (t
     await banner.getByRole('button', { name: 'I have read it' }).click();
     await banner.waitFor({ state: 'detached' });
     await steward.getByRole('link', { name: 'Ada', exact: true }).waitFor();
+  });
+
+  await t.test('a revoked key signs in no more', async (t) => {
+    await steward.getByRole('link', { name: 'Ada', exact: true }).click();
+    const keys = steward.getByRole('region', { name: 'Your keys' });
+    await keys
+      .getByRole('listitem')
+      .filter({ hasText: 'Kept by Back door' })
+      .getByRole('button', { name: /^Revoke/ })
+      .click();
+    t.same(await faultsOf(steward), []);
+    await steward.getByRole('button', { name: 'Revoke the key', exact: true }).click();
+    await keys.getByText(/^revoked$/).waitFor();
+    await keys.getByText('pending').waitFor({ state: 'detached', timeout: agreeWithinMs });
+    await newcomer.goto(`${second.url}/#/`);
+    await newcomer.reload();
+    await newcomer.getByRole('heading', { name: 'Sign in' }).waitFor();
+    await newcomer.getByLabel('Name').fill('Ada');
+    await newcomer.getByLabel('Passphrase').fill(PASSPHRASE);
+    await newcomer.getByRole('button', { name: 'Sign in' }).click();
+    await newcomer.getByRole('alert').filter({ hasText: 'code:' }).waitFor();
   });
 
   await t.test('with one of two validators off, the panel says that nothing merges', async (t) => {
