@@ -53,21 +53,40 @@ export const packMerges = (merges: Iterable<RawMerge>, charsMax = PACKED_CHARS_M
 function pack<T>(items: Iterable<T>, lineOf: (item: T) => string, most: number, charsMax: number): Packed {
   const lines: string[] = [];
   let inflated = 0;
-  // Asked for one by one: who reads them from a store reads no more than can be sent.
-  for (const item of items) {
-    const line = lineOf(item);
-    inflated += Buffer.byteLength(line) + 1;
-    if (inflated > INFLATED_BYTES_MAX) break;
-    lines.push(line);
-    if (lines.length === most) break;
+  // Asked for one by one, and no more than will fit: who reads them from a store pays for each.
+  const iterator = items[Symbol.iterator]();
+  const fill = (bytes: number): boolean => {
+    const before = lines.length;
+    while (inflated < bytes && lines.length < most) {
+      const next = iterator.next();
+      if (next.done === true) break;
+      const line = lineOf(next.value);
+      inflated += Buffer.byteLength(line) + 1;
+      if (inflated > INFLATED_BYTES_MAX) break;
+      lines.push(line);
+    }
+    return lines.length > before;
+  };
+  const packedOf = (count: number): string =>
+    deflated(Buffer.from(`${lines.slice(0, count).join('\n')}\n`)).toString('base64');
+
+  // So much fits however badly it deflates; how well it does tells how much more there is room for.
+  if (!fill(charsMax * 0.7)) return { packed: '', count: 0 };
+  let count = lines.length;
+  let packed = packedOf(count);
+  if (packed.length <= charsMax) {
+    const first = { packed, count };
+    if (!fill((inflated * charsMax * 0.95) / packed.length)) return first;
+    count = lines.length;
+    packed = packedOf(count);
   }
-  for (let count = lines.length; count > 0;) {
-    const packed = deflated(Buffer.from(`${lines.slice(0, count).join('\n')}\n`)).toString('base64');
-    if (packed.length <= charsMax) return { packed, count };
+  while (packed.length > charsMax) {
     // Fewer, in proportion: two or three attempts find nearly the longest prefix.
     count = Math.min(count - 1, Math.max(1, Math.floor((count * charsMax * 0.97) / packed.length)));
+    if (count === 0) return { packed: '', count: 0 };
+    packed = packedOf(count);
   }
-  return { packed: '', count: 0 };
+  return { packed, count };
 }
 
 /** What deflates beyond the ratio that a receiver allows is packed less well, at 8 to 1 at most. */
