@@ -88,17 +88,18 @@ t.test('a badge comes from the first start to a proven merge', async (t) => {
     'revoked, it is refused with the reason',
   );
 
-  const { body: merge } = await merged(api);
-  t.match(merge.merge, {
-    height: 1,
+  // On a slow machine a merge may have come by itself meanwhile: the last one is looked at.
+  await merged(api);
+  const [last] = (await api('GET', '/api/ledger/merges?limit=1')).body.items;
+  t.match(last, {
     attestedBy: [status.node.id],
     testedBy: [/membership@/, /door-access@/, /gigs@/],
   });
-  t.equal(merge.merge.counts.rejected, 0);
+  t.equal(last.counts.rejected, 0);
   const git = gitOf(folder);
   t.match(
     await git('log', '--graph', '--format=%s', 'main'),
-    /Merge 1: \d+ accepted[^]*door-access\.event[^]*Genesis of/,
+    /Merge \d+: \d+ accepted[^]*door-access\.event[^]*Genesis of/,
   );
   t.match(
     await git('log', '-1', '--notes=proof-of-merge', 'main'),
