@@ -8,10 +8,18 @@ export interface Clock {
   after(ms: number, callback: () => void): () => void;
 }
 
+/** A timer of the runtime waits no longer than this; what is longer it calls back at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
 export const systemClock: Clock = {
   now: () => Date.now() as Millis,
   after(ms, callback) {
-    const timer = setTimeout(callback, ms);
+    let timer: NodeJS.Timeout;
+    const wait = (left: number): void => {
+      const next = left > TIMER_MS_MAX ? () => wait(left - TIMER_MS_MAX) : callback;
+      timer = setTimeout(next, Math.min(left, TIMER_MS_MAX));
+    };
+    wait(ms);
     return () => clearTimeout(timer);
   },
 };
