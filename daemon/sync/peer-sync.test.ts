@@ -15,6 +15,7 @@ import {
   ANSWER_MS,
   ANSWERS_MAX,
   BACK_OFF_MS_MIN,
+  GONE_MS,
   HEADS_EVERY_MS,
   HEADS_LIFETIME_MS,
   heldByQuorum,
@@ -118,6 +119,27 @@ t.test(
     t.same(named(late, 'discard'), [{ t: 'discard', item: beta }], 'what waits in vain is forgotten');
   },
 );
+
+t.test('who goes away before it answers is not waited for', async (t) => {
+  const body = { merges: { from: 2, to: 3 } };
+  const other = new Bench();
+  other.heads(beta, heads(3));
+  other.heads(gamma, heads(3));
+  other.feed({ t: 'gone', node: beta });
+  t.ok(nextDue(other.state, other.now) <= other.now + GONE_MS);
+  t.same(wantOf(other.after(GONE_MS - 1)), [], 'its answer may be on its way');
+  t.same(wantOf(other.after(1)), [[gamma, body]]);
+
+  const alone = new Bench();
+  alone.heads(beta, heads(3));
+  alone.feed({ t: 'gone', node: beta });
+  alone.after(GONE_MS);
+  t.same(wantOf(alone.heads(beta, heads(3))), [], 'who comes and goes is asked as one who failed');
+  t.same(wantOf(alone.after(BACK_OFF_MS_MIN)), [[beta, body]]);
+  alone.feed({ t: 'have', from: beta, body: { merges: { from: 2, packed: 'x' } } });
+  alone.feed({ t: 'gone', node: beta });
+  t.same(named(alone.after(ADMIT_MS - 1), 'discard'), [], 'what it has sent is here');
+});
 
 t.test('what waits for others has time as long as anything gets on', async (t) => {
   const bench = new Bench();

@@ -127,7 +127,8 @@ function take(state: SyncState, input: Input): Stepped {
     case 'gone': {
       const peer = state.peers.get(input.node);
       if (peer === undefined) return only(state);
-      return only({ ...state, peers: new Map(state.peers).set(input.node, { ...peer, present: false }) });
+      const peers = new Map(state.peers).set(input.node, { ...peer, present: false });
+      return only({ ...state, peers, wants: hurried(state, input.node, now) });
     }
     case 'nodes': {
       const nodes = new Set(input.nodes);
@@ -161,6 +162,15 @@ function take(state: SyncState, input: Input): Stepped {
       return only({ ...state, answering });
     }
   }
+}
+
+/** What was asked of a node that is gone is soon asked of another, or of itself when it is back. */
+function hurried(state: SyncState, gone: NodeId, now: number): SyncState['wants'] {
+  const hurry = (want: Want): Want =>
+    want.peer === gone && want.phase === 'asked'
+      ? { ...want, deadline: Math.min(want.deadline, now + S.GONE_MS) }
+      : want;
+  return new Map([...state.wants].map(([item, want]) => [item, hurry(want)]));
 }
 
 /** What waits in quarantine may get on now: it has time again. */

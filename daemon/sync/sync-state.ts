@@ -12,6 +12,8 @@ export const DIRECT_LIFETIME_MS = 60_000;
 /** How long an answer may take, and how long what came may wait without any progress here. */
 export const ANSWER_MS = 10_000;
 export const ADMIT_MS = 60_000;
+/** How long an answer may take once its sender is gone: it may be on its way. */
+export const GONE_MS = 1_000;
 /** After a failure the same peer is not asked for the same for so long, doubling. */
 export const BACK_OFF_MS_MIN = 2_000;
 export const BACK_OFF_MS_MAX = 60_000;
