@@ -91,8 +91,8 @@ function Made({ invited }: { invited: NodeInvited }) {
         alt="The link as a QR code"
       />
       <p class="notice wait small">
-        Whoever has the code can ask in your town’s name to be let in: hand it over directly, and compare the
-        board’s id before you approve.
+        Whoever has the code can ask to be let in: hand it over directly, and compare the board’s id before
+        you approve.
       </p>
     </div>
   );
