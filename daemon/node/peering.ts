@@ -38,8 +38,6 @@ import {
 import { nextDue, startSync, step, type Input, type Output } from '../sync/peer-sync.js';
 import { admitBlocks, Quarantine } from '../sync/quarantine.js';
 import {
-  DIRECT_LIFETIME_MS,
-  HEADS_LIFETIME_MS,
   heldByQuorum,
   isConnected,
   peerViews,
@@ -58,8 +56,8 @@ import type { PeerBlocks } from './peer-blocks.js';
 import { readWelcomed, type Welcomed } from './welcomed.js';
 
 const BRANCHES_MAX = 1000;
-/** How long a proposal or a vote is good: it is sent again before. */
-const CONSENSUS_LIFETIME_MS = 120_000;
+/** How long a message is good. Numbers keep replays out; this allows for boards whose clocks differ by minutes. */
+const LIFETIME_MS = 600_000;
 /** Numbers of messages are set aside for so long ahead, so that a restart needs no write for each message. */
 const COUNTER_STRIDE_MS = 86_400_000;
 const COUNTER_META = 'message-counter';
@@ -353,8 +351,7 @@ export class Peering {
       : to === null
         ? consensusTopic(main.town)
         : directTopic(main.town, to);
-    const lifetime = isHeads ? HEADS_LIFETIME_MS : to === null ? CONSENSUS_LIFETIME_MS : DIRECT_LIFETIME_MS;
-    const content = { from: keys.id, to, counter, at, expires: at + lifetime, kind, body };
+    const content = { from: keys.id, to, counter, at, expires: at + LIFETIME_MS, kind, body };
     const { town } = main;
     const { townKey, secretKey } = keys;
     this.transport.publish(
