@@ -54,7 +54,7 @@ for (const broken of BROKEN_RULES)
     for (let seed = 1; seed <= 100; seed += 1) {
       const { breaches } = await play(seed, broken);
       if (breaches.length === 0) continue;
-      t.comment(`seed ${seed}: ${breaches[0]}`);
+      t.pass(`seed ${seed}: ${breaches[0]}`);
       return;
     }
     t.fail('no seed found it');
