@@ -3,10 +3,11 @@
  */
 import { makeMerge, confirmMerge, readMerge, type BuiltMerge } from '../ledger/merge.js';
 import { canonicalize } from '../ledger/canonical.js';
-import { keyOfNode } from '../ledger/charter.js';
+import { keyOfNode, type Charter } from '../ledger/charter.js';
 import type { EntryId, MemberId, Millis, NodeId } from '../ledger/ids.js';
 import { TownError, invariant } from '../ledger/ids.js';
 import type { Manifests } from '../ledger/judge.js';
+import type { BranchPart } from '../ledger/order.js';
 import { replay, type ReplayInput, type ReplayResult } from '../ledger/replay.js';
 import type { BlockRow, EntryVerdict, MergeRow, NewNotice } from '../store/rows.js';
 import type { CoreStore } from './core-store.js';
@@ -43,8 +44,8 @@ export class MergeWorkshop {
     return blocks.choose(main.charter.limits, heldByQuorum);
   }
 
-  private replayInput(time: Millis, heads: readonly string[]): ReplayInput {
-    const { main, blocks, manifests } = this.parts;
+  private replayInput(time: Millis, parts: readonly BranchPart[]): ReplayInput {
+    const { main, manifests } = this.parts;
     const { head, town } = main;
     return {
       town,
@@ -53,31 +54,28 @@ export class MergeWorkshop {
       time,
       parent: head.id,
       state: main.state,
-      parts: blocks.partsOf(heads),
+      parts,
       baseTime: (base) => main.timeOf(base),
       manifests,
     };
   }
 
   /** @throws TownError `moved-on` where another merge was adopted meanwhile: what was replayed is of no use then */
-  private async replayed(time: Millis, heads: readonly string[]): Promise<ReplayResult> {
+  private async replayed(time: Millis, parts: readonly BranchPart[]): Promise<ReplayResult> {
     const { main, view } = this.parts;
     const { id } = main.head;
-    const result = await view.conversations.run(replay(this.replayInput(time, heads)));
+    const result = await view.conversations.run(replay(this.replayInput(time, parts)));
     if (main.head.id === id) return result;
     throw new TownError('moved-on', 'Another merge was adopted while this one was replayed.');
   }
 
   /** A merge of what is known here, by the bounds of the charter. */
   async propose(): Promise<BuiltMerge> {
-    const { main, keys, clock } = this.parts;
+    const { main, keys, clock, blocks } = this.parts;
     const { head, town, tree } = main;
     const heads = headsOf(this.choose());
     const time = Math.max(clock.now(), main.head.time + 1) as Millis;
-    const result = await this.replayed(
-      time,
-      heads.map(({ id }) => id),
-    );
+    const result = await this.replayed(time, blocks.partsOf(heads.map(({ id }) => id)));
     return makeMerge(
       {
         town,
@@ -97,7 +95,7 @@ export class MergeWorkshop {
 
   /** My own replay of a merge that somebody proposed. @throws TownError `bad-merge`, `content-differs`, … */
   async replayOf(bytes: Uint8Array): Promise<BuiltMerge> {
-    const { main, store } = this.parts;
+    const { main, store, blocks } = this.parts;
     const claimed = readMerge(bytes, (node) => keyOfNode(main.charter, node));
     const { head, town, charter } = main;
     const place = { town: claimed.town, line: claimed.line, height: claimed.height, parent: claimed.parent };
@@ -108,7 +106,9 @@ export class MergeWorkshop {
       throw new TownError('bad-merge', 'Its originator is not a validator.');
     if (claimed.time <= head.time)
       throw new TownError('bad-merge', 'Its time is not after that of its parent.');
-    const result = await this.replayed(claimed.time, claimed.heads);
+    const parts = blocks.partsOf(claimed.heads);
+    assertFoldable(parts, charter.limits);
+    const result = await this.replayed(claimed.time, parts);
     const oids = claimed.heads.map((id) => store.block(id)?.oid);
     invariant(
       oids.every((oid) => oid !== undefined),
@@ -166,6 +166,23 @@ export class MergeWorkshop {
       receipt.entries.map(({ id }) => id),
     );
   }
+}
+
+/**
+ * What the replay takes for granted: something is folded in, each branch once, in the order of the nodes, and no more than a merge
+ * holds (one block always goes). Else a proposer could turn a branch's mark back, or keep every board busy for as long as it likes.
+ * @throws TownError `bad-merge`
+ */
+function assertFoldable(parts: readonly BranchPart[], limits: Charter['limits']): void {
+  const bad = (what: string): TownError => new TownError('bad-merge', `The merge ${what}.`);
+  if (parts.length === 0) throw bad('folds in nothing');
+  if (parts.some(({ node }, i) => i > 0 && node <= (parts[i - 1] as BranchPart).node))
+    throw bad('does not name each branch once, in the order of their nodes');
+  const blocks = parts.flatMap((part) => part.blocks);
+  const entries = blocks.flatMap((block) => block.entries);
+  const bytes = entries.reduce((sum, { text }) => sum + Buffer.byteLength(text) + 1, 0);
+  if (blocks.length > 1 && (entries.length > limits.mergeEntries || bytes > limits.mergeBytes))
+    throw bad('holds more than the charter allows');
 }
 
 /** The last chosen block of each branch, by node. */
