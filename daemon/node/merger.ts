@@ -126,6 +126,7 @@ export class Merger {
     this.cancelTimer?.();
     // A height that waits for others is left where it is: the vote log knows how to go on.
     this.work?.failed(new TownError('stopping', 'The node is stopping.'));
+    this.tellProgress();
     await this.running?.catch(() => undefined);
   }
 
@@ -165,6 +166,7 @@ export class Merger {
 
   /** Resolves when a quorum holds more, or `main` has moved. */
   private progress(): Promise<void> {
+    if (this.stopped) return Promise.resolve();
     if (this.awaiting.length >= AWAITING_MAX)
       return Promise.reject(new TownError('busy', 'Many wait for a merge already.'));
     return new Promise((resolve) => this.awaiting.push(resolve));
@@ -333,6 +335,8 @@ export class Merger {
     const { store, main, blocks, keys } = this.parts;
     this.waiting = null;
     await blocks.cut();
+    // One that began now nobody would end.
+    if (this.stopped) return;
     const { head, charter, town } = main;
     const resume = store.consensusLog(head.height + 1);
     const inbox = this.inbox.splice(0);

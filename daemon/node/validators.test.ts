@@ -8,16 +8,19 @@ import { makerspaceCharter, parseCharter } from '../ledger/charter.js';
 import type { Block } from '../ledger/block.js';
 import { readBlock, entriesText } from '../ledger/block.js';
 import { sha256 } from '../ledger/hash.js';
-import type { JsonObject, KeyId, Sha256 } from '../ledger/ids.js';
-import { makeGenesis } from '../ledger/merge.js';
+import type { JsonObject, KeyId, Millis, Sha256 } from '../ledger/ids.js';
+import { makeGenesis, makeMerge } from '../ledger/merge.js';
+import { replay } from '../ledger/replay.js';
 import { memberIdOf, nodeIdOf, publicKeyOf } from '../ledger/signature.js';
 import { MANIFESTS, T0, notesContract, secretOf } from '../ledger/testing/small-town.js';
 import { Repository } from '../store/repository.js';
 import { Store } from '../store/store.js';
+import { Blocks } from './blocks.js';
 import { systemClock } from './clock.js';
 import { Core } from './core.js';
 import type { NodeKeys } from './key-files.js';
 import { MainLine } from './main-line.js';
+import { MergeWorkshop } from './merge-workshop.js';
 
 t.setTimeout(600_000);
 
@@ -323,3 +326,103 @@ t.test('a node that stops in the middle of a height goes on from its vote log', 
   t.equal(value(wire.nodes.get('gamma') as Running, 'k3'), '3');
   t.equal(value(wire.nodes.get('gamma') as Running, 'l3'), '3');
 });
+
+t.test(
+  'what a proposer folds in is each branch once, in order, and no more than a merge holds',
+  async (t) => {
+    const { wire, alpha, beta, gamma } = await threeNodes(t);
+    // Nobody merges: what is replayed here stands still.
+    for (const name of NAMES) wire.off.add(name);
+    for (const node of [alpha, beta, gamma]) await node.core.merger.stop();
+    const { main, view } = alpha.core;
+    const heightBefore = main.head.height;
+    const ofAlpha = new Blocks(alpha.store, main, alpha.keys, systemClock, () => Infinity);
+    const chainOf = async (node: Running, blocks: Blocks, text: string): Promise<void> => {
+      for (const key of ['a', 'b', 'c']) {
+        await node.claim('ada', 'notes.put', { key: `${node.keys.id}${key}`, value: text });
+        await blocks.cut();
+      }
+    };
+    await chainOf(alpha, ofAlpha, 'short');
+    const ofBeta = new Blocks(beta.store, beta.core.main, beta.keys, systemClock, () => Infinity);
+    await chainOf(beta, ofBeta, 'short');
+    wire.off.clear();
+    await alpha.catchUp(beta);
+    const blocksOf = (node: Running) => alpha.store.blocksUnmerged(node.keys.id, 'main', 10);
+    const [[a1, a2, a3], [b1, , b3]] = [blocksOf(alpha), blocksOf(beta)].sort(([x], [y]) =>
+      x!.node < y!.node ? -1 : 1,
+    ) as [ReturnType<typeof blocksOf>, ReturnType<typeof blocksOf>];
+    const workshopWith = (limits: object): MergeWorkshop =>
+      new MergeWorkshop({
+        store: alpha.store,
+        main: Object.create(main, {
+          charter: { value: { ...main.charter, limits: { ...main.charter.limits, ...limits } } },
+        }),
+        view,
+        blocks: ofAlpha,
+        keys: alpha.keys,
+        clock: systemClock,
+        manifests: MANIFESTS,
+        heldByQuorum: () => undefined,
+        adopted: () => undefined,
+        readObject: (oid) => alpha.repository.read(oid),
+      });
+    /** A merge that replays to exactly what it says. */
+    const proposalOf = async (folded: readonly (typeof a1)[]): Promise<Uint8Array> => {
+      const blocks = folded.filter((block) => block !== undefined);
+      const heads = blocks.map(({ id }) => id);
+      const { head, town, state, tree } = main;
+      const place = {
+        town,
+        line: 'main',
+        height: head.height + 1,
+        time: Date.now() as Millis,
+        parent: head.id,
+      };
+      const result = await view.conversations.run(
+        replay({
+          ...{ ...place, state, manifests: MANIFESTS },
+          parts: ofAlpha.partsOf(heads),
+          baseTime: (base) => main.timeOf(base),
+        }),
+      );
+      const parents = { main: head.oid, heads: blocks.map(({ oid }) => oid) };
+      return makeMerge({ ...place, heads, node: gamma.keys.id }, parents, tree, result, gamma.keys.secretKey)
+        .merge.raw;
+    };
+    const judged = async (folded: readonly (typeof a1)[], limits: object = {}): Promise<unknown> =>
+      workshopWith(limits).replayOf(await proposalOf(folded));
+
+    for (const folded of [[a1], [a3, b1], [a2, b3], [b3]]) await t.resolves(judged(folded));
+    for (const folded of [[], [b1, a1], [a1, a2], [a2, a1], [a1, b1, b3]])
+      await t.rejects(judged(folded), { code: 'bad-merge' });
+    await t.resolves(judged([a1, b1], { mergeEntries: 2 }));
+    await t.rejects(judged([a2, b1], { mergeEntries: 2 }), { code: 'bad-merge' });
+    await t.rejects(judged([a3, b3], { mergeBytes: 1000 }), { code: 'bad-merge' });
+    await t.resolves(judged([a1], { mergeEntries: 0, mergeBytes: 1 }), 'one block always goes');
+    t.equal(main.head.height, heightBefore);
+  },
+);
+
+t.test(
+  'a node that stops waits for no quorum: for a height that just begins, and for who asked for a merge',
+  async (t) => {
+    const { wire, alpha, beta } = await threeNodes(t);
+    wire.off.add('alpha');
+    await alpha.claim('ada', 'notes.put', { key: 'alone', value: 1 });
+    const asked = alpha.core.merger.mergeNow();
+    // Its entry is on the way into a block: the height has not begun yet.
+    await new Promise((resolve) => setImmediate(resolve));
+    t.equal(alpha.core.merger.isMerging, true);
+    await alpha.core.merger.stop();
+    t.equal(await asked, false);
+    t.equal(alpha.core.merger.isMerging, false);
+
+    wire.off.add('beta');
+    await beta.claim('ada', 'notes.put', { key: 'alone-too', value: 1 });
+    const late = beta.core.merger.mergeNow();
+    await wait(300);
+    await beta.core.merger.stop();
+    t.equal(await late, false, 'told at once, not after a minute');
+  },
+);
