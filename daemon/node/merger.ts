@@ -211,6 +211,11 @@ export class Merger {
     if ((await this.parts.blocks.cut()) > 0) this.blocksChanged();
   }
 
+  /** Blocks wait to be merged. A height that is about to begin, or has just ended, looks for them itself. */
+  private foreignNoticed(): void {
+    if (this.running === null) this.dueIn(FOREIGN_WAIT_MS);
+  }
+
   /** Runs one height to its end; a failure raises the alarm and is tried again later. */
   private run(): Promise<void> {
     const { height } = this.parts.main.head;
@@ -278,7 +283,7 @@ export class Merger {
   heldChanged(): void {
     const { work } = this;
     this.tellProgress();
-    if (!work) this.dueIn(FOREIGN_WAIT_MS);
+    if (!work) this.foreignNoticed();
     else if (work.wanted !== null) this.attempt(work, () => this.offer(work));
   }
 
@@ -290,7 +295,7 @@ export class Merger {
   blocksChanged(): void {
     const { work } = this;
     if (!work) {
-      this.dueIn(FOREIGN_WAIT_MS);
+      this.foreignNoticed();
       return;
     }
     for (const [value, bytes] of [...work.unjudged])
