@@ -28,6 +28,8 @@ export interface Surroundings {
   readonly broker: SimulatedBroker;
   readonly dapp: SimulatedDapp;
   readonly broken: BrokenRule | null;
+  /** How far clocks are off at most: milliseconds. */
+  readonly skewMsMax: number;
   /** How often a process ends at a point, and a contract is slow. */
   readonly crashes: () => number;
   readonly slowness: () => number;
@@ -62,7 +64,7 @@ export class SimulatedNode {
     image?: Buffer,
   ) {
     this.id = keys.id;
-    this.skewMs = Math.floor(around.chance.between(-2 * SECOND, 2 * SECOND));
+    this.skewMs = Math.floor(around.chance.between(-around.skewMsMax, around.skewMsMax));
     this.disk = new SimulatedDisk(image);
     if (image === undefined) this.#found();
     this.disk.lies = around.broken === 'forget-last-write';

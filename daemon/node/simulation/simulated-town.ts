@@ -19,6 +19,8 @@ import { Watch } from './watch.js';
 const FOUNDING_MS_MAX = 2 * MINUTE;
 /** How long the town may take to come together once nothing goes wrong any more. */
 const CONVERGE_MS_MAX = 15 * MINUTE;
+/** In every so many-th town the clocks are far apart (messages live for a minute: nodes further apart do not hear each other). */
+const FAR_APART_EVERY = 4;
 const ENTRIES_MAX = 100_000;
 const KEYS_MAX = 1_000;
 
@@ -122,6 +124,7 @@ class SimulatedTown {
     this.broker = new SimulatedBroker(time, chance);
     const around: Surroundings = {
       ...{ time, chance, broker: this.broker, dapp, broken, watch },
+      skewMsMax: seed % FAR_APART_EVERY === 0 ? 20 * SECOND : 2 * SECOND,
       crashes: () => (this.#isBad ? this.plan.crashes : 0),
       slowness: () => (this.#isBad ? this.plan.slowness : 0),
     };
