@@ -5,6 +5,9 @@ const help = `npm run bench [-- NAME…] [-- --json]     measures this machine; 
 
   append     durable signed entries per second, beside a bare loop on the same database
   door       badge to strike, beside a bare write and sync of the same bytes
+  merge      entries into main with one and three validators, and how long one takes; beside a bare replay, and a
+             commit with three round trips
+  resync     a node fetches 10,000 entries, beside a loop that only verifies and inserts them
   start      spawn to serving, beside a bare server on the same libraries
 
   --json     one line per figure: {"bench","name","value","unit","baseline","ratio"}
@@ -15,6 +18,8 @@ const help = `npm run bench [-- NAME…] [-- --json]     measures this machine; 
 const benches: { readonly [name: string]: () => Promise<{ run(): Promise<BenchLine[]> }> } = {
   append: () => import('./append.js'),
   door: () => import('./door.js'),
+  merge: () => import('./merge.js'),
+  resync: () => import('./resync.js'),
   start: () => import('./start.js'),
 };
 
