@@ -4,22 +4,13 @@
  * is told and asked for anew until it has; nothing that is on its way is kept here.
  */
 import type { Message as ConsensusMessage } from '../consensus/gossip.js';
-import { parseCertificate } from '../consensus/certificate.js';
 import { quorumOf } from '../consensus/quorum.js';
 import { entriesText } from '../ledger/block.js';
 import { keyOfNode } from '../ledger/charter.js';
-import { sha256 } from '../ledger/hash.js';
 import type { JsonObject, KeyId, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import type { BlockRow, MergeRow } from '../store/rows.js';
-import {
-  packBlocks,
-  packMerges,
-  unpackBlocks,
-  unpackMerges,
-  type RawBlock,
-  type RawMerge,
-} from '../sync/block-batch.js';
+import { packBlocks, packMerges, type RawBlock, type RawMerge } from '../sync/block-batch.js';
 import { readHave, readHeads, readWant, type HaveBody, type WantBody } from '../sync/bodies.js';
 import { joinAskFilter, readJoinTopic } from '../sync/joining.js';
 import {
@@ -36,15 +27,7 @@ import {
   type Message,
 } from '../sync/message.js';
 import { nextDue, startSync, step, type Input, type Output } from '../sync/peer-sync.js';
-import { admitBlocks, Quarantine } from '../sync/quarantine.js';
-import {
-  heldByQuorum,
-  isConnected,
-  peerViews,
-  type Item,
-  type PeerView,
-  type SyncState,
-} from '../sync/sync-state.js';
+import { heldByQuorum, isConnected, peerViews, type PeerView, type SyncState } from '../sync/sync-state.js';
 import type { Transport, TransportEvents } from '../sync/transport.js';
 import type { MadeBlock } from './blocks.js';
 import type { Clock } from './clock.js';
@@ -53,6 +36,7 @@ import type { NodeKeys } from './key-files.js';
 import { MAIN, type MainLine } from './main-line.js';
 import type { Merger } from './merger.js';
 import type { PeerBlocks } from './peer-blocks.js';
+import { PeerIntake } from './peer-intake.js';
 import { readWelcomed, type Welcomed } from './welcomed.js';
 
 const BRANCHES_MAX = 1000;
@@ -66,8 +50,6 @@ const REPUBLISH_MS_MIN = 1_000;
 /** Heads of nodes that are not in the charter yet. */
 const EARLY_MAX = 16;
 const EARLY_BYTES_MAX = 16 * 1024;
-/** What the store refuses of a block that is sound by itself: an entry, or the number of one, that is there already. */
-const NOT_STORED = new Set(['duplicate-entry', 'entry-not-free']);
 const SYNC_WAIT_MS = 60_000;
 const SYNC_LOOK_MS = 50;
 
@@ -97,9 +79,6 @@ export type MakeTransport = (options: {
   readonly events: TransportEvents;
 }) => Transport;
 
-const sizeOfBlock = (block: RawBlock): number => block.raw.length + block.entries.length;
-const sizeOfMerge = (merge: RawMerge): number => merge.raw.length + merge.certificate.length;
-
 export class Peering {
   private state: SyncState;
   private transport: Transport | null = null;
@@ -107,11 +86,8 @@ export class Peering {
   private readonly guard = new ReplayGuard();
   private counter = new MessageCounter();
   private reservedTo = 0;
-  private readonly blocks = new Quarantine<RawBlock>(sizeOfBlock);
-  private readonly merges = new Quarantine<RawMerge>(sizeOfMerge);
+  private readonly intake: PeerIntake;
   private cancelTimer: (() => void) | null = null;
-  private pumping = false;
-  private pumpAgain = false;
   private republishedAt = -Infinity;
   /** Not before then is anything more packed for others. */
   private answersFrom = -Infinity;
@@ -135,6 +111,21 @@ export class Peering {
       { town: main.town, townKey: keys.townKey, keyOf: (node) => this.keyOf(node) },
       this.guard,
     );
+    this.intake = new PeerIntake({
+      ...{ store, main },
+      merger: parts.merger,
+      peerBlocks: parts.peerBlocks,
+      keyOf: (node) => this.keyOf(node),
+      checkpoint: () => this.welcomed?.checkpoint ?? null,
+      stored: (node, tip) => this.feed({ t: 'stored', node, tip }),
+      settled: (item) => this.feed({ t: 'settled', item, refused: null }),
+      refused: (item, from, code, reason) => {
+        this.inbox.refuse({ code, reason: `From ${from}: ${reason}` }, parts.clock.now());
+        this.feed({ t: 'settled', item, refused: code });
+        if (code === 'equivocation') parts.trouble(code, reason);
+      },
+      failed: (code, reason) => parts.trouble(code, reason),
+    });
   }
 
   // What others ask ----------------------------------------------------------------------------------------------------
@@ -207,6 +198,7 @@ export class Peering {
 
   async stop(): Promise<void> {
     this.stopped = true;
+    this.intake.stop();
     this.cancelTimer?.();
     await this.transport?.stop();
   }
@@ -224,7 +216,7 @@ export class Peering {
     this.feed({ t: 'adopted', height, main: id });
     this.feed({ t: 'nodes', nodes });
     this.takeEarly();
-    this.pump();
+    this.intake.pump();
   }
 
   /** A message to the other validators; they may miss it. */
@@ -403,9 +395,9 @@ export class Peering {
       case 'send-have':
         return this.later(() => this.answer(output));
       case 'admit':
-        return this.later(() => this.admit(output.from, output.item, output.body));
+        return this.later(() => this.intake.admit(output.from, output.item, output.body));
       case 'discard':
-        return (output.item === 'merges' ? this.merges : this.blocks).discard(output.item);
+        return this.intake.discard(output.item);
       case 'refused':
         this.inbox.refuse(
           {
@@ -487,135 +479,6 @@ export class Peering {
       .blockEntries(id)
       .map(({ bytes }) => ({ text: Buffer.from(bytes).toString('utf8') }));
     return { raw, entries: Buffer.from(entriesText(texts)) };
-  }
-
-  // Quarantine -----------------------------------------------------------------------------------------------------------
-
-  private admit(from: NodeId, item: Item, body: HaveBody): void {
-    try {
-      if ('blocks' in body) this.blocks.put(item, from, unpackBlocks(body.blocks.packed));
-      else this.merges.put(item, from, unpackMerges(body.merges.packed));
-    } catch (error) {
-      if (!(error instanceof TownError)) throw error;
-      return this.refuse(item, from, error.code, error.message);
-    }
-    this.pump();
-  }
-
-  /** What came does not hold: counted with its reason, and asked for elsewhere. */
-  private refuse(item: Item, from: NodeId, code: string, reason: string): void {
-    (item === 'merges' ? this.merges : this.blocks).discard(item);
-    this.inbox.refuse({ code, reason: `From ${from}: ${reason}` }, this.parts.clock.now());
-    this.feed({ t: 'settled', item, refused: code });
-    if (code === 'equivocation') this.parts.trouble(code, reason);
-  }
-
-  /** Takes out of quarantine what can be taken by now; one at a time, until nothing more goes. */
-  private pump(): void {
-    this.pumpAgain = true;
-    if (this.pumping) return;
-    this.pumping = true;
-    this.pumpAll()
-      .catch((error: unknown) =>
-        this.parts.trouble(
-          error instanceof TownError ? error.code : 'sync-failed',
-          `What the others sent could not be taken in: ${error instanceof Error ? error.message : String(error)}`,
-        ),
-      )
-      .finally(() => {
-        this.pumping = false;
-      });
-  }
-
-  private async pumpAll(): Promise<void> {
-    while (this.pumpAgain && !this.stopped) {
-      this.pumpAgain = false;
-      for (const item of this.blocks.items()) await this.pumpBranch(item as NodeId);
-      await this.pumpMerges();
-    }
-  }
-
-  private async pumpBranch(node: NodeId): Promise<void> {
-    const found = this.blocks.get(node);
-    if (found === null) return;
-    const { store, main, peerBlocks } = this.parts;
-    const { admitted, waiting, refused } = admitBlocks(found.batch, {
-      town: main.town,
-      line: MAIN,
-      node,
-      keyOf: (id) => this.keyOf(id),
-      tip: store.lastBlock(node, MAIN),
-      heldAt: (seq) => store.blocksFrom(node, MAIN, seq, 1)[0]?.id ?? null,
-      mergeOid: (base) => (base === main.head.id ? main.head.oid : (store.mergeById(base)?.oid ?? null)),
-    });
-    let refusal: { readonly code: string; readonly reason: string } | null = refused;
-    try {
-      await peerBlocks.take(admitted);
-    } catch (error) {
-      if (!(error instanceof TownError) || !NOT_STORED.has(error.code)) throw error;
-      refusal = { code: error.code, reason: error.message };
-    }
-    const last = store.lastBlock(node, MAIN);
-    if (last !== null && last.seq > (this.state.tips.get(node)?.seq ?? 0)) {
-      this.feed({ t: 'stored', node, tip: { seq: last.seq, head: last.id } });
-      this.pumpAgain = true;
-    }
-    // It was given up, or others came in its place, while the store was at work.
-    if (this.blocks.get(node)?.batch !== found.batch) return;
-    if (refusal !== null) return this.refuse(node, found.peer, refusal.code, refusal.reason);
-    this.blocks.keepRest(node, waiting);
-    if (waiting.length === 0) this.feed({ t: 'settled', item: node, refused: null });
-  }
-
-  private async pumpMerges(): Promise<void> {
-    const found = this.merges.get('merges');
-    if (found === null) return;
-    let taken = 0;
-    try {
-      for (const merge of found.batch) {
-        if (!(await this.takeMerge(merge))) break;
-        taken += 1;
-      }
-    } catch (error) {
-      if (!(error instanceof TownError)) throw error;
-      if (this.merges.get('merges')?.batch === found.batch)
-        this.refuse('merges', found.peer, error.code, error.message);
-      return;
-    }
-    if (taken > 0) this.pumpAgain = true;
-    if (this.merges.get('merges')?.batch !== found.batch) return;
-    this.merges.keepRest('merges', found.batch.slice(taken));
-    if (taken === found.batch.length) this.feed({ t: 'settled', item: 'merges', refused: null });
-  }
-
-  /**
-   * True: it is `main` now, or was already. False: what it folds in is not here yet.
-   * @throws TownError `bad-certificate`, `checkpoint-differs`, `gap`, `other-line`, and what the merge itself is refused for
-   */
-  private async takeMerge({ raw, certificate }: RawMerge): Promise<boolean> {
-    const { main, merger } = this.parts;
-    const { height } = parseCertificate(certificate);
-    if (height <= main.head.height) return true;
-    if (height > main.head.height + 1)
-      throw new TownError('gap', `Merge ${main.head.height + 1} is missing before merge ${height}.`);
-    const checkpoint = this.welcomed?.checkpoint;
-    if (checkpoint?.height === height && sha256(raw) !== checkpoint.id)
-      throw new TownError(
-        'checkpoint-differs',
-        `Merge ${height} is another than the one that this node was welcomed with.`,
-      );
-    try {
-      if (await merger.adoptDecided(raw, certificate)) return true;
-    } catch (error) {
-      if (error instanceof TownError && error.code === 'unknown-head') return false;
-      throw error;
-    }
-    // Consensus was faster.
-    if (height <= main.head.height) return true;
-    throw new TownError(
-      'other-line',
-      `Merge ${height} does not follow merge ${main.head.height} of this line.`,
-    );
   }
 }
 

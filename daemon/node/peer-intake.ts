@@ -1,0 +1,185 @@
+/**
+ * What came from peers, on its way into the ledger: it waits in quarantine until it can be checked, and leaves it only when it
+ * holds. Blocks go to their branches, merges to `main` with their certificate and an own replay.
+ */
+import { parseCertificate } from '../consensus/certificate.js';
+import { sha256 } from '../ledger/hash.js';
+import type { KeyId, NodeId } from '../ledger/ids.js';
+import { TownError } from '../ledger/ids.js';
+import { unpackBlocks, unpackMerges, type RawBlock, type RawMerge } from '../sync/block-batch.js';
+import type { HaveBody, Tip } from '../sync/bodies.js';
+import { admitBlocks, Quarantine } from '../sync/quarantine.js';
+import type { Item } from '../sync/sync-state.js';
+import type { PeeringStore } from './core-store.js';
+import { MAIN, type MainLine } from './main-line.js';
+import type { Merger } from './merger.js';
+import type { PeerBlocks } from './peer-blocks.js';
+import type { Welcomed } from './welcomed.js';
+
+/** What the store refuses of a block that is sound by itself: an entry, or the number of one, that is there already. */
+const NOT_STORED = new Set(['duplicate-entry', 'entry-not-free']);
+
+export interface PeerIntakeParts {
+  readonly store: PeeringStore;
+  readonly main: MainLine;
+  readonly merger: Merger;
+  readonly peerBlocks: PeerBlocks;
+  readonly keyOf: (node: NodeId) => KeyId | undefined;
+  /** A merge that the history must contain; null where nothing is known of it. */
+  readonly checkpoint: () => Welcomed['checkpoint'] | null;
+  /** A branch has grown, durably. */
+  readonly stored: (node: NodeId, tip: Tip) => void;
+  /** All that came of an item is stored. */
+  readonly settled: (item: Item) => void;
+  /** What came of an item does not hold, and is forgotten. */
+  readonly refused: (item: Item, from: NodeId, code: string, reason: string) => void;
+  /** Something else went wrong; what waits goes on waiting. */
+  readonly failed: (code: string, reason: string) => void;
+}
+
+const sizeOfBlock = (block: RawBlock): number => block.raw.length + block.entries.length;
+const sizeOfMerge = (merge: RawMerge): number => merge.raw.length + merge.certificate.length;
+
+export class PeerIntake {
+  private readonly blocks = new Quarantine<RawBlock>(sizeOfBlock);
+  private readonly merges = new Quarantine<RawMerge>(sizeOfMerge);
+  private isPumping = false;
+  private again = false;
+  private stopped = false;
+
+  constructor(private readonly parts: PeerIntakeParts) {}
+
+  stop(): void {
+    this.stopped = true;
+  }
+
+  /** Takes what a peer has sent of an item, in place of what waited for that. */
+  admit(from: NodeId, item: Item, body: HaveBody): void {
+    try {
+      if ('blocks' in body) this.blocks.put(item, from, unpackBlocks(body.blocks.packed));
+      else this.merges.put(item, from, unpackMerges(body.merges.packed));
+    } catch (error) {
+      if (!(error instanceof TownError)) throw error;
+      return this.refuse(item, from, error.code, error.message);
+    }
+    this.pump();
+  }
+
+  discard(item: Item): void {
+    (item === 'merges' ? this.merges : this.blocks).discard(item);
+  }
+
+  /** Takes out of quarantine what can be taken by now, until nothing more goes; one run at a time. */
+  pump(): void {
+    this.again = true;
+    if (!this.isPumping) void this.pumpAll();
+  }
+
+  private async pumpAll(): Promise<void> {
+    this.isPumping = true;
+    try {
+      while (this.again && !this.stopped) {
+        this.again = false;
+        for (const item of this.blocks.items()) await this.pumpBranch(item as NodeId);
+        await this.pumpMerges();
+      }
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.parts.failed(
+        error instanceof TownError ? error.code : 'sync-failed',
+        `What the others sent could not be taken in: ${reason}`,
+      );
+    } finally {
+      this.isPumping = false;
+    }
+  }
+
+  private refuse(item: Item, from: NodeId, code: string, reason: string): void {
+    this.discard(item);
+    this.parts.refused(item, from, code, reason);
+  }
+
+  private async pumpBranch(node: NodeId): Promise<void> {
+    const found = this.blocks.get(node);
+    if (found === null) return;
+    const { store, main, peerBlocks } = this.parts;
+    const before = store.lastBlock(node, MAIN);
+    const { admitted, waiting, refused } = admitBlocks(found.batch, {
+      town: main.town,
+      line: MAIN,
+      node,
+      keyOf: this.parts.keyOf,
+      tip: before,
+      heldAt: (seq) => store.blocksFrom(node, MAIN, seq, 1)[0]?.id ?? null,
+      mergeOid: (base) => (base === main.head.id ? main.head.oid : (store.mergeById(base)?.oid ?? null)),
+    });
+    let refusal: { readonly code: string; readonly reason: string } | null = refused;
+    try {
+      await peerBlocks.take(admitted);
+    } catch (error) {
+      if (!(error instanceof TownError) || !NOT_STORED.has(error.code)) throw error;
+      refusal = { code: error.code, reason: error.message };
+    }
+    const last = store.lastBlock(node, MAIN);
+    if (last !== null && last.seq > (before?.seq ?? 0)) {
+      this.parts.stored(node, { seq: last.seq, head: last.id });
+      this.again = true;
+    }
+    // It was given up, or others came in its place, while the store was at work.
+    if (this.blocks.get(node)?.batch !== found.batch) return;
+    if (refusal !== null) return this.refuse(node, found.peer, refusal.code, refusal.reason);
+    this.blocks.keepRest(node, waiting);
+    if (waiting.length === 0) this.parts.settled(node);
+  }
+
+  private async pumpMerges(): Promise<void> {
+    const found = this.merges.get('merges');
+    if (found === null) return;
+    const isCurrent = (): boolean => this.merges.get('merges')?.batch === found.batch;
+    let taken = 0;
+    try {
+      for (const merge of found.batch) {
+        if (this.stopped || !(await this.takeMerge(merge))) break;
+        taken += 1;
+      }
+    } catch (error) {
+      if (!(error instanceof TownError)) throw error;
+      if (isCurrent()) this.refuse('merges', found.peer, error.code, error.message);
+      return;
+    }
+    if (taken > 0) this.again = true;
+    if (!isCurrent()) return;
+    this.merges.keepRest('merges', found.batch.slice(taken));
+    if (taken === found.batch.length) this.parts.settled('merges');
+  }
+
+  /**
+   * True: it is `main` now, or was already. False: what it folds in is not here yet.
+   * @throws TownError `bad-certificate`, `checkpoint-differs`, `gap`, `other-line`, and what the merge itself is refused for
+   */
+  private async takeMerge({ raw, certificate }: RawMerge): Promise<boolean> {
+    const { main, merger } = this.parts;
+    const { height } = parseCertificate(certificate);
+    if (height <= main.head.height) return true;
+    if (height > main.head.height + 1)
+      throw new TownError('gap', `Merge ${main.head.height + 1} is missing before merge ${height}.`);
+    const checkpoint = this.parts.checkpoint();
+    if (checkpoint?.height === height && sha256(raw) !== checkpoint.id)
+      throw new TownError(
+        'checkpoint-differs',
+        `Merge ${height} is another than the one that this node was welcomed with.`,
+      );
+    try {
+      if (await merger.adoptDecided(raw, certificate)) return true;
+    } catch (error) {
+      if (error instanceof TownError && error.code === 'unknown-head') return false;
+      throw error;
+    }
+    // Consensus was faster.
+    if (height <= main.head.height) return true;
+    throw new TownError(
+      'other-line',
+      `Merge ${height} does not follow merge ${main.head.height} of this line.`,
+    );
+  }
+}
