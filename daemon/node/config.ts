@@ -27,8 +27,8 @@ const DoorSchema = Type.Object(
 
 const BrokerSchema = Type.Object(
   {
-    /** `mqtt://host:port` or `mqtts://host:port`. */
-    url: Type.String({ pattern: '^mqtts?://[\\x21-\\x7e]+$', maxLength: 200 }),
+    /** `mqtt://host:port` or `mqtts://host:port`, without name and password: it is shown to every member. */
+    url: Type.String({ pattern: '^mqtts?://[\\x21-\\x3f\\x41-\\x7e]+$', maxLength: 200 }),
     username: Type.Optional(Type.String({ minLength: 1, maxLength: 200 })),
     password: Type.Optional(Type.String({ maxLength: 200 })),
     /** A file with the authorities to trust (PEM), where not the system's. */

@@ -19,7 +19,7 @@ import { readInvitationCode } from '../sync/invitation.js';
 import type { Asker } from '../sync/joining-host.js';
 import type { JoinProgress } from './ask-to-join.js';
 import { systemClock } from './clock.js';
-import { brokerAt, readConfig } from './config.js';
+import { brokerAt, defaultConfig, readConfig, writeConfig } from './config.js';
 import { readPackages } from './dapp-set.js';
 import { doorIdOf } from './door-id.js';
 import { initTown } from './init-town.js';
@@ -361,6 +361,11 @@ t.test('an address of a broker gives up its name and password, and what is none 
   ])
     t.throws(() => brokerAt(bad), { code: 'bad-broker-url' }, bad);
   const folder = t.testdir({});
+  const broker = { url: 'mqtt://town.example:1883', username: 'me', password: 'p@ss' };
+  await writeConfig(folder, { ...defaultConfig('board'), broker });
+  t.same((await readConfig(folder)).broker, broker);
+  await writeConfig(folder, { ...defaultConfig('board'), broker: { url: 'mqtt://me:pass@town.example' } });
+  await t.rejects(readConfig(folder), { code: 'bad-config', message: /\/broker\/url/ });
   const first = await makeOwnKeys(folder);
   t.equal((await makeOwnKeys(folder)).id, first.id, 'keys that are there are kept');
 });
