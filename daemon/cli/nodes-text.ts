@@ -42,11 +42,13 @@ const distanceText = ({ blocks, merges }: Distance): string =>
   ) || '-';
 
 function heardText(node: NodeView): string {
-  if (node.self) return 'this node';
-  if (node.state === 'pending') return 'joins with the next merge';
-  if (node.connected) return 'connected';
-  return node.heardAt === null ? 'not heard yet' : `last heard ${time(node.heardAt)}`;
+  const heard = node.self ? 'this node' : node.connected ? 'connected' : lastHeardText(node);
+  // Let in, taken out, or (no more) a validator: its place in the town is about to be another.
+  return node.state === 'pending' ? `${heard}; its change waits for a merge` : heard;
 }
+
+const lastHeardText = ({ heardAt }: NodeView): string =>
+  heardAt === null ? 'not heard yet' : `last heard ${time(heardAt)}`;
 
 /** A node that was never heard is not known to be level. */
 const distanceTo = (node: NodeView, distance: Distance): string =>

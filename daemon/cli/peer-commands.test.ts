@@ -160,6 +160,15 @@ t.test('the list of one node alone, of one not heard yet, and for who may not se
   t.match((await few.town('node', 'list')).stdout, /1 is heard: too few to merge until 1 more is back/);
 });
 
+t.test('a node whose place in the town is about to change is not taken for one that joins', async (t) => {
+  const changed = (node: NodeView): NodeView => ({ ...node, state: 'pending' });
+  const here = await serveNodes(t, { nodes: [board, workshop, attic].map(changed) });
+  const { stdout } = await here.town('node', 'list');
+  t.match(stdout, /^board .* this node; its change waits for a merge +12\n/m);
+  t.match(stdout, /^Workshop .* connected; its change waits for a merge +12 /m);
+  t.match(stdout, /^attic .* last heard 2023-11-14 22:13:20; its change waits for a merge +10 /m);
+});
+
 t.test('the only node that waits is approved, by what the steward saw', async (t) => {
   const path = 'POST /api/nodes/invitations/2222222222222222/approve';
   const here = await serveNodes(t, {}, { [path]: [200, recorded] });
