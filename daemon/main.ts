@@ -138,13 +138,15 @@ async function startDapps(
         prefer: config.driver === 'auto' ? undefined : config.driver,
       });
       driver = chosen.driver;
+      ending.throwIfAborted();
       if (chosen.warning !== null) process.stderr.write(`warning: ${chosen.warning}\n`);
       await node.startDapps(driver, chosen.warning);
       return driver.kind;
     } catch (error) {
-      if (ending.aborted) throw error;
-      node.reportTrouble(error);
+      if (!ending.aborted) node.reportTrouble(error);
+      // Also where the run is over: the next one, in the same process, starts its own.
       await driver?.stop().catch(() => undefined);
+      if (ending.aborted) throw error;
       logger.warn(`Doors and panel go on; the dapps are tried again in ${waitMs / 1000} s.`);
       await sleep(waitMs, undefined, { signal: ending });
     }
