@@ -45,6 +45,8 @@ const GOSSIP_MS_MIN = 2_000;
 const GOSSIP_MS_MAX = 60_000;
 /** How long a proposer that is not heard is waited for. */
 const ABSENT_WAIT_MS = 300;
+/** How often a proposer that is waited for is looked for: it may go away meanwhile. */
+const PROPOSER_LOOK_MS = 500;
 /** A round's time is begun anew so often while a proposal of it is being replayed. */
 const JUDGING_TURNS_MAX = 20;
 /** Messages of the next height that may wait until it begins. */
@@ -448,7 +450,7 @@ export class Merger {
         return this.feed(work, { t: 'vote', vote });
       }
       case 'timeout':
-        return this.timeOut(work, output, this.waitOf(work, output), JUDGING_TURNS_MAX);
+        return this.timeOut(work, output, output.ms, JUDGING_TURNS_MAX);
       case 'decide': {
         const certificate = certificateText(certificateOf(output.votes));
         await this.adopting(async () => {
@@ -473,15 +475,22 @@ export class Merger {
     }
   }
 
-  private waitOf(work: Work, { step: waited, round, ms }: Output & { t: 'timeout' }): number {
+  /** Who is not heard is not waited for, unless what it proposed is being replayed here. */
+  private waitOf(work: Work, { step: waited, round }: Output & { t: 'timeout' }, ms: number): number {
     const proposer = proposerOf(work.state, round);
     const isAway = waited === 'propose' && proposer !== this.parts.keys.id && !this.parts.isHeard(proposer);
-    return isAway ? Math.min(ms, ABSENT_WAIT_MS) : ms;
+    return isAway && work.judging === 0 ? Math.min(ms, ABSENT_WAIT_MS) : ms;
   }
 
-  /** What is being replayed here is worth waiting for: a board may need longer for a large merge than a round takes. */
+  /**
+   * Waits, and looks again and again whether the proposer is still there. What is being replayed here is worth waiting for: a
+   * board may need longer for a large merge than a round takes.
+   */
   private timeOut(work: Work, output: Output & { t: 'timeout' }, ms: number, turns: number): void {
-    this.after(work, ms, () => {
+    const waitMs = this.waitOf(work, output, ms);
+    const lookMs = output.step === 'propose' ? Math.min(waitMs, PROPOSER_LOOK_MS) : waitMs;
+    this.after(work, lookMs, () => {
+      if (waitMs > lookMs) return this.timeOut(work, output, waitMs - lookMs, turns);
       const isJudging = output.step === 'propose' && work.judging > 0 && turns > 0;
       if (isJudging) this.timeOut(work, output, output.ms, turns - 1);
       else this.feed(work, { t: 'timeout', step: output.step, round: output.round });

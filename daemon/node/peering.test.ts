@@ -1,6 +1,7 @@
 /** Nodes that meet at a real broker: what one records all have, whatever the network does, and nothing else gets in. */
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { DEFAULT_TIMEOUTS } from '../consensus/height-state.js';
 import type { JsonObject } from '../ledger/ids.js';
 import { memberIdOf, publicKeyOf } from '../ledger/signature.js';
 import { secretOf } from '../ledger/testing/small-town.js';
@@ -110,6 +111,24 @@ t.test('a restriction holds at the other nodes long before it is merged', async 
   t.equal(beta.head.height, 1, 'no merge was needed');
   t.equal(beta.core.view.state.get('notes', 'notes', 'shed'), undefined, 'what grants waits for its merge');
   await t.rejects(beta.claim('ada', 'notes.put', { key: 'shed', value: 'ajar' }), { code: 'forbidden' });
+});
+
+t.test('a proposer that goes away in its round is not waited for', async (t) => {
+  const { alpha, beta, gamma, way, all } = await threeNodes(t);
+  const { validators } = alpha.core.main.charter;
+  for (let turn = 0; ; turn += 1) {
+    if (validators[(alpha.head.height + 1) % validators.length] === gamma.keys.id) break;
+    await alpha.claim('ada', 'notes.put', { key: `turn ${turn}`, value: 1 });
+    await until('a merge', () => agree(all) && alpha.note(`turn ${turn}`) !== undefined, all);
+  }
+  way.freeze();
+  await alpha.claim('ada', 'notes.put', { key: 'silent', value: 1 });
+  await until('the round of the third', () => alpha.core.merger.isMerging && beta.core.merger.isMerging, all);
+  const start = Date.now();
+  way.cut();
+  await until('the others go on', () => agree([alpha, beta]) && beta.note('silent') !== undefined, all);
+  const { proposeMs } = DEFAULT_TIMEOUTS;
+  t.ok(Date.now() - start < proposeMs / 2, `after ${Date.now() - start} ms, not after ${proposeMs}`);
 });
 
 t.test('a node that was away for long fetches what it missed, in many pieces', async (t) => {
