@@ -203,6 +203,9 @@ async function lostOf(boards: readonly Board[], entries: readonly string[]): Pro
   return lost;
 }
 
+const spent = (from: number | undefined, to: number): string =>
+  `${((to - (from ?? to)) / 1000).toFixed(1)} s`;
+
 interface Scene {
   readonly town: TownOfNodes;
   readonly witness: Witness;
@@ -213,6 +216,7 @@ async function killedAt(t: Test, { town, witness, recorders }: Scene, board: Boa
   const others = town.boards.filter((other) => other !== board);
   const from = recorders.acknowledged.length;
   const gate = await gateOf(board);
+  const times = [performance.now()];
   arm(fileOf(board), point);
   const reached = await eventually(
     `${board.key} dies at ${point}`,
@@ -223,6 +227,7 @@ async function killedAt(t: Test, { town, witness, recorders }: Scene, board: Boa
     { withinMs: DEATH_MS_MAX, everyMs: RECORD_EVERY_MS, last: () => town.mains() },
   );
   await board.kill();
+  times.push(performance.now());
   t.equal(reached.point, point, 'it died there');
   if (!point.startsWith('git-'))
     t.equal(
@@ -244,9 +249,16 @@ async function killedAt(t: Test, { town, witness, recorders }: Scene, board: Boa
     { withinMs: 60_000, last: () => town.mains() },
   );
 
+  times.push(performance.now());
   arm(fileOf(board), null);
   await startArmable(board);
+  times.push(performance.now());
   await town.converged();
+  times.push(performance.now());
+  const [died, merged, started, converged] = times.slice(1).map((at, index) => spent(times[index], at));
+  t.comment(
+    `died after ${died}, merged without it after ${merged}, back after ${started}, one main after ${converged}`,
+  );
   t.same(await lostOf(town.boards, recorders.acknowledged.slice(from)), [], 'nothing acknowledged is lost');
   t.equal(await gateOf(board), gate, 'with the gate that it had');
   for (const each of town.boards) {
