@@ -607,7 +607,7 @@ t.test('a merge without its proof is not taken, whatever else it has', async (t)
     ['other-line', () => offered(raw(), certify(['beta', 'gamma'], { ...next(), parent: hash('x') }, raw()))],
     // Even where a quorum stands behind it: what does not replay is not taken.
     [
-      'content-differs',
+      'bad-merge',
       () => {
         const bytes = raw();
         return offered(bytes, certify(['beta', 'gamma'], next(), bytes));
@@ -635,9 +635,12 @@ t.test('a merge without its proof is not taken, whatever else it has', async (t)
       'main is where it was',
     );
     await gamma.leave();
-    if (i % 3 === 2) await goOn(t, all);
+    if (code === 'bad-merge')
+      for (const node of all)
+        t.match(node.alarms, [/^bad-merge: /], 'people are told that a quorum signed it');
+    if (i % 3 === 2) await goOn(t, all, /^bad-/);
   }
-  await goOn(t, all);
+  await goOn(t, all, /^bad-/);
   t.equal(beta.head.id, alpha.head.id);
 });
 

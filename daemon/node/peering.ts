@@ -50,6 +50,8 @@ const REPUBLISH_MS_MIN = 1_000;
 /** Heads of nodes that are not in the charter yet. */
 const EARLY_MAX = 16;
 const EARLY_BYTES_MAX = 16 * 1024;
+/** What is refused of a merge only once its certificate holds: a quorum signed what does not hold here, and people have to look. */
+const UNSOUND = new Set(['content-differs', 'bad-merge', 'bad-commit', 'bad-signature']);
 const SYNC_WAIT_MS = 60_000;
 const SYNC_LOOK_MS = 50;
 
@@ -122,7 +124,8 @@ export class Peering {
       refused: (item, from, code, reason) => {
         this.inbox.refuse({ code, reason: `From ${from}: ${reason}` }, parts.clock.now());
         this.feed({ t: 'settled', item, refused: code });
-        if (code === 'equivocation') parts.trouble(code, reason);
+        const isUnsound = item === 'merges' && UNSOUND.has(code);
+        if (isUnsound || code === 'equivocation') parts.trouble(code, reason);
       },
       failed: (code, reason) => parts.trouble(code, reason),
     });
@@ -424,8 +427,8 @@ export class Peering {
     if (branch === keys.id && theirs.seq > (ours?.seq ?? 0))
       return trouble(
         'own-branch-longer',
-        `Node ${peer} has ${theirs.seq} blocks of this node, which has ${ours?.seq ?? 0}: it was put back from an old copy. ` +
-          'Stop it and let it join anew with a new key.',
+        `Node ${peer} says that it has ${theirs.seq} blocks of this node, which has ${ours?.seq ?? 0}. If this board was put back ` +
+          'from an old copy, stop it and let it join anew with a new key; if not, a steward should look at that other node.',
       );
     trouble(
       'branches-differ',
