@@ -24,6 +24,7 @@ const textOf = (row: EntryRow): string => Buffer.from(row.bytes).toString('utf8'
 
 export class Blocks {
   private readonly cuts = new Serial(64);
+  private lastParts: { readonly of: string; readonly parts: readonly BranchPart[] } | null = null;
 
   constructor(
     private readonly store: CoreStore,
@@ -103,8 +104,17 @@ export class Blocks {
     return this.store.blockEntries(block.id).reduce((sum, { bytes }) => sum + bytes.length + 1, 0);
   }
 
-  /** Every block of the heads back to what is merged, as the replay takes them. @throws TownError `unknown-head` */
+  /**
+   * Every block of the heads back to what is merged, as the replay takes them. The last answer is kept: a merge asks when it is
+   * replayed and again when it is adopted. @throws TownError `unknown-head`
+   */
   partsOf(heads: readonly string[]): readonly BranchPart[] {
+    const of = [this.main.head.id, ...heads].join();
+    if (this.lastParts?.of !== of) this.lastParts = { of, parts: this.readParts(heads) };
+    return this.lastParts.parts;
+  }
+
+  private readParts(heads: readonly string[]): readonly BranchPart[] {
     return heads.map((head) => {
       const last = this.store.block(head);
       if (!last) throw new TownError('unknown-head', `The block ${head.slice(0, 12)}… is not here.`);
