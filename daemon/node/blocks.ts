@@ -109,7 +109,8 @@ export class Blocks {
    * replayed and again when it is adopted. @throws TownError `unknown-head`
    */
   partsOf(heads: readonly string[]): readonly BranchPart[] {
-    const of = [this.main.head.id, ...heads].join();
+    // The store may be one merge ahead of `main`: then these blocks are merged already.
+    const of = [this.main.head.id, this.store.lastMerge()?.id, ...heads].join();
     if (this.lastParts?.of !== of) this.lastParts = { of, parts: this.readParts(heads) };
     return this.lastParts.parts;
   }
