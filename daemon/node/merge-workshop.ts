@@ -66,16 +66,31 @@ export class MergeWorkshop {
     const { id } = main.head;
     const result = await view.conversations.run(replay(this.replayInput(time, parts)));
     if (main.head.id === id) return result;
-    throw new TownError('moved-on', 'Another merge was adopted while this one was replayed.');
+    throw movedOn();
+  }
+
+  /**
+   * The branches up to these heads, as the replay takes them.
+   * @throws TownError `unknown-head`; `moved-on` where the store has the next merge already, which is about to be `main`
+   */
+  private partsOf(heads: readonly string[]): readonly BranchPart[] {
+    const { blocks, store, main } = this.parts;
+    try {
+      return blocks.partsOf(heads);
+    } catch (error) {
+      throw (store.lastMerge()?.height ?? 0) > main.head.height ? movedOn() : error;
+    }
   }
 
   /** A merge of what is known here, by the bounds of the charter. */
   async propose(): Promise<BuiltMerge> {
-    const { main, keys, clock, blocks } = this.parts;
+    const { main, keys, clock } = this.parts;
     const { head, town, tree } = main;
     const heads = headsOf(this.choose());
+    // There was something a moment ago: a merge that is durable and not yet `main` has it.
+    if (heads.length === 0) throw movedOn();
     const time = Math.max(clock.now(), main.head.time + 1) as Millis;
-    const result = await this.replayed(time, blocks.partsOf(heads.map(({ id }) => id)));
+    const result = await this.replayed(time, this.partsOf(heads.map(({ id }) => id)));
     return makeMerge(
       {
         town,
@@ -95,7 +110,7 @@ export class MergeWorkshop {
 
   /** My own replay of a merge that somebody proposed. @throws TownError `bad-merge`, `content-differs`, … */
   async replayOf(bytes: Uint8Array): Promise<BuiltMerge> {
-    const { main, store, blocks } = this.parts;
+    const { main, store } = this.parts;
     const claimed = readMerge(bytes, (node) => keyOfNode(main.charter, node));
     const { head, town, charter } = main;
     const place = { town: claimed.town, line: claimed.line, height: claimed.height, parent: claimed.parent };
@@ -106,7 +121,7 @@ export class MergeWorkshop {
       throw new TownError('bad-merge', 'Its originator is not a validator.');
     if (claimed.time <= head.time)
       throw new TownError('bad-merge', 'Its time is not after that of its parent.');
-    const parts = blocks.partsOf(claimed.heads);
+    const parts = this.partsOf(claimed.heads);
     assertFoldable(parts, charter.limits);
     const result = await this.replayed(claimed.time, parts);
     const oids = claimed.heads.map((id) => store.block(id)?.oid);
@@ -167,6 +182,9 @@ export class MergeWorkshop {
     );
   }
 }
+
+const movedOn = (): TownError =>
+  new TownError('moved-on', 'Another merge was adopted while this one was replayed.');
 
 /**
  * What the replay takes for granted: something is folded in, each branch once, in the order of the nodes, and no more than a merge
