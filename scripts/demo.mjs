@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 /** `npm run demo`: installs and builds what changed, then plays three boards, a cut and the merge after it. */
-import { join } from 'node:path';
-import { checkNode, ensureBuilt, ensureInstalled, root, runMain, runWithTerminal } from './steps.mjs';
+import { runProgram } from './steps.mjs';
 
 const help = `npm run demo -- [options]     three boards, a cut, one history: in about a minute
 
@@ -19,14 +18,4 @@ It needs no free port of its own and leaves nothing behind but what --data, --ke
 Exit code: 0 all boards ended with one history, 1 they did not, 2 wrong usage, 130 stopped by Ctrl-C.
 `;
 
-await runMain(async () => {
-  const options = process.argv.slice(2);
-  if (options.includes('--help') || options.includes('-h')) {
-    process.stdout.write(help);
-    return 0;
-  }
-  checkNode();
-  await ensureInstalled();
-  await ensureBuilt();
-  return runWithTerminal(process.execPath, [join(root, 'dist', 'scripts', 'demo', 'run.js'), ...options]);
-});
+await runProgram(help, ['scripts', 'demo', 'run.js']);

@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 /** `npm start`: installs and builds what changed, then runs the daemon in the foreground. */
-import { join } from 'node:path';
-import { checkNode, ensureBuilt, ensureInstalled, root, runMain, runWithTerminal } from './steps.mjs';
+import { runProgram } from './steps.mjs';
 
 const help = `npm start -- [options]     runs a town's node in the foreground (Ctrl-C stops it)
 
@@ -18,14 +17,4 @@ const help = `npm start -- [options]     runs a town's node in the foreground (C
 The first start installs, builds, makes the town and prints a one-time setup link.
 `;
 
-await runMain(async () => {
-  const options = process.argv.slice(2);
-  if (options.includes('--help') || options.includes('-h')) {
-    process.stdout.write(help);
-    return 0;
-  }
-  checkNode();
-  await ensureInstalled();
-  await ensureBuilt();
-  return runWithTerminal(process.execPath, [join(root, 'dist', 'daemon', 'main.js'), ...options]);
-});
+await runProgram(help, ['daemon', 'main.js']);

@@ -273,3 +273,18 @@ export async function runMain(main) {
     process.exitCode = 1;
   }
 }
+
+/** A script that installs and builds what changed, then runs a built program with this terminal. `path`: below `dist`. */
+export function runProgram(help, path) {
+  return runMain(async () => {
+    const options = process.argv.slice(2);
+    if (options.includes('--help') || options.includes('-h')) {
+      process.stdout.write(help);
+      return 0;
+    }
+    checkNode();
+    await ensureInstalled();
+    await ensureBuilt();
+    return runWithTerminal(process.execPath, [join(root, 'dist', ...path), ...options]);
+  });
+}

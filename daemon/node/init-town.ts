@@ -15,6 +15,7 @@ import type { Clock } from './clock.js';
 import { defaultConfig, writeConfig } from './config.js';
 import { readPackages } from './dapp-set.js';
 import { isJoining, readAsking } from './joining-files.js';
+import { storeGenesis } from './genesis-store.js';
 import { cleanName, makeNodeKeys } from './key-files.js';
 
 export interface InitOptions {
@@ -72,32 +73,15 @@ export async function initTown(folder: string, options: InitOptions): Promise<Sh
           digest,
         })),
       });
-      const { merge, writes, objects } = makeGenesis(
+      const founded = makeGenesis(
         charter,
         sha256(randomBytes(32)),
         keys.id,
         options.clock.now(),
         keys.secretKey,
       );
-      await store.adopt({
-        merge: {
-          height: 0,
-          id: merge.id,
-          oid: merge.oid,
-          content: merge.content,
-          time: merge.time,
-          node: merge.node,
-          raw: merge.raw,
-          counts: { accepted: 0, rejected: 0, irregular: 0 },
-        },
-        certificate: '',
-        verdicts: [],
-        blocks: [],
-        state: writes,
-        objects,
-        refs: [{ name: 'refs/heads/main', oid: merge.oid }],
-      });
-      return await finish(folder, nodeName, merge.content);
+      await storeGenesis(store, founded);
+      return await finish(folder, nodeName, founded.merge.content);
     } finally {
       await store.close();
     }

@@ -13,6 +13,7 @@ import { readGenesis, type Genesis } from '../ledger/merge.js';
 import { syncFolder, writeFileDurably } from '../store/durable-file.js';
 import { Store } from '../store/store.js';
 import { isWelcome, type Welcome } from '../sync/joining.js';
+import { storeGenesis } from './genesis-store.js';
 import { defaultConfig, writeConfig, type BrokerConfig, type NodeConfig } from './config.js';
 import { doorIdOf } from './door-id.js';
 import { putTownKeys } from './key-files.js';
@@ -161,35 +162,17 @@ function genesisOf({ genesis, town }: Welcome): Genesis {
 
 /** Height 0 with the host's own bytes, as a founder writes it. */
 async function putGenesis(folder: string, welcome: Welcome): Promise<void> {
-  const { merge, writes, objects } = genesisOf(welcome);
+  const genesis = genesisOf(welcome);
   const store = await Store.open(folder, { onFatal: () => undefined });
   try {
     const there = store.merge(0);
-    if (there && there.content !== merge.content)
+    if (there && there.content !== genesis.merge.content)
       throw new TownError(
         'other-town',
         `The database in ${folder} is that of another town (${there.content.slice(0, 16)}…).`,
         'Join with an empty folder (--data).',
       );
-    if (!there)
-      await store.adopt({
-        merge: {
-          height: 0,
-          id: merge.id,
-          oid: merge.oid,
-          content: merge.content,
-          time: merge.time,
-          node: merge.node,
-          raw: merge.raw,
-          counts: { accepted: 0, rejected: 0, irregular: 0 },
-        },
-        certificate: '',
-        verdicts: [],
-        blocks: [],
-        state: writes,
-        objects,
-        refs: [{ name: 'refs/heads/main', oid: merge.oid }],
-      });
+    if (!there) await storeGenesis(store, genesis);
     const kept: Welcomed = { checkpoint: welcome.checkpoint, nodes: welcome.nodes };
     await store.setMeta(WELCOME_META, canonicalize(kept as unknown as Json));
   } finally {

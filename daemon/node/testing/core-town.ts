@@ -15,6 +15,7 @@ import { Store } from '../../store/store.js';
 import { MqttTransport } from '../../sync/mqtt-transport.js';
 import { systemClock } from '../clock.js';
 import { Core } from '../core.js';
+import { storeGenesis } from '../genesis-store.js';
 import type { NodeKeys } from '../key-files.js';
 import { MainLine } from '../main-line.js';
 import { Peering } from '../peering.js';
@@ -58,16 +59,6 @@ export function genesisOf(
   return makeGenesis(charter, sha256('nonce'), first.id, T0, first.secretKey);
 }
 
-/** Writes a genesis into an empty store. */
-export async function beginWith(store: Store, { merge, writes, objects }: Genesis): Promise<void> {
-  const { height, id, oid, content, time, node, raw } = merge;
-  await store.adopt({
-    merge: { height, id, oid, content, time, node, raw, counts: { accepted: 0, rejected: 0, irregular: 0 } },
-    ...{ certificate: '', verdicts: [], blocks: [], state: writes, objects },
-    refs: [{ name: 'refs/heads/main', oid }],
-  });
-}
-
 export interface CoreNodeOptions {
   readonly folder: string;
   readonly name: string;
@@ -91,7 +82,7 @@ export class CoreNode {
     mkdirSync(folder, { recursive: true });
     const alarms: string[] = [];
     const store = await Store.open(folder, { onFatal: (error) => void alarms.push(error.message) });
-    if (!store.lastMerge()) await beginWith(store, genesis);
+    if (!store.lastMerge()) await storeGenesis(store, genesis);
     const repository = await Repository.open(join(folder, 'ledger.git'), store);
     const keys = keysOf(name);
     const contract = notesContract();

@@ -3,12 +3,11 @@ import { useState } from 'preact/hooks';
 import { post } from '../api.js';
 import { shortId } from '../format.js';
 import { useAction } from '../loading.js';
-import { useTown } from '../live-town.js';
 import { hrefOf } from '../router.js';
 import type { KeyRequested } from '../shapes.js';
 import { CopyBox } from '../widgets/copy-box.js';
 import { TextField } from '../widgets/field.js';
-import { NewPassphrase, passphraseFits } from '../widgets/new-passphrase.js';
+import { NewPassphrase, useNewPassphrase } from '../widgets/new-passphrase.js';
 import { PageHead } from '../widgets/page-head.js';
 import { Problem } from '../widgets/problem.js';
 
@@ -16,18 +15,21 @@ const memberId = /^m[0-9a-f]{16}$/;
 
 /** A member of the town who never signed in at this board: it makes them a key, which they register where they are known. */
 export function FirstHerePage() {
-  const { status } = useTown();
   const [member, setMember] = useState('');
   const [name, setName] = useState('');
-  const [passphrase, setPassphrase] = useState('');
-  const [again, setAgain] = useState('');
+  const passphrase = useNewPassphrase();
   const [tried, setTried] = useState(false);
   const [made, setMade] = useState<KeyRequested | null>(null);
   const id = member.trim();
   const ask = useAction(async () => {
-    setMade(await post<KeyRequested>('/keys/requests', { member: id, name: name.trim(), passphrase }));
-    setPassphrase('');
-    setAgain('');
+    setMade(
+      await post<KeyRequested>('/keys/requests', {
+        member: id,
+        name: name.trim(),
+        passphrase: passphrase.value,
+      }),
+    );
+    passphrase.clear();
   });
 
   if (made !== null) return <Carry requested={made} />;
@@ -43,7 +45,7 @@ export function FirstHerePage() {
         onSubmit={(event) => {
           event.preventDefault();
           setTried(true);
-          if (memberId.test(id) && name.trim() !== '' && passphraseFits(passphrase, again)) void ask.run();
+          if (memberId.test(id) && name.trim() !== '' && passphrase.fits) void ask.run();
         }}
       >
         <TextField
@@ -69,14 +71,7 @@ export function FirstHerePage() {
           }
           hint="The name you will sign in with at this board."
         />
-        <NewPassphrase
-          names={[name, status?.town.name ?? '']}
-          value={passphrase}
-          again={again}
-          onInput={setPassphrase}
-          onAgain={setAgain}
-          tried={tried}
-        />
+        <NewPassphrase of={passphrase} name={name} tried={tried} />
         <Problem error={ask.error} />
         <button type="submit" class="primary" disabled={ask.busy}>
           {ask.busy ? 'Making your key…' : 'Make my key'}

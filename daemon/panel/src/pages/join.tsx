@@ -6,7 +6,7 @@ import { useTown } from '../live-town.js';
 import { hrefOf } from '../router.js';
 import type { Session } from '../shapes.js';
 import { TextField } from '../widgets/field.js';
-import { NewPassphrase, passphraseFits } from '../widgets/new-passphrase.js';
+import { NewPassphrase, useNewPassphrase } from '../widgets/new-passphrase.js';
 import { PageHead } from '../widgets/page-head.js';
 import { Problem } from '../widgets/problem.js';
 
@@ -15,14 +15,13 @@ export function JoinPage({ code: fromLink }: { code: string }) {
   const { status, session, signedIn, follow } = useTown();
   const [code, setCode] = useState(fromLink);
   const [name, setName] = useState('');
-  const [passphrase, setPassphrase] = useState('');
-  const [again, setAgain] = useState('');
+  const passphrase = useNewPassphrase();
   const [tried, setTried] = useState(false);
 
   const join = useAction(async () => {
     const session = await post<Session & { entry: string }>('/members/join', {
       code: code.trim(),
-      passphrase,
+      passphrase: passphrase.value,
       ...(name.trim() === '' ? {} : { name: name.trim() }),
     });
     signedIn(session);
@@ -48,7 +47,7 @@ export function JoinPage({ code: fromLink }: { code: string }) {
         onSubmit={(event) => {
           event.preventDefault();
           setTried(true);
-          if (code.trim() !== '' && passphraseFits(passphrase, again)) void join.run();
+          if (code.trim() !== '' && passphrase.fits) void join.run();
         }}
       >
         {fromLink === '' && (
@@ -73,14 +72,7 @@ export function JoinPage({ code: fromLink }: { code: string }) {
           maxLength={60}
           hint="The name you sign in with. Leave it empty to keep the one in the invitation."
         />
-        <NewPassphrase
-          names={[name, status?.town.name ?? '']}
-          value={passphrase}
-          again={again}
-          onInput={setPassphrase}
-          onAgain={setAgain}
-          tried={tried}
-        />
+        <NewPassphrase of={passphrase} name={name} tried={tried} />
         <Problem error={join.error} />
         {join.error !== null && join.error.status > 0 && (
           <p class="small muted">

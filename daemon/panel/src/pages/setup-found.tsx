@@ -6,15 +6,14 @@ import { useTown } from '../live-town.js';
 import { hrefOf } from '../router.js';
 import type { Session } from '../shapes.js';
 import { TextField } from '../widgets/field.js';
-import { NewPassphrase, passphraseFits } from '../widgets/new-passphrase.js';
+import { NewPassphrase, useNewPassphrase } from '../widgets/new-passphrase.js';
 import { Problem } from '../widgets/problem.js';
 
 /** Founds a town: its first steward, and the door wired to this board. */
 export function FoundTown({ token }: { token: string }) {
-  const { status, signedIn, reloadStatus } = useTown();
+  const { signedIn, reloadStatus } = useTown();
   const [name, setName] = useState('');
-  const [passphrase, setPassphrase] = useState('');
-  const [again, setAgain] = useState('');
+  const passphrase = useNewPassphrase();
   const [doorName, setDoorName] = useState('Front door');
   const [tried, setTried] = useState(false);
 
@@ -22,7 +21,7 @@ export function FoundTown({ token }: { token: string }) {
     const session = await post<Session>('/setup', {
       token,
       name: name.trim(),
-      passphrase,
+      passphrase: passphrase.value,
       ...(doorName.trim() === '' ? {} : { doorName: doorName.trim() }),
     });
     signedIn(session);
@@ -39,7 +38,7 @@ export function FoundTown({ token }: { token: string }) {
       onSubmit={(event) => {
         event.preventDefault();
         setTried(true);
-        if (name.trim() !== '' && passphraseFits(passphrase, again)) void setUp.run();
+        if (name.trim() !== '' && passphrase.fits) void setUp.run();
       }}
     >
       <p>You become the first steward. Two minutes, and the first door works.</p>
@@ -54,14 +53,7 @@ export function FoundTown({ token }: { token: string }) {
         error={nameMissing ? 'Say who you are: this is the name you sign in with.' : null}
         hint="The name you sign in with."
       />
-      <NewPassphrase
-        names={[name, status?.town.name ?? '']}
-        value={passphrase}
-        again={again}
-        onInput={setPassphrase}
-        onAgain={setAgain}
-        tried={tried}
-      />
+      <NewPassphrase of={passphrase} name={name} tried={tried} />
       <TextField
         label="Name of the first door"
         value={doorName}

@@ -1,24 +1,44 @@
 /** @jsxImportSource preact */
+import { useState } from 'preact/hooks';
+import { useTown } from '../live-town.js';
 import { passphraseLengthMin, strengthOf } from '../passphrase-strength.js';
 import { TextField } from './field.js';
 
-interface NewPassphraseProps {
-  readonly names: readonly string[];
+/** A passphrase that is being chosen. */
+export interface ChosenPassphrase {
   readonly value: string;
   readonly again: string;
-  onInput(value: string): void;
-  onAgain(value: string): void;
+  /** Whether it may be sent. */
+  readonly fits: boolean;
+  setValue(value: string): void;
+  setAgain(value: string): void;
+  clear(): void;
+}
+
+export function useNewPassphrase(): ChosenPassphrase {
+  const [value, setValue] = useState('');
+  const [again, setAgain] = useState('');
+  const fits = strengthOf(value).level > 0 && value === again;
+  const clear = (): void => {
+    setValue('');
+    setAgain('');
+  };
+  return { value, again, fits, setValue, setAgain, clear };
+}
+
+interface NewPassphraseProps {
+  readonly of: ChosenPassphrase;
+  /** The name that it goes with: neither this nor the town's makes a good passphrase. */
+  readonly name: string;
   /** The form was sent once: gaps are now mistakes. */
   readonly tried: boolean;
 }
 
-/** Whether a new passphrase may be sent. */
-export const passphraseFits = (value: string, again: string): boolean =>
-  strengthOf(value).level > 0 && value === again;
-
 /** A passphrase, twice, with an honest hint at its strength. */
-export function NewPassphrase({ names, value, again, onInput, onAgain, tried }: NewPassphraseProps) {
-  const { level, hint } = strengthOf(value, names);
+export function NewPassphrase({ of: chosen, name, tried }: NewPassphraseProps) {
+  const { status } = useTown();
+  const { value, again } = chosen;
+  const { level, hint } = strengthOf(value, [name, status?.town.name ?? '']);
   const differs = again !== '' && again !== value;
   return (
     <>
@@ -27,7 +47,7 @@ export function NewPassphrase({ names, value, again, onInput, onAgain, tried }: 
         type="password"
         autocomplete="new-password"
         value={value}
-        onInput={onInput}
+        onInput={chosen.setValue}
         required
         error={tried && level === 0 ? hint : null}
         hint={`At least ${passphraseLengthMin} characters. Four or five unrelated words are good and easy to remember.`}
@@ -49,7 +69,7 @@ export function NewPassphrase({ names, value, again, onInput, onAgain, tried }: 
         type="password"
         autocomplete="new-password"
         value={again}
-        onInput={onAgain}
+        onInput={chosen.setAgain}
         required
         error={differs && (tried || again.length >= value.length) ? 'The two are not the same yet.' : null}
       />
