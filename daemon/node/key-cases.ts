@@ -1,5 +1,5 @@
 /** What people do with their keys: one for each place they sign from. Shapes of the use cases; every method may throw a `TownError`. */
-import type { Recorded } from './use-cases.js';
+import type { Recorded } from './recorded.js';
 
 /** A key that waits to be registered: its code is to be carried to a node where the member can sign in. */
 export interface KeyRequested {

@@ -2,7 +2,7 @@
  * What people do with the nodes of a town, and what they are shown: who is there, who waits to be let in, who merges.
  * The use cases of the power house. Every method may throw a `TownError`.
  */
-import type { Recorded } from './use-cases.js';
+import type { Recorded } from './recorded.js';
 
 /** How many blocks and merges one side has and the other has not. */
 export interface Distance {

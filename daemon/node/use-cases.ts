@@ -9,6 +9,7 @@ import type { KeyCases } from './key-cases.js';
 import type { LedgerGraph } from './ledger-graph.js';
 import type { NodeCases } from './node-cases.js';
 import type { NoticesView, NoticeView } from './notice-cases.js';
+import type { Recorded } from './recorded.js';
 
 export type EntryState = 'pending' | 'merged' | 'rejected';
 
@@ -210,11 +211,7 @@ export interface SessionView {
   readonly expiresAt: number;
 }
 
-/** What was recorded by an action: the entry, durable when this is returned. */
-export interface Recorded {
-  readonly entry: string;
-  readonly state: 'pending';
-}
+export type { Recorded };
 
 /** Live events, for server-sent events. */
 export type TownEvent =
