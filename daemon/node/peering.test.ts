@@ -150,6 +150,19 @@ t.test('a node that was away for long fetches what it missed, in many pieces', a
   t.same(again.alarms, []);
 });
 
+t.test('however many ask for a sync, one looks whether all is here, and all are told', async (t) => {
+  const { alpha } = await threeNodes(t);
+  const { views } = alpha.peering;
+  let looks = 0;
+  alpha.peering.views = () => {
+    looks += 1;
+    return views.call(alpha.peering);
+  };
+  await Promise.all(Array.from({ length: 200 }, () => alpha.peering.syncNow()));
+  t.ok(looks > 0 && looks < 20, `${looks} looks`);
+  await alpha.peering.syncNow();
+});
+
 t.test('the broker is started again: the nodes find each other again by themselves', async (t) => {
   const { broker, alpha, beta, gamma, way, all } = await threeNodes(t);
   const { port } = broker;

@@ -93,6 +93,7 @@ export class Peering {
   private republishedAt = -Infinity;
   /** Not before then is anything more packed for others. */
   private answersFrom = -Infinity;
+  private syncing: Promise<void> | null = null;
   private held: { readonly of: SyncState; readonly map: ReadonlyMap<NodeId, number> } | null = null;
   private told: ReadonlyMap<NodeId, number> = new Map();
   private readonly early = new Map<NodeId, Delivery>();
@@ -237,10 +238,15 @@ export class Peering {
   }
 
   /** Tells and asks anew; resolves when those connected have nothing that is not here, at the latest after a minute. */
-  async syncNow(): Promise<void> {
+  syncNow(): Promise<void> {
+    if (this.state.online) this.feed({ t: 'connected' });
+    // However many ask, one looks.
+    return (this.syncing ??= this.caughtUp().finally(() => (this.syncing = null)));
+  }
+
+  private async caughtUp(): Promise<void> {
     const { steady, clock } = this.parts;
     const until = steady() + SYNC_WAIT_MS;
-    if (this.state.online) this.feed({ t: 'connected' });
     const isBehind = (): boolean =>
       this.state.wants.size > 0 ||
       this.views().some(({ connected, ahead }) => connected && ahead.blocks + ahead.merges > 0);
