@@ -1,0 +1,339 @@
+/** Blocks, merges and heads of a node that lies: nothing is taken but what holds, and nobody waits for the rest. */
+import { deflateSync } from 'node:zlib';
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t from 'tap';
+import type { JsonObject, Millis, Sha256 } from '../ledger/ids.js';
+import { makeMerge } from '../ledger/merge.js';
+import { packMerges } from '../sync/block-batch.js';
+import type { HaveBody } from '../sync/bodies.js';
+import { headsTopic } from '../sync/message.js';
+import { until } from './testing/core-town.js';
+import { certify, placeOf, rawOf, tipOf } from './testing/hostile-node.js';
+import { goOn, hash, headsOf, refusedBy, stranger, syncAll, townWithLiar } from './testing/hostile-town.js';
+
+t.setTimeout(600_000);
+
+t.test('heads that promise what is not there are asked for, then ever more rarely', async (t) => {
+  const { alpha, beta, gamma, all, town } = await townWithLiar(t);
+  const promise = headsOf(alpha, { [gamma.keys.id]: { seq: 500, head: hash('gone') } }, 1000);
+  await gamma.heads(promise);
+  await until('both asked', () => gamma.wants.length >= 4, all);
+  await sleep(3000);
+  t.equal(
+    gamma.wants.length,
+    4,
+    'each asked once for the merges and once for the branch, and waits for an answer',
+  );
+  gamma.wants.length = 0;
+  gamma.answer = (want): HaveBody =>
+    'merges' in want
+      ? { merges: { from: want.merges.from, packed: 'junk' } }
+      : { blocks: { node: want.blocks.node, from: want.blocks.from, packed: 'junk' } };
+  await until('the first to be asked again', () => gamma.wants.length >= 4, all, 20_000);
+  // A stranger at the broker takes their heads back again and again; gamma tells its own as often as it can.
+  for (let i = 0; i < 24; i += 1) {
+    await gamma.publish(headsTopic(town, alpha.keys.id), '', true);
+    await gamma.heads(promise);
+    await sleep(250);
+  }
+  const most = Math.max(
+    ...all.flatMap(({ keys }) =>
+      ['blocks', 'merges'].map(
+        (what) => gamma.wants.filter(({ from, body }) => from === keys.id && what in body).length,
+      ),
+    ),
+  );
+  t.ok(most <= 3, `in six seconds of junk each thing is asked for at most three times (${most})`);
+  t.ok((alpha.refused()['bad-batch'] ?? 0) >= 2 && (beta.refused()['bad-batch'] ?? 0) >= 2);
+  await gamma.leave();
+  await goOn(t, all);
+});
+
+t.test('of the branch that a liar offers, nothing is taken but what holds', async (t) => {
+  const { alpha, gamma, all } = await townWithLiar(t);
+  const at = (): ReturnType<typeof placeOf> => placeOf(alpha);
+  const me = gamma.keys.id;
+  /** The answer to the next want of gamma's branch, whoever asks. */
+  const offer = async (tip: { seq: number; id: Sha256 }, answer: HaveBody): Promise<void> => {
+    gamma.answer = (want) => ('blocks' in want ? answer : null);
+    await gamma.heads(headsOf(alpha, { [me]: tipOf(tip) }));
+  };
+  let last = gamma.block(null, at(), [gamma.entry('notes.put', { key: 'g', value: 1 }, at().id)]);
+  await offer(last, gamma.blocks(1, [rawOf(last)]));
+  const has = (): boolean => all.every(({ store }) => store.block(last.id) !== null);
+  await until('its first block', has, all);
+  const flipped = (bytes: Uint8Array, i: number): Buffer => {
+    const copy = Buffer.from(bytes);
+    copy[i] = (copy[i] as number) ^ 1;
+    return copy;
+  };
+  const next = (n?: number) =>
+    gamma.block(last, at(), [
+      gamma.entry('notes.put', { key: 'g', value: 2 }, at().id, n === undefined ? {} : { n }),
+    ]);
+  const own = alpha.store.lastBlock(alpha.keys.id, 'main');
+  const foreign = { raw: own?.raw as Uint8Array, entries: Buffer.from('{}\n') };
+  const packed = (bytes: Buffer): HaveBody => ({
+    blocks: { node: me, from: last.seq + 1, packed: bytes.toString('base64') },
+  });
+  const lies: [string, () => HaveBody][] = [
+    [
+      'bad-signature',
+      () => {
+        const { raw, entries } = rawOf(next());
+        return gamma.blocks(last.seq + 1, [
+          { raw: flipped(raw, Buffer.from(raw).indexOf('notes.put')), entries },
+        ]);
+      },
+    ],
+    [
+      'bad-signature',
+      () => {
+        const { raw, entries } = rawOf(next());
+        const text = Buffer.from(entries).toString().replace('"value":2', '"value":3');
+        return gamma.blocks(last.seq + 1, [{ raw, entries: Buffer.from(text) }]);
+      },
+    ],
+    ['bad-block', () => gamma.blocks(last.seq + 1, [{ ...rawOf(next()), entries: rawOf(next()).entries }])],
+    [
+      'bad-signature',
+      () =>
+        gamma.blocks(last.seq + 1, [
+          rawOf(
+            gamma.block(last, at(), [gamma.entry('notes.put', {}, at().id)], {
+              secretKey: stranger.secretKey,
+            }),
+          ),
+        ]),
+    ],
+    [
+      'gap',
+      () =>
+        gamma.blocks(last.seq + 1, [
+          rawOf(gamma.block(next(), at(), [gamma.entry('notes.put', {}, at().id)])),
+        ]),
+    ],
+    ['other-branch', () => gamma.blocks(last.seq + 1, [foreign])],
+    [
+      'other-predecessor',
+      () =>
+        gamma.blocks(last.seq + 1, [
+          rawOf(gamma.block(last, at(), [gamma.entry('notes.put', {}, at().id)], { prev: hash('other') })),
+        ]),
+    ],
+    [
+      'bad-signature',
+      () =>
+        gamma.blocks(last.seq + 1, [
+          rawOf(
+            gamma.block(last, { ...at(), id: hash('no merge') }, [gamma.entry('notes.put', {}, at().id)], {
+              secretKey: stranger.secretKey,
+            }),
+          ),
+        ]),
+    ],
+    [
+      'unknown-base',
+      () =>
+        gamma.blocks(last.seq + 1, [
+          rawOf(gamma.block(last, at(), [gamma.entry('notes.put', {}, hash('no merge'))])),
+        ]),
+    ],
+    ['duplicate-entry', () => gamma.blocks(last.seq + 1, [rawOf(next(1))])],
+    ['batch-too-large', () => packed(deflateSync(Buffer.alloc(100_000_000, 0x20)))],
+    ['bad-batch', () => packed(deflateSync(Buffer.from('{"raw":"","entries":"","more":1}\n')))],
+    ['bad-batch', () => packed(deflateSync(Buffer.from('[]\n')))],
+    ['bad-batch', () => packed(randomBytes(50_000))],
+    [
+      'bad-commit',
+      () => gamma.blocks(last.seq + 1, [{ raw: Buffer.from('tree'), entries: Buffer.from('\n') }]),
+    ],
+  ];
+  for (const [code, lie] of lies) {
+    t.comment(code);
+    const answer = lie();
+    syncAll(all);
+    await refusedBy(all, code, () => offer({ seq: last.seq + 5, id: hash('further') }, answer));
+    // What holds is taken as before.
+    syncAll(all);
+    const good = next();
+    await offer(good, gamma.blocks(good.seq, [rawOf(good)]));
+    last = good;
+    await until('a good block after it', has, all, 20_000);
+  }
+  await gamma.leave();
+  await goOn(t, all);
+});
+
+t.test(
+  'two blocks with one number are evidence, told to people; of that branch nothing more is taken',
+  async (t) => {
+    const { alpha, gamma, all } = await townWithLiar(t);
+    const me = gamma.keys.id;
+    const block = (key: string) =>
+      gamma.block(null, placeOf(alpha), [gamma.entry('notes.put', { key, value: 1 }, alpha.head.id)]);
+    const [one, other] = [block('one'), block('other')];
+    gamma.answer = () => gamma.blocks(1, [rawOf(one)]);
+    await gamma.heads(headsOf(alpha, { [me]: tipOf(one) }));
+    await until('the one', () => all.every(({ store }) => store.block(one.id) !== null), all);
+    gamma.answer = () => gamma.blocks(1, [rawOf(other)]);
+    await refusedBy(all, 'equivocation', () => gamma.heads(headsOf(alpha, { [me]: tipOf(other) })));
+    t.ok(
+      all.every(({ alarms }) => alarms.some((alarm) => alarm.startsWith('equivocation'))),
+      'people are told',
+    );
+    gamma.wants.length = 0;
+    await gamma.heads(headsOf(alpha, { [me]: { seq: 9, head: hash('more') } }));
+    await sleep(1000);
+    t.same(
+      gamma.wants.filter(({ body }) => 'blocks' in body),
+      [],
+      'it is not asked for more',
+    );
+    await gamma.leave();
+    await goOn(t, all, /equivocation|branches-differ/);
+  },
+);
+
+t.test('a block on a merge that never comes waits within a bound, and nobody waits for it', async (t) => {
+  const { alpha, gamma, all } = await townWithLiar(t);
+  const me = gamma.keys.id;
+  const stuck = gamma.block(null, { ...placeOf(alpha), id: hash('never') }, [
+    gamma.entry('notes.put', {}, alpha.head.id),
+  ]);
+  gamma.answer = () => gamma.blocks(1, [rawOf(stuck)]);
+  await gamma.heads(headsOf(alpha, { [me]: tipOf(stuck) }));
+  await until('both asked', () => gamma.wants.length >= 2, all);
+  await goOn(t, all);
+  await goOn(t, all);
+  t.equal(gamma.wants.length, 2, 'it is asked for once');
+});
+
+t.test('entries that a liar puts into sound blocks are judged, not stumbled over', async (t) => {
+  const { alpha, gamma, all } = await townWithLiar(t);
+  const base = alpha.head.id;
+  const odd: [string, JsonObject][] = [
+    ['constructor.put', {}],
+    ['notes.constructor', {}],
+    ['kernel.constructor', {}],
+    ['nobody.knows', {}],
+    ['notes.put', { key: { toString: 1 } }],
+    ['notes.put', { key: '../../etc', value: null }],
+    ['notes.forbid', { key: [] }],
+    ['credit.transfer', { to: {}, amount: '7' }],
+    ['credit.transfer', { to: '__proto__', amount: -1 }],
+    ['member.found', {}],
+    ['member.join', { invitation: {} }],
+    ['member.join', { invitation: { town: 1, by: 'x', sig: {} } }],
+    ['member.add-key', { key: 7 }],
+    ['member.suspend', { member: { a: 1 } }],
+    ['key.revoke', { key: null }],
+    ['member.revoke-key', { key: {} }],
+    ['charter.change', { set: { '/__proto__/x': 1 }, remove: ['/'] }],
+    ['charter.change', { set: [], remove: {} }],
+    ['allowance.open', { node: {}, amount: 1e15 }],
+    ['evidence.equivocation', { first: {}, second: [] }],
+  ];
+  const entries = odd.map(([type, body], i) =>
+    gamma.entry(type, body, base, { at: i % 2 === 0 ? 0 : Number.MAX_SAFE_INTEGER }),
+  );
+  const block = gamma.block(null, placeOf(alpha), entries);
+  gamma.answer = (want) => ('blocks' in want ? gamma.blocks(1, [rawOf(block)]) : null);
+  await gamma.heads(headsOf(alpha, { [gamma.keys.id]: tipOf(block) }));
+  await until('its block', () => all.every(({ store }) => store.block(block.id) !== null), all);
+  await gamma.leave();
+  await goOn(t, all);
+  await until(
+    'all judged',
+    () => entries.every(({ id }) => alpha.store.entry(id)?.state === 'rejected'),
+    all,
+  );
+  t.match(alpha.store.entry(entries[0]?.id as never)?.code, /^[a-z-]+$/);
+});
+
+t.test('a merge without its proof is not taken, whatever else it has', async (t) => {
+  const { alpha, beta, gamma, all, town } = await townWithLiar(t);
+  const result = { writes: [], testedBy: [], receipt: { height: 0, entries: [], expired: [], notices: [] } };
+  const next = (more = 1) => ({ town, height: alpha.head.height + more, parent: alpha.head.id });
+  const raw = (): Uint8Array => {
+    const { main } = alpha.core;
+    const place = { ...next(), line: 'main', time: Date.now() as Millis, heads: [], node: gamma.keys.id };
+    return makeMerge(place, { main: main.head.oid, heads: [] }, main.tree, result, gamma.keys.secretKey).merge
+      .raw;
+  };
+  const offered = (bytes: Uint8Array, certificate: string): HaveBody => ({
+    merges: { from: alpha.head.height + 1, packed: packMerges([{ raw: bytes, certificate }]).packed },
+  });
+  const proven = alpha.store.merge(alpha.head.height);
+  const certificate = alpha.store.certificate(alpha.head.height) ?? '';
+  const lies: [string, () => HaveBody][] = [
+    ['bad-certificate', () => offered(raw(), certify(['gamma'], next(), raw()))],
+    [
+      'bad-certificate',
+      () => {
+        const bytes = raw();
+        return offered(bytes, certify(['gamma', 'stranger'], next(), bytes));
+      },
+    ],
+    [
+      'bad-certificate',
+      () => {
+        const bytes = raw();
+        return offered(bytes, certify(['gamma', 'gamma'], next(), bytes));
+      },
+    ],
+    [
+      'bad-certificate',
+      () => {
+        const bytes = raw();
+        return offered(bytes, certify(['gamma', 'beta'], next(), bytes).replace(/"sig":"../, '"sig":"00'));
+      },
+    ],
+    [
+      'bad-certificate',
+      () => offered(raw(), certify(['beta', 'gamma'], next(), Buffer.from('another merge'))),
+    ],
+    ['bad-certificate', () => offered(raw(), '{}')],
+    ['not-canonical', () => offered(raw(), `${certificate} `)],
+    ['not-canonical', () => offered(raw(), '')],
+    ['gap', () => offered(raw(), certify(['beta', 'gamma'], next(1000), raw()))],
+    ['other-line', () => offered(raw(), certify(['beta', 'gamma'], { ...next(), parent: hash('x') }, raw()))],
+    // Even where a quorum stands behind it: what does not replay is not taken.
+    [
+      'bad-merge',
+      () => {
+        const bytes = raw();
+        return offered(bytes, certify(['beta', 'gamma'], next(), bytes));
+      },
+    ],
+    [
+      'bad-commit',
+      () => {
+        const bytes = Buffer.from('no merge');
+        return offered(bytes, certify(['beta', 'gamma'], next(), bytes));
+      },
+    ],
+  ];
+  t.ok(proven);
+  for (const [i, [code, lie]] of lies.entries()) {
+    t.comment(code);
+    const { head } = alpha;
+    const answer = lie();
+    gamma.answer = (want) => ('merges' in want ? answer : null);
+    syncAll(all);
+    await refusedBy(all, code, () => gamma.heads(headsOf(alpha, {}, 1)));
+    t.same(
+      all.map((node) => node.head),
+      [head, head],
+      'main is where it was',
+    );
+    await gamma.leave();
+    if (code === 'bad-merge')
+      for (const node of all)
+        t.match(node.alarms, [/^bad-merge: /], 'people are told that a quorum signed it');
+    if (i % 3 === 2) await goOn(t, all, /^bad-/);
+  }
+  await goOn(t, all, /^bad-/);
+  t.equal(beta.head.id, alpha.head.id);
+});
