@@ -90,14 +90,24 @@ export class Blocks {
     limits: { readonly mergeEntries: number; readonly mergeBytes: number },
     heldByQuorum: (node: NodeId) => number | undefined = () => undefined,
   ): readonly BlockRow[] {
-    const branches = this.store
-      .branches(BRANCHES_MAX)
-      .filter(({ line, unmergedBlocks }) => line === MAIN && unmergedBlocks > 0)
-      .map(({ node }) => {
-        const held = heldByQuorum(node) ?? Infinity;
-        return this.store.blocksUnmerged(node, MAIN, BLOCKS_MAX).filter(({ seq }) => seq <= held);
-      });
+    const branches = this.unmerged().map(({ node }) => {
+      const held = heldByQuorum(node) ?? Infinity;
+      return this.store.blocksUnmerged(node, MAIN, BLOCKS_MAX).filter(({ seq }) => seq <= held);
+    });
     return chooseBlocks(branches, limits, (block) => this.bytesOf(block));
+  }
+
+  /** Whether anything waits for a merge, be it here alone. */
+  areWaiting(): boolean {
+    return this.store.counts().unblocked > 0 || this.unmerged().length > 0;
+  }
+
+  /** Branches of the town's nodes. Who was taken out is merged no more: who comes late gets no blocks of theirs. */
+  private unmerged() {
+    const { nodes } = this.main.charter;
+    return this.store
+      .branches(BRANCHES_MAX)
+      .filter(({ node, line, unmergedBlocks }) => line === MAIN && unmergedBlocks > 0 && nodes[node]);
   }
 
   private bytesOf(block: BlockRow): number {

@@ -122,7 +122,7 @@ export class MergeWorkshop {
     if (claimed.time <= head.time)
       throw new TownError('bad-merge', 'Its time is not after that of its parent.');
     const parts = this.partsOf(claimed.heads);
-    assertFoldable(parts, charter.limits);
+    assertFoldable(parts, charter);
     const result = await this.replayed(claimed.time, parts);
     const oids = claimed.heads.map((id) => store.block(id)?.oid);
     invariant(
@@ -187,15 +187,17 @@ const movedOn = (): TownError =>
   new TownError('moved-on', 'Another merge was adopted while this one was replayed.');
 
 /**
- * What the replay takes for granted: something is folded in, each branch once, in the order of the nodes, and no more than a merge
- * holds (one block always goes). Else a proposer could turn a branch's mark back, or keep every board busy for as long as it likes.
+ * What the replay takes for granted: something is folded in, of nodes of the town, each branch once, in the order of the nodes, and
+ * no more than a merge holds (one block always goes). Else a proposer could turn a branch's mark back, keep every board busy for as
+ * long as it likes, or fold in what those who come late are given by nobody.
  * @throws TownError `bad-merge`
  */
-function assertFoldable(parts: readonly BranchPart[], limits: Charter['limits']): void {
+function assertFoldable(parts: readonly BranchPart[], { nodes, limits }: Charter): void {
   const bad = (what: string): TownError => new TownError('bad-merge', `The merge ${what}.`);
   if (parts.length === 0) throw bad('folds in nothing');
   if (parts.some(({ node }, i) => i > 0 && node <= (parts[i - 1] as BranchPart).node))
     throw bad('does not name each branch once, in the order of their nodes');
+  if (parts.some(({ node }) => nodes[node] === undefined)) throw bad('folds in blocks of who is no node');
   const blocks = parts.flatMap((part) => part.blocks);
   const entries = blocks.flatMap((block) => block.entries);
   const bytes = entries.reduce((sum, { text }) => sum + Buffer.byteLength(text) + 1, 0);

@@ -117,10 +117,10 @@ export class Merger {
   /** The dapps answer: what waits can be merged, first of all what was voted on before a restart. */
   start(): void {
     this.ready = true;
-    const { store, main } = this.parts;
+    const { store, main, blocks } = this.parts;
     const hasVotes = store.consensusLog(main.head.height + 1, 1).length > 0;
     if (hasVotes) this.dueIn(0);
-    else if (store.counts().pending > 0) this.noticed('claim');
+    else if (blocks.areWaiting()) this.noticed('claim');
   }
 
   async stop(): Promise<void> {
@@ -146,14 +146,14 @@ export class Merger {
   async mergeNow(): Promise<boolean> {
     if (!this.ready)
       throw new TownError('starting', 'The dapps are not ready yet.', 'Try again in a few seconds.');
-    const { main, store, clock } = this.parts;
+    const { main, blocks, clock } = this.parts;
     const before = main.head.height;
     const until = clock.now() + MERGE_WAIT_MS;
     if (this.work) await this.cutMeanwhile();
     await this.within(this.running?.catch(() => undefined));
     for (
       let turns = 0;
-      turns < HEIGHTS_AT_ONCE_MAX && store.counts().pending > 0 && !this.stopped && clock.now() <= until;
+      turns < HEIGHTS_AT_ONCE_MAX && blocks.areWaiting() && !this.stopped && clock.now() <= until;
       turns += 1
     ) {
       const { height } = main.head;
@@ -241,7 +241,7 @@ export class Merger {
       .finally(() => {
         this.running = null;
         if (this.waiting !== null) this.noticed(this.waiting);
-        else if (this.parts.store.counts().pending > 0) this.noticed('fact');
+        else if (this.parts.blocks.areWaiting()) this.noticed('fact');
         // What is in blocks already, and found no place in this merge, has waited long enough.
         const moved = this.parts.main.head.height > height;
         if (moved && !this.stopped && this.parts.workshop.choose().length > 0) this.dueIn(FOREIGN_WAIT_MS);

@@ -336,11 +336,12 @@ t.test(
     const [[a1, a2, a3], [b1, , b3]] = [blocksOf(alpha), blocksOf(beta)].sort(([x], [y]) =>
       x!.node < y!.node ? -1 : 1,
     ) as [ReturnType<typeof blocksOf>, ReturnType<typeof blocksOf>];
-    const workshopWith = (limits: object): MergeWorkshop =>
+    const limited = (limits: object) => ({ limits: { ...main.charter.limits, ...limits } });
+    const workshopWith = (change: object): MergeWorkshop =>
       new MergeWorkshop({
         store: alpha.store,
         main: Object.create(main, {
-          charter: { value: { ...main.charter, limits: { ...main.charter.limits, ...limits } } },
+          charter: { value: { ...main.charter, ...change } },
         }),
         view,
         blocks: ofAlpha,
@@ -374,16 +375,19 @@ t.test(
       return makeMerge({ ...place, heads, node: gamma.keys.id }, parents, tree, result, gamma.keys.secretKey)
         .merge.raw;
     };
-    const judged = async (folded: readonly (typeof a1)[], limits: object = {}): Promise<unknown> =>
-      workshopWith(limits).replayOf(await proposalOf(folded));
+    const judged = async (folded: readonly (typeof a1)[], change: object = {}): Promise<unknown> =>
+      workshopWith(change).replayOf(await proposalOf(folded));
 
     for (const folded of [[a1], [a3, b1], [a2, b3], [b3]]) await t.resolves(judged(folded));
     for (const folded of [[], [b1, a1], [a1, a2], [a2, a1], [a1, b1, b3]])
       await t.rejects(judged(folded), { code: 'bad-merge' });
-    await t.resolves(judged([a1, b1], { mergeEntries: 2 }));
-    await t.rejects(judged([a2, b1], { mergeEntries: 2 }), { code: 'bad-merge' });
-    await t.rejects(judged([a3, b3], { mergeBytes: 1000 }), { code: 'bad-merge' });
-    await t.resolves(judged([a1], { mergeEntries: 0, mergeBytes: 1 }), 'one block always goes');
+    await t.resolves(judged([a1, b1], limited({ mergeEntries: 2 })));
+    await t.rejects(judged([a2, b1], limited({ mergeEntries: 2 })), { code: 'bad-merge' });
+    await t.rejects(judged([a3, b3], limited({ mergeBytes: 1000 })), { code: 'bad-merge' });
+    await t.resolves(judged([a1], limited({ mergeEntries: 0, mergeBytes: 1 })), 'one block always goes');
+    const { [b3!.node]: _, ...nodes } = main.charter.nodes;
+    await t.resolves(judged([a3], { nodes }));
+    await t.rejects(judged([b3], { nodes }), { code: 'bad-merge' }, 'nothing of who was taken out');
     t.equal(main.head.height, heightBefore);
   },
 );
