@@ -47,6 +47,7 @@ export const nodesView = component<Shape.NodesView>()(
       url: orNull(Type.String()),
       embedded: Type.Boolean({ description: 'whether this node runs it' }),
       connected: Type.Boolean(),
+      error: orNull(Type.String({ description: 'why it is not connected, where that is known' })),
     }),
     pending: Type.Object({ entries: count(), blocks: count() }),
     refused: Type.Array(

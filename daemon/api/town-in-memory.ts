@@ -218,7 +218,7 @@ export const nodes: NodesView = {
     { ...self, id: '00000000000000aa', name: 'attic', self: false, connected: false, height: null },
   ],
   validators: { count: 1, quorum: 1, mayBeOff: 0, heard: 1 },
-  broker: { url: 'mqtt://192.0.2.10:1883', embedded: true, connected: true },
+  broker: { url: 'mqtt://192.0.2.10:1883', embedded: true, connected: true, error: null },
   pending: { entries: 3, blocks: 2 },
   refused: [{ code: 'bad-signature', reason: 'The signature is wrong.', count: 2, at: 1_700_000_000_000 }],
   invitations: [

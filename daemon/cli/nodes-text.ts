@@ -106,9 +106,11 @@ function invitationsText(invitations: readonly NodeInvitationView[]): readonly s
   ];
 }
 
-function brokerText({ url, embedded, connected }: NodesView['broker']): string {
+/** No full stop, like all that stands in a line of facts. */
+function brokerText({ url, embedded, connected, error }: NodesView['broker']): string {
   if (url === null) return 'none: this node meets no others';
-  return `${url}${embedded ? ', run by this node' : ''}, ${connected ? 'connected' : 'NOT CONNECTED'}`;
+  const why = error === null ? '' : `: ${error.replace(/\.$/, '')}`;
+  return `${url}${embedded ? ', run by this node' : ''}, ${connected ? 'connected' : `NOT CONNECTED${why}`}`;
 }
 
 const pendingText = ({ entries, blocks }: NodesView['pending']): string =>

@@ -58,7 +58,7 @@ const refused: NodeInvitationView = { ...asked, id: '3333333333333333', state: '
 const view = (part: Partial<NodesView> = {}): NodesView => ({
   nodes: [board, workshop, attic],
   validators: { count: 3, quorum: 2, mayBeOff: 1, heard: 2 },
-  broker: { url: 'mqtt://192.0.2.10:1883', embedded: true, connected: true },
+  broker: { url: 'mqtt://192.0.2.10:1883', embedded: true, connected: true, error: null },
   pending: { entries: 3, blocks: 2 },
   refused: [],
   invitations: [refused, open, asked],
@@ -140,7 +140,7 @@ t.test('the list of one node alone, of one not heard yet, and for who may not se
   const alone = await serveNodes(t, {
     nodes: [board, { ...other, heardAt: null, connected: false, height: null, name: 'new\u001b[2J' }],
     validators: { count: 1, quorum: 1, mayBeOff: 0, heard: 1 },
-    broker: { url: null, embedded: false, connected: false },
+    broker: { url: null, embedded: false, connected: false, error: null },
     pending: { entries: 0, blocks: 0 },
     refused: [{ code: 'bad-signature', reason: 'It is\r\nforged', count: 2, at: 1_700_000_000_000 }],
     invitations: null,
@@ -297,8 +297,13 @@ t.test('a sync says with whom this node is level, what is missing, and who is aw
   );
   t.match(await words({ nodes: [board] }), /no other node yet/);
   t.match(
-    await words({ broker: { url: 'mqtt://192.0.2.10:1883', embedded: false, connected: false } }),
-    /^No other node can be reached.*192\.0\.2\.10:1883, NOT CONNECTED/,
+    await words({
+      broker: {
+        ...{ url: 'mqtt://192.0.2.10:1883', embedded: false },
+        ...{ connected: false, error: 'The broker refuses the name or the password.' },
+      },
+    }),
+    /^No other node can be reached.*192\.0\.2\.10:1883, NOT CONNECTED: The broker refuses the name or the password\.$/m,
   );
 });
 

@@ -29,6 +29,8 @@ export interface BulletinParts {
   readonly readiness: Readiness;
   readonly peering: () => Peering;
   readonly brokerPort: () => number | null;
+  /** Why the broker is not reached. */
+  readonly brokerTrouble: () => string | null;
   readonly gate: () => GateHello | null;
   readonly isMerging: () => boolean;
   readonly needsSetup: () => boolean;
@@ -75,7 +77,7 @@ export class Bulletin {
       const peering = this.parts.peering();
       const seen = peering.views().map(({ heardAt: _, ...view }) => view);
       const { nodes, validators } = this.parts.main.charter;
-      const text = JSON.stringify([peering.isOnline, seen, nodes, validators]);
+      const text = JSON.stringify([peering.isOnline, this.brokerError, seen, nodes, validators]);
       if (text === this.toldNodes) return;
       this.toldNodes = text;
       this.parts.events.emit({ kind: 'nodes' });
@@ -103,7 +105,11 @@ export class Bulletin {
     const port = this.parts.brokerPort();
     const embedded = config.broker === undefined && port !== null;
     const url = config.broker?.url ?? (port === null ? null : `mqtt://127.0.0.1:${port}`);
-    return { url, embedded, connected: this.parts.peering().isOnline };
+    return { url, embedded, connected: this.parts.peering().isOnline, error: this.brokerError };
+  }
+
+  private get brokerError(): string | null {
+    return this.parts.peering().isOnline ? null : this.parts.brokerTrouble();
   }
 
   status(): StatusView {

@@ -65,6 +65,8 @@ export interface NodesView {
     /** Whether this node runs it. */
     readonly embedded: boolean;
     readonly connected: boolean;
+    /** Why it is not connected, in words for people; null while it is, or where that is not known (yet). */
+    readonly error: string | null;
   };
   /** Not merged yet, of all branches that are here. */
   readonly pending: { readonly entries: number; readonly blocks: number };

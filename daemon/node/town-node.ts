@@ -12,6 +12,7 @@ import { readCharter } from '../ledger/kernel.js';
 import { Repository } from '../store/repository.js';
 import type { MergeRow } from '../store/rows.js';
 import type { Store } from '../store/store.js';
+import type { Transport } from '../sync/transport.js';
 import type { Appender } from './appender.js';
 import { Bulletin } from './bulletin.js';
 import type { Clock } from './clock.js';
@@ -83,6 +84,7 @@ export class RunningNode implements TownNode {
   private readonly signers: Signers;
   private readonly manifests: Manifests;
   private repository: Repository | null = null;
+  private transport: Transport | null = null;
 
   constructor(private readonly parts: RunningParts) {
     const { store, keys, keyStore, clock, config, folder, logger } = parts;
@@ -103,6 +105,7 @@ export class RunningNode implements TownNode {
       events: this.events,
       version: parts.version,
       brokerPort: parts.brokerPort,
+      brokerTrouble: () => this.transport?.trouble?.() ?? null,
       peering: () => this.peering,
       gate: () => this.doorCases.gate,
       isMerging: () => this.merger.isMerging,
@@ -278,7 +281,10 @@ export class RunningNode implements TownNode {
 
   /** Meets the other nodes over this transport. */
   startPeering(makeTransport: MakeTransport): Promise<void> {
-    return this.peering.start(makeTransport);
+    return this.peering.start((options) => {
+      const troubled = (): void => this.bulletin.peersChanged();
+      return (this.transport = makeTransport({ ...options, events: { ...options.events, troubled } }));
+    });
   }
 
   setupToken(): Promise<string> {

@@ -1,9 +1,10 @@
 /** Messages over an MQTT 3.1.1 broker, with mqtt.js. Every queue, in and out, is bounded here: the client's own are not. */
-import { connect as connectPlain } from 'node:net';
+import { connect as connectPlain, isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
 import { MqttClient } from 'mqtt';
 import { TownError } from '../ledger/ids.js';
+import { brokerTrouble, NO_ANSWER, NO_SUBSCRIPTION } from './broker-trouble.js';
 import { MESSAGE_BYTES_MAX } from './message.js';
 import { SievedStream } from './packet-sieve.js';
 import type { Transport, TransportEvents } from './transport.js';
@@ -53,6 +54,10 @@ export class MqttTransport implements Transport {
   readonly #unacknowledged = new Set<number>();
   /** Counts connections: what an earlier one still reports is not of this one. */
   #connection = 0;
+  /** Why the last attempt came to nothing. */
+  #trouble: string | null = null;
+  /** Whether the attempt that goes on has told why it fails. */
+  #isTold = false;
 
   /** @throws TownError `bad-broker-url` */
   constructor(private readonly options: MqttOptions) {
@@ -70,6 +75,8 @@ export class MqttTransport implements Transport {
       keepalive: KEEPALIVE_S,
       connectTimeout: CONNECT_MS_MAX,
       reconnectPeriod: reconnectMs,
+      // A password may be put right at the broker, and a broker may be busy: a refusal is not for ever.
+      reconnectOnConnackError: true,
       clientId: `town-${Math.random().toString(16).slice(2, 14)}`,
       ...(username === undefined ? {} : { username }),
       ...(password === undefined ? {} : { password }),
@@ -81,17 +88,34 @@ export class MqttTransport implements Transport {
     client.on('connect', () => this.#connected(client));
     client.on('close', () => this.#closed());
     // A broker that is away is no fault of the program: the client tries again.
-    client.on('error', () => undefined);
+    client.on('error', (error) => this.#troubled(brokerTrouble(error)));
     client.on('message', (topic, payload, { retain }) =>
       this.options.events.delivered({ topic, payload, retained: retain }),
     );
   }
 
+  trouble(): string | null {
+    return this.#trouble;
+  }
+
+  #troubled(trouble: string): void {
+    this.#isTold = true;
+    if (this.#ready || trouble === this.#trouble) return;
+    this.#trouble = trouble;
+    this.options.events.troubled?.();
+  }
+
   #open(): Duplex {
+    this.#isTold = false;
     const { host, port, tls } = this.#address;
     const { ca } = this.options;
     const socket = tls
-      ? connectTls({ host, port, servername: host, ...(ca === undefined ? {} : { ca }) })
+      ? connectTls({
+          host,
+          port,
+          ...(isIP(host) ? {} : { servername: host }),
+          ...(ca === undefined ? {} : { ca }),
+        })
       : connectPlain({ host, port });
     socket.setNoDelay(true);
     return new SievedStream(socket, PACKET_BYTES_MAX, this.options.events.tooLarge);
@@ -103,10 +127,12 @@ export class MqttTransport implements Transport {
       if (connection !== this.#connection || client !== this.#client) return;
       // A node that hears nothing must not believe that it is connected.
       if (error || granted?.some(({ qos }) => qos === 128)) {
+        this.#troubled(NO_SUBSCRIPTION);
         client.stream.destroy();
         return;
       }
       this.#ready = true;
+      this.#trouble = null;
       for (const [topic, text] of this.#retained) this.#enqueue({ topic, text, retain: true });
       this.options.events.connected();
     });
@@ -123,6 +149,7 @@ export class MqttTransport implements Transport {
     this.#unacknowledged.clear();
     for (const number of numbers) this.#client?.removeOutgoingMessage(number);
     if (wasReady) this.options.events.disconnected();
+    else if (!this.#isTold) this.#troubled(NO_ANSWER);
   }
 
   publish(topic: string, text: string, retain: boolean): boolean {

@@ -7,7 +7,7 @@ import { connect as connectTcp, createServer, type AddressInfo, type Socket } fr
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { connectAsync } from 'mqtt';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { sha256 } from '../ledger/hash.js';
 import type { KeyId, NodeId } from '../ledger/ids.js';
 import { nodeIdOf, publicKeyOf } from '../ledger/signature.js';
@@ -357,6 +357,64 @@ for (const { name, skip, start, takesLarge } of kinds) {
     });
   });
 }
+
+t.test('why there is no connection is said in words, without name and password', async (t) => {
+  let told = 0;
+  let isConnected = false;
+  const events = {
+    connected: () => void (isConnected = true),
+    disconnected: () => undefined,
+    delivered: () => undefined,
+    tooLarge: () => undefined,
+    troubled: () => void (told += 1),
+  };
+  const secrets = { username: 'ada-at-home', password: 'hunter2' };
+  const begin = (t: Test, url: string): MqttTransport => {
+    const transport = new MqttTransport({ url, subscriptions: ['a/#'], events, reconnectMs: 20, ...secrets });
+    transport.start();
+    t.teardown(() => transport.stop());
+    return transport;
+  };
+  /** A server that says a line of bytes to who connects, and ends. */
+  let says = '';
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    if (says === '') return void socket.end();
+    socket.once('data', () => socket.end(Buffer.from(says, 'hex')));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const trouble = async (t: Test, url: string, words: RegExp): Promise<void> => {
+    const transport = begin(t, url);
+    await until(`it says ${words}`, () => words.test(transport.trouble() ?? ''));
+    for (const secret of Object.values(secrets)) t.notOk(transport.trouble()?.includes(secret));
+  };
+  await t.test('nothing listens', (t) =>
+    freePort().then((at) => trouble(t, `mqtt://127.0.0.1:${at}`, /^Nothing listens/)),
+  );
+  await t.test('no such name', (t) => trouble(t, 'mqtt://broker.invalid:1883', /name is found|looked up/));
+  await t.test('no broker', (t) => trouble(t, `mqtt://127.0.0.1:${port}`, /does not answer as a broker/));
+  says = '485454502f312e31';
+  await t.test('no TLS', (t) => trouble(t, `mqtts://127.0.0.1:${port}`, /does not speak TLS/));
+  says = '20020005';
+  await t.test('refused', (t) => trouble(t, `mqtt://127.0.0.1:${port}`, /asks for a name and a password/));
+
+  await t.test('a refusal is told once, tried again, and forgotten with the connection', async (t) => {
+    says = '20020004';
+    told = 0;
+    const transport = begin(t, `mqtt://127.0.0.1:${port}`);
+    await until('it is refused', () => transport.trouble() !== null);
+    t.equal(transport.trouble(), 'The broker refuses the name or the password.');
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    t.equal(told, 1);
+    server.close();
+    const broker = await startBroker(port);
+    t.teardown(() => broker.close());
+    await until('the next attempt goes through', () => isConnected);
+    t.equal(transport.trouble(), null);
+  });
+});
 
 t.test('the address of a broker is checked', async (t) => {
   const events = {} as never;

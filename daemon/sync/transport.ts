@@ -9,6 +9,8 @@ export interface TransportEvents {
   readonly delivered: (delivery: Delivery) => void;
   /** A packet beyond the bound came and was not even read. */
   readonly tooLarge: () => void;
+  /** What `trouble` says has changed while there is no connection. */
+  readonly troubled?: () => void;
 }
 
 export interface Transport {
@@ -18,6 +20,8 @@ export interface Transport {
    *   at the next connection.)
    */
   publish(topic: string, text: string, retain: boolean): boolean;
+  /** Why there is no connection, in words for people; null while there is one, or before the first attempt has failed. */
+  trouble?(): string | null;
   start(): void;
   stop(): Promise<void>;
 }

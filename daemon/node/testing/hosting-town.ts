@@ -157,7 +157,10 @@ export class HostingTown {
 
   private makeNodes(): Nodes {
     const { store, keys, clock, core, sessions, links } = this;
-    const broker = (): NodesView['broker'] => ({ url: this.brokerUrl, embedded: true, connected: true });
+    const broker = (): NodesView['broker'] => ({
+      ...{ url: this.brokerUrl, embedded: true },
+      ...{ connected: true, error: null },
+    });
     return new Nodes({
       ...{ store, keys, clock, sessions },
       ...{ main: core.main, view: core.view, appender: core.appender },

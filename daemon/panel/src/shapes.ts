@@ -272,6 +272,8 @@ export interface Nodes {
     readonly url: string | null;
     readonly embedded: boolean;
     readonly connected: boolean;
+    /** Why it is not connected, where that is known. */
+    readonly error: string | null;
   };
   readonly pending: { readonly entries: number; readonly blocks: number };
   readonly refused: readonly Refusals[];

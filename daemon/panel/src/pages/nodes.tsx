@@ -168,6 +168,7 @@ function Broker({ nodes: { broker } }: { nodes: Nodes }) {
             <Chip tone={broker.connected ? 'good' : 'bad'}>{broker.connected ? 'connected' : 'away'}</Chip>
             <code class="hash">{broker.url}</code>
           </p>
+          {broker.error !== null && <p class="notice bad">{broker.error}</p>}
           <p class="small muted">
             {broker.embedded
               ? 'This board runs the broker itself. While it is off, the others go on alone and catch up later.'
