@@ -159,17 +159,17 @@ t.test('an inbox takes each message once, counts what it refuses, and leaves out
   ]);
 });
 
-t.test('the guard against replays is bounded, forgets who left, and lives through a restart', async (t) => {
+t.test('the guard against replays is bounded, and forgets who left', async (t) => {
   const guard = new ReplayGuard();
-  for (let i = 0; i < SENDERS_MAX * 4; i++)
-    guard.admit(i.toString(16).padStart(16, '0') as NodeId, 'direct', 7);
-  t.equal(guard.counters().length, SENDERS_MAX * 3);
+  const admitted = Array.from({ length: SENDERS_MAX * 4 }, (_, i) =>
+    guard.admit(i.toString(16).padStart(16, '0') as NodeId, 'direct', 7),
+  );
+  t.equal(admitted.filter(Boolean).length, SENDERS_MAX * 3);
   t.notOk(guard.admit(alpha, 'direct', 1), 'no room');
   guard.retain(new Set(['0'.repeat(16) as NodeId]));
   t.ok(guard.admit(alpha, 'direct', 1));
-  const again = new ReplayGuard(guard.counters());
-  t.notOk(again.admit('0'.repeat(16) as NodeId, 'direct', 7));
-  t.ok(again.admit('0'.repeat(16) as NodeId, 'direct', 8));
+  t.notOk(guard.admit('0'.repeat(16) as NodeId, 'direct', 7));
+  t.ok(guard.admit('0'.repeat(16) as NodeId, 'direct', 8));
 });
 
 t.test('a sender counts on when its clock stands still or goes back', async (t) => {

@@ -223,11 +223,6 @@ export const SENDERS_MAX = 1_000;
 export class ReplayGuard {
   readonly #highest = new Map<string, number>();
 
-  /** @param kept what `counters` told before a restart */
-  constructor(kept: readonly (readonly [string, number])[] = []) {
-    for (const [name, counter] of kept.slice(0, SENDERS_MAX * 3)) this.#highest.set(name, counter);
-  }
-
   /** Whether the counter is above all before; then it is the highest. `false` too where there is no room for a new sender. */
   admit(from: NodeId, of: MessageClass, counter: number): boolean {
     const name = `${from} ${of}`;
@@ -242,11 +237,6 @@ export class ReplayGuard {
   retain(nodes: ReadonlySet<NodeId>): void {
     for (const name of this.#highest.keys())
       if (!nodes.has(name.slice(0, 16) as NodeId)) this.#highest.delete(name);
-  }
-
-  /** What is known, to be kept over a restart. */
-  counters(): readonly (readonly [string, number])[] {
-    return [...this.#highest];
   }
 }
 
