@@ -7,11 +7,12 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  rmdirSync,
   writeFileSync,
   chmodSync,
 } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { TownError } from '../ledger/ids.js';
 
 /** The kernel allows 107 bytes in a socket's path. */
@@ -20,12 +21,31 @@ const socketPathBytesMax = 100;
 /**
  * Where the gate of this folder listens; both sides compute it. Makes nothing.
  * A path too long for a socket is replaced by a short one in the temp folder, named by user and folder.
+ * Throws `socket-path-too-long` where that is too long as well.
  */
 export function gateSocketPath(folder: string): string {
   const path = join(resolve(folder), 'gate.sock');
   if (Buffer.byteLength(path) <= socketPathBytesMax) return path;
   const hash = createHash('sha256').update(resolve(folder)).digest('hex').slice(0, 16);
-  return join(tmpdir(), `mergetown-${userInfo().uid}-${hash}`, 'gate.sock');
+  const short = join(tmpdir(), `mergetown-${userInfo().uid}-${hash}`, 'gate.sock');
+  if (Buffer.byteLength(short) <= socketPathBytesMax) return short;
+  throw new TownError(
+    'socket-path-too-long',
+    `The gate's socket has no place: ${path} and ${short} have more than ${socketPathBytesMax} bytes.`,
+    'Give a data folder with a shorter path, or set TMPDIR to a short one.',
+  );
+}
+
+/** Removes the short folder that a socket was given in the temp folder, if it is that, ours, and nothing else is in it. */
+export function removeSocketFolder(folder: string, socket: string): void {
+  const short = dirname(socket);
+  if (short === resolve(folder)) return;
+  try {
+    const found = lstatSync(short);
+    if (found.isDirectory() && found.uid === userInfo().uid) rmdirSync(short);
+  } catch {
+    // Gone already, or not empty: then it stays.
+  }
 }
 
 /** Makes a folder that is ours alone (mode 700). Throws `folder-not-ours` where it is someone else's or a link. */

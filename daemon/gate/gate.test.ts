@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { badgeHash } from './badge-number.js';
@@ -416,6 +416,29 @@ t.test(
     await until(() => next.hello !== null && next.hello.pid !== pid, 10_000);
     t.match(await next.tap('front', 'good'), { code: 'granted' }, 'by the table on disk');
     await next.stop({ gateToo: true });
-    rmSync(gateSocketPath(deep), { force: true });
+    await until(() => !existsSync(join(deep, 'gate.pid')));
+    t.notOk(existsSync(dirname(gateSocketPath(deep))), 'the short folder of its socket goes with it');
+  },
+);
+
+t.test(
+  'where even the short path of a socket is too long, link and gate say so and start nothing',
+  async (t) => {
+    const deep = join(newFolder(), 'a-very-long-name-'.repeat(7));
+    const folder = join(deep, 'gate');
+    const before = process.env['TMPDIR'];
+    process.env['TMPDIR'] = deep;
+    t.teardown(() => {
+      if (before === undefined) delete process.env['TMPDIR'];
+      else process.env['TMPDIR'] = before;
+    });
+    const link = new GateLink(folder, { spawn: true, logger: quiet, onRecord: async () => undefined });
+    t.throws(() => link.start(), { code: 'socket-path-too-long', message: /more than 100 bytes/ });
+    const gate = run(program, '--folder', folder);
+    let said = '';
+    gate.stderr!.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    t.equal(await ended(gate), 1);
+    t.match(said, /socket-path-too-long.*TMPDIR/);
+    t.notOk(existsSync(folder));
   },
 );

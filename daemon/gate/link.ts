@@ -100,9 +100,10 @@ export class GateLink {
     return this.#hello;
   }
 
-  /** Begins to connect, and goes on trying until `stop`. Returns at once. */
+  /** Begins to connect, and goes on trying until `stop`. Returns at once. Throws `socket-path-too-long`. */
   start(): void {
     if (this.#started) return;
+    gateSocketPath(this.#folder);
     this.#started = true;
     this.#connect();
   }

@@ -1,14 +1,14 @@
 /** The gate's parts by themselves: decisions, lines, badges, pin maps, strikes, locks. The outbox has its own file. */
 import fc from 'fast-check';
 import { createHmac } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { badgeHash } from './badge-number.js';
 import { SimulatedBoard } from './board.js';
 import { decide, type Question } from './decide.js';
-import { gateSocketPath, lockGateFolder } from './folder.js';
+import { gateSocketPath, lockGateFolder, removeSocketFolder } from './folder.js';
 import { Gate } from './gate.js';
 import { gpiomonArguments } from './gpio-chip.js';
 import { Journal } from './journal.js';
@@ -463,5 +463,15 @@ t.test(
     const long = gateSocketPath(join(folder, 'x'.repeat(120)));
     t.ok(Buffer.byteLength(long) <= 100 && long === gateSocketPath(join(folder, 'x'.repeat(120))));
     t.not(long, gateSocketPath(join(folder, 'x'.repeat(121))));
+    const short = join(folder, 'short');
+    mkdirSync(short);
+    writeFileSync(join(short, 'other'), '');
+    removeSocketFolder(folder, join(short, 'gate.sock'));
+    t.ok(existsSync(short), 'a folder with something else in it stays');
+    rmSync(join(short, 'other'));
+    removeSocketFolder(short, join(short, 'gate.sock'));
+    t.ok(existsSync(short), "and the gate's own folder");
+    removeSocketFolder(folder, join(short, 'gate.sock'));
+    t.notOk(existsSync(short));
   },
 );

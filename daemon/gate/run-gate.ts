@@ -2,7 +2,7 @@
 import { mkdirSync, renameSync } from 'node:fs';
 import { join, resolve, dirname } from 'node:path';
 import { readIfThere, writeDurably } from './durable-file.js';
-import { gateSocketPath, lockGateFolder, makePrivateFolder } from './folder.js';
+import { gateSocketPath, lockGateFolder, makePrivateFolder, removeSocketFolder } from './folder.js';
 import { Gate } from './gate.js';
 import { Journal } from './journal.js';
 import { openBoard } from './open-board.js';
@@ -34,22 +34,29 @@ export interface RunOptions {
 
 /**
  * Starts serving from the files alone. Throws `gate-running` where another gate has the folder,
- * `folder-not-ours` where the folder belongs to someone else.
+ * `folder-not-ours` where the folder belongs to someone else, `socket-path-too-long` where its socket has no place.
  */
 export async function runGate(options: RunOptions): Promise<RunningGate> {
   const folder = resolve(options.folder);
+  const socket = gateSocketPath(folder);
   mkdirSync(dirname(folder), { recursive: true });
   makePrivateFolder(folder);
   const unlock = lockGateFolder(folder);
   try {
-    return await start(folder, unlock, options);
+    return await start(folder, socket, unlock, options);
   } catch (error) {
+    removeSocketFolder(folder, socket);
     unlock();
     throw error;
   }
 }
 
-async function start(folder: string, unlock: () => void, options: RunOptions): Promise<RunningGate> {
+async function start(
+  folder: string,
+  socket: string,
+  unlock: () => void,
+  options: RunOptions,
+): Promise<RunningGate> {
   const file = (name: string) => join(folder, name);
   const problem = (code: string, message: string) => {
     options.log('error', code, message);
@@ -87,6 +94,8 @@ async function start(folder: string, unlock: () => void, options: RunOptions): P
   const finish = async () => {
     await stop();
     if (server !== null) await atMost(server.close(), lastWaitMs);
+    // Before the lock is given back: the next gate makes the folder anew.
+    removeSocketFolder(folder, socket);
     unlock();
   };
   server = new GateServer(gate, outbox, {
@@ -107,7 +116,6 @@ async function start(folder: string, unlock: () => void, options: RunOptions): P
       setImmediate(() => void finish().then(options.onStopped));
     },
   });
-  const socket = gateSocketPath(folder);
   if (dirname(socket) !== folder) makePrivateFolder(dirname(socket));
   await server.listen(socket);
   return { socket, strikesOff: () => gate.strikesOff(), stop: finish };
