@@ -99,7 +99,7 @@ export class Blocks {
 
   /** Whether anything waits for a merge, be it here alone. */
   areWaiting(): boolean {
-    return this.store.counts().unblocked > 0 || this.unmerged().length > 0;
+    return this.store.hasUnblocked() || this.unmerged().length > 0;
   }
 
   /** Branches of the town's nodes. Who was taken out is merged no more: who comes late gets no blocks of theirs. */

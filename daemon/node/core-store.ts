@@ -20,6 +20,8 @@ export type CoreStore = Pick<
   | 'consensusLog'
   | 'ref'
   | 'counts'
+  | 'pendingCount'
+  | 'hasUnblocked'
   | 'appendEntries'
   | 'putBlock'
   | 'adopt'

@@ -325,7 +325,17 @@ export class StoreReads {
     return this.#one<{ value: string }>('SELECT value FROM meta WHERE key = ?', key)?.value ?? null;
   }
 
-  /** `pending` and `unblocked` are counted in their small indexes. */
+  /** How many entries no merge has judged: counted in their small index. */
+  pendingCount(): number {
+    return this.#one<{ n: number }>("SELECT count(*) AS n FROM entries WHERE state = 'pending'")!.n;
+  }
+
+  /** Whether an entry of any node is in no block yet. */
+  hasUnblocked(): boolean {
+    return this.#one('SELECT 1 FROM entries WHERE block IS NULL LIMIT 1') !== null;
+  }
+
+  /** Everything at once: it reads all staged objects, so those who ask often ask for what they need. */
   counts(): StoreCounts {
     return this.#one<StoreCounts>(
       `SELECT (SELECT coalesce(max(row), 0) FROM entries) AS entries,

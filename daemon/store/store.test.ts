@@ -318,3 +318,43 @@ t.test('a database of a later program is left alone', async (t) => {
   db.close();
   await t.rejects(Store.open(folder, { onFatal: () => undefined }), { code: 'database-newer' });
 });
+
+t.test('of a member who is told much, what was read goes first and then the oldest', async (t) => {
+  const store = await opened(t);
+  const noticesOf = (member: string, count: number, from = 0) =>
+    Array.from({ length: count }, (_, index) => ({
+      ...{ member: member as MemberId, entry: null, at: 1 as Millis },
+      text: String(from + index),
+    }));
+  const tell = async (...notices: ReturnType<typeof noticesOf>): Promise<void> => {
+    await store.appendEntries({ entries: [sampleEntry(store.counts().entries)] });
+    await store.putBlock(sampleBlock(store, store.entriesOf(node, 'main', 'unblocked', 1)));
+    await store.adopt({ ...sampleMerge(store), notices });
+  };
+  const texts = (member: string) => store.notices(member, 2_000).map(({ text }) => Number(text));
+  await tell(...noticesOf('m1', 999), ...noticesOf('m2', 3));
+  await store.readNotices('m2' as MemberId, 2_000);
+  const read = store.notices('m1', 2_000).find(({ text }) => text === '4')!.id;
+  await store.readNotices('m1' as MemberId, read);
+  await tell(...noticesOf('m1', 4, 999));
+  t.equal(texts('m1').length, 1_000);
+  t.same(texts('m1').slice(-3), [5, 4, 3], 'the oldest that were read have gone');
+  await tell(...noticesOf('m1', 5, 1_003));
+  t.equal(texts('m1').length, 1_000);
+  t.equal(texts('m1')[0], 1_007);
+  t.same(texts('m1').slice(-1), [8], 'then the oldest of those that nobody has read');
+  t.same(texts('m2'), [2, 1, 0], 'each member for itself');
+  await tell(...noticesOf('m3', 1_200));
+  t.same([texts('m3').length, texts('m3').at(-1)], [1_000, 200]);
+});
+
+t.test('what waits is counted without reading what is staged', async (t) => {
+  const store = await opened(t);
+  t.same([store.pendingCount(), store.hasUnblocked()], [0, false]);
+  await store.appendEntries({ entries: entries(3) });
+  t.same([store.pendingCount(), store.hasUnblocked()], [3, true]);
+  await store.putBlock(sampleBlock(store, store.entriesOf(node, 'main', 'unblocked', 3)));
+  t.same([store.pendingCount(), store.hasUnblocked()], [3, false]);
+  await store.adopt(sampleMerge(store));
+  t.same([store.pendingCount(), store.counts().pending], [0, 0]);
+});

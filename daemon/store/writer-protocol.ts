@@ -19,6 +19,8 @@ import type {
 export const requestsPerTransaction = 256;
 export const entryBytesMax = 16 * 1024;
 export const entriesPerBlockMax = 256;
+/** Notices that are kept of one member. */
+export const noticesPerMemberMax = 1_000;
 
 export interface AppendBatch {
   readonly entries: readonly NewEntry[];

@@ -3,10 +3,11 @@ import { createHash } from 'node:crypto';
 import type { Database, Statement } from 'better-sqlite3';
 import { type EntryId, invariant, type Oid, TownError } from '../ledger/ids.js';
 import type { GitObject } from '../ledger/git-object.js';
-import type { NewEntry, Ref } from './rows.js';
+import type { NewEntry, NewNotice, Ref } from './rows.js';
 import {
   entriesPerBlockMax,
   entryBytesMax,
+  noticesPerMemberMax,
   type AdoptBatch,
   type AppendBatch,
   type AppendResult,
@@ -249,11 +250,21 @@ function adopt(batch: AdoptBatch, run: Run, one: One, putRefs: Handlers['putRefs
       );
     }
   }
-  for (const notice of batch.notices ?? []) {
-    const sql = 'INSERT INTO notices (member, entry, at, text) VALUES (?, ?, ?, ?)';
-    run(sql, notice.member, notice.entry, notice.at, notice.text);
-  }
+  putNotices(batch.notices ?? [], run, one);
   putRefs(batch);
+}
+
+/** Of each member who is told something, the newest stay: what was read goes first, then the oldest. */
+function putNotices(notices: readonly NewNotice[], run: Run, one: One): void {
+  for (const { member, entry, at, text } of notices)
+    run('INSERT INTO notices (member, entry, at, text) VALUES (?, ?, ?, ?)', member, entry, at, text);
+  for (const member of new Set(notices.map((notice) => notice.member))) {
+    const count = one('SELECT count(*) FROM notices WHERE member = ?', member) as number;
+    if (count <= noticesPerMemberMax) continue;
+    const sql =
+      'DELETE FROM notices WHERE id IN (SELECT id FROM notices WHERE member = ? ORDER BY read DESC, id LIMIT ?)';
+    run(sql, member, count - noticesPerMemberMax);
+  }
 }
 
 function requireEntry({ id, bytes }: NewEntry): void {

@@ -207,7 +207,7 @@ class SimulatedTown {
     const main = processes[0]?.core.main.head.id;
     return (
       processes.length === this.nodes.length &&
-      processes.every(({ core, store }) => core.main.head.id === main && store.counts().pending === 0)
+      processes.every(({ core, store }) => core.main.head.id === main && store.pendingCount() === 0)
     );
   }
 
