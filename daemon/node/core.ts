@@ -24,6 +24,7 @@ export interface CoreParts {
   readonly contracts: Exchange;
   readonly readObject: MergeWorkshopParts['readObject'];
   readonly heldByQuorum: MergeWorkshopParts['heldByQuorum'];
+  readonly silentUpTo?: MergeWorkshopParts['silentUpTo'];
   readonly broadcast: MergerParts['broadcast'];
   /** Whether another node is heard just now. */
   readonly isHeard?: MergerParts['isHeard'];
@@ -77,6 +78,7 @@ export class Core {
       heldByQuorum,
       adopted,
       readObject,
+      silentUpTo: parts.silentUpTo,
     });
     this.main = main;
     this.view = view;

@@ -4,19 +4,19 @@
 import { makeMerge, confirmMerge, readMerge, type BuiltMerge } from '../ledger/merge.js';
 import { canonicalize } from '../ledger/canonical.js';
 import { keyOfNode, type Charter } from '../ledger/charter.js';
-import type { EntryId, MemberId, Millis, NodeId } from '../ledger/ids.js';
+import type { EntryId, Millis, NodeId } from '../ledger/ids.js';
 import { TownError, invariant } from '../ledger/ids.js';
 import type { Manifests } from '../ledger/judge.js';
 import type { BranchPart } from '../ledger/order.js';
 import { replay, type ReplayInput, type ReplayResult } from '../ledger/replay.js';
-import type { BlockRow, EntryVerdict, MergeRow, NewNotice } from '../store/rows.js';
+import type { BlockRow, EntryVerdict, MergeRow } from '../store/rows.js';
 import type { CoreStore } from './core-store.js';
 import type { Blocks } from './blocks.js';
 import type { Clock } from './clock.js';
 import type { NodeKeys } from './key-files.js';
 import { MAIN, type MainLine } from './main-line.js';
+import { noticesOf } from './merge-notices.js';
 import { NOTES_REF, proofNote } from './proof-notes.js';
-import { rejectionNotices } from './rejection-notices.js';
 import type { View } from './view.js';
 
 export interface MergeWorkshopParts {
@@ -29,6 +29,8 @@ export interface MergeWorkshopParts {
   readonly manifests: Manifests;
   /** Up to which block of a branch a quorum says it holds it; undefined: nobody else is needed. */
   readonly heldByQuorum: (node: NodeId) => number | undefined;
+  /** Merges up to this height tell members nothing: they are of before this node was in the town. Undefined: all tell. */
+  readonly silentUpTo?: number | undefined;
   /** A merge became `main`. */
   readonly adopted: (merge: MergeRow, entries: readonly EntryId[]) => void;
   /** Reads a git object that is staged or in the repository. */
@@ -134,7 +136,7 @@ export class MergeWorkshop {
 
   /** Makes a decided merge `main`: durable, then the view, then told. */
   async adopt(built: BuiltMerge, certificate: string): Promise<void> {
-    const { store, main, view, keys, readObject } = this.parts;
+    const { store, main, view, keys, readObject, silentUpTo = -1 } = this.parts;
     const { merge, receipt, writes, objects, tree } = built;
     const verdicts = receipt.entries.map(
       ({ id, verdict, code, reason, other, writes: hash }): EntryVerdict => ({
@@ -171,7 +173,7 @@ export class MergeWorkshop {
         state: writes,
         objects: [...objects, ...note.objects],
         refs: [{ name: 'refs/heads/main', oid: merge.oid }, note.ref],
-        notices: [...noticesOf(built), ...rejectionNotices(built, folded, main.state, keys.id)],
+        notices: merge.height <= silentUpTo ? [] : noticesOf(built, folded, main.state, keys.id),
       });
       main.advance({ height: merge.height, id: merge.id, oid: merge.oid, time: merge.time }, tree, writes);
     });
@@ -210,14 +212,4 @@ function headsOf(chosen: readonly BlockRow[]): readonly BlockRow[] {
   const last = new Map<string, BlockRow>();
   for (const block of chosen) last.set(block.node, block);
   return [...last.values()].sort((a, b) => (a.node < b.node ? -1 : 1));
-}
-
-/** What a merge tells members: the notices of the dapps. */
-function noticesOf({ receipt, merge }: BuiltMerge): readonly NewNotice[] {
-  return receipt.notices.map(({ member, entry, text }) => ({
-    member: member as MemberId,
-    entry,
-    at: merge.time,
-    text,
-  }));
 }

@@ -41,6 +41,7 @@ import { Signers } from './signers.js';
 import { Sessions } from './sessions.js';
 import type { MergeView, Recorded, SessionView, StatusView, TownEvent, TownNode } from './use-cases.js';
 import type { View } from './view.js';
+import { readWelcomed } from './welcomed.js';
 import type { GateLogger } from '../gate/link.js';
 
 const EVENTS_OF_MERGE_MAX = 200;
@@ -88,7 +89,7 @@ export class RunningNode implements TownNode {
 
   constructor(private readonly parts: RunningParts) {
     const { store, keys, keyStore, clock, config, folder, logger } = parts;
-    const readiness = (this.readiness = new Readiness(clock, store.counts().pending === 0));
+    const readiness = (this.readiness = new Readiness(clock, store.pendingCount() === 0));
     const main = (this.main = MainLine.load(store));
     const packages = packagesOf(main.charter, parts.packages);
     const manifests = (this.manifests = manifestsOf(packages));
@@ -120,6 +121,8 @@ export class RunningNode implements TownNode {
       manifests,
       contracts,
       readObject,
+      // Its history is told by no notices: whom they are for was told when it happened, elsewhere.
+      silentUpTo: readWelcomed(store)?.checkpoint.height,
       broadcast: (message) => this.peering.broadcast(message),
       heldByQuorum: (branch) => this.peering.heldByQuorum(branch),
       isHeard: (node) => this.peering.isHeard(node),

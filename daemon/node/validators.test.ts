@@ -1,67 +1,27 @@
 /** Three validators in one process: real stores, real signatures, a network that loses and a cut that heals. */
 import { join } from 'node:path';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import t, { type Test } from 'tap';
 import type { Message } from '../consensus/gossip.js';
-import { makerspaceCharter, parseCharter } from '../ledger/charter.js';
 import type { Block } from '../ledger/block.js';
 import { readBlock, entriesText } from '../ledger/block.js';
-import { sha256 } from '../ledger/hash.js';
 import type { JsonObject, KeyId, Millis, Sha256 } from '../ledger/ids.js';
-import { makeGenesis, makeMerge } from '../ledger/merge.js';
+import { makeMerge } from '../ledger/merge.js';
 import { replay } from '../ledger/replay.js';
-import { memberIdOf, nodeIdOf, publicKeyOf } from '../ledger/signature.js';
-import { MANIFESTS, T0, notesContract, secretOf } from '../ledger/testing/small-town.js';
-import { Repository } from '../store/repository.js';
-import { Store } from '../store/store.js';
+import { memberIdOf, publicKeyOf } from '../ledger/signature.js';
+import { MANIFESTS, secretOf } from '../ledger/testing/small-town.js';
+import type { Store } from '../store/store.js';
 import { Blocks } from './blocks.js';
 import { systemClock } from './clock.js';
-import { Core } from './core.js';
-import { storeGenesis } from './genesis-store.js';
+import type { Core } from './core.js';
 import type { NodeKeys } from './key-files.js';
-import { MainLine } from './main-line.js';
 import { MergeWorkshop } from './merge-workshop.js';
+import { claimOf, genesisOf, openHeart, scratchFolder, type Heart } from './testing/core-town.js';
 
 t.setTimeout(600_000);
 
 const NAMES = ['alpha', 'beta', 'gamma'];
 
-const keysOf = (name: string): NodeKeys => {
-  const secretKey = secretOf(name);
-  const key = publicKeyOf(secretKey);
-  return {
-    secretKey,
-    key,
-    id: nodeIdOf(key),
-    sealingSecret: secretOf(`${name} sealing`),
-    badgeKey: secretOf('badge'),
-    townKey: secretOf('town'),
-  };
-};
-
-function genesis() {
-  const [first] = NAMES.map(keysOf) as [NodeKeys];
-  const dapps = [{ name: 'notes', version: '1.0.0', digest: sha256('notes') }];
-  const base = makerspaceCharter({
-    name: 'Three',
-    node: { id: first.id, key: first.key, name: 'alpha' },
-    dapps,
-  });
-  const charter = parseCharter({
-    ...base,
-    nodes: Object.fromEntries(
-      NAMES.map((name) => [keysOf(name).id, { name, key: keysOf(name).key, roles: ['door'] }]),
-    ),
-    validators: NAMES.map((name) => keysOf(name).id),
-    roles: {
-      member: { permissions: ['credit.transfer', 'notes.*'] },
-      steward: { permissions: [...(base.roles['steward']?.permissions ?? []), 'notes.*'] },
-    },
-    pace: { interactiveMs: 50, factsMs: 50 },
-  });
-  return makeGenesis(charter, sha256('nonce'), first.id, T0, first.secretKey);
-}
+const genesis = genesisOf(NAMES);
 
 /** The wire between the nodes: loses a share of messages, and can be cut. */
 class Wire {
@@ -91,51 +51,33 @@ class Wire {
 }
 
 class Running {
-  private constructor(
-    readonly store: Store,
-    readonly repository: Repository,
-    readonly core: Core,
-    readonly keys: NodeKeys,
-    readonly alarms: string[],
-  ) {}
+  readonly store: Store;
+  readonly core: Core;
+  readonly keys: NodeKeys;
+  readonly alarms: readonly string[];
 
-  static async start(folder: string, name: string, wire: Wire): Promise<Running> {
-    mkdirSync(folder, { recursive: true });
-    const store = await Store.open(folder, { onFatal: (error) => t.fail(error.message) });
-    if (!store.lastMerge()) await storeGenesis(store, genesis());
-    const repository = await Repository.open(join(folder, 'ledger.git'), store);
-    const keys = keysOf(name);
-    const alarms: string[] = [];
-    const contract = notesContract();
-    const core = new Core({
-      store,
-      keys,
-      clock: systemClock,
-      main: MainLine.load(store),
-      manifests: MANIFESTS,
-      contracts: { exchange: async (_dapp, message) => contract(message) },
-      readObject: (oid) => repository.read(oid),
-      heldByQuorum: () => undefined,
-      broadcast: (message) => wire.broadcast(name, message),
-      alarm: (alarm) => void (alarm && alarms.push(`${alarm.code}: ${alarm.message}`)),
-      appended: () => undefined,
-      blockMade: () => undefined,
-      adopted: () => undefined,
-    });
-    await core.view.rebuild(() => Promise.resolve());
-    core.merger.start();
-    const running = new Running(store, repository, core, keys, alarms);
+  private constructor(readonly heart: Heart) {
+    ({ store: this.store, core: this.core, keys: this.keys, alarms: this.alarms } = heart);
+  }
+
+  static async start(folder: string, name: string, wire: Wire, silentUpTo?: number): Promise<Running> {
+    const heart = await openHeart(
+      { folder, name, genesis },
+      {
+        heldByQuorum: () => undefined,
+        broadcast: (message) => wire.broadcast(name, message),
+        silentUpTo,
+      },
+    );
+    await heart.core.view.rebuild(() => Promise.resolve());
+    heart.core.merger.start();
+    const running = new Running(heart);
     wire.nodes.set(name, running);
     return running;
   }
 
-  claim(who: string, type: string, body: JsonObject, cosigners: string[] = []) {
-    return this.core.appender.claim(
-      type,
-      body,
-      { secretKey: secretOf(who) },
-      cosigners.map((word) => ({ secretKey: secretOf(word) })),
-    );
+  claim(who: string, type: string, body: JsonObject, cosigners: readonly string[] = []) {
+    return claimOf(this, who, type, body, cosigners);
   }
 
   async catchUp(peer: Running): Promise<void> {
@@ -185,7 +127,7 @@ class Running {
 
   async stop(): Promise<void> {
     await this.core.merger.stop();
-    await this.repository.close();
+    await this.heart.repository.close();
     await this.store.close();
   }
 }
@@ -200,20 +142,21 @@ async function settle(wire: Wire, what: string, holds: () => boolean): Promise<v
     await wait(25);
   }
   const heads = [...wire.nodes].map(
-    ([name, node]) => `${name} ${node.head.height} ${node.store.counts().pending} ${node.alarms.join()}`,
+    ([name, node]) => `${name} ${node.head.height} ${node.store.pendingCount()} ${node.alarms.join()}`,
   );
   throw new Error(`never came: ${what}; ${heads.join(' | ')}`);
 }
 
 async function threeNodes(t: Test) {
   // Not a fixture of the test runner's: that is gone before the nodes have stopped.
-  const folder = mkdtempSync(join(tmpdir(), 'town-validators-'));
+  const scratch = scratchFolder();
+  const folder = scratch.path;
   const wire = new Wire();
   const nodes = await Promise.all(NAMES.map((name) => Running.start(join(folder, name), name, wire)));
   const [alpha, beta, gamma] = nodes as [Running, Running, Running];
   t.teardown(async () => {
     for (const node of wire.nodes.values()) await node.stop();
-    rmSync(folder, { recursive: true, force: true });
+    scratch.remove();
   });
   const agree = (pending = 0) => {
     const running = [...wire.nodes.values()];
@@ -222,7 +165,7 @@ async function threeNodes(t: Test) {
       (n) =>
         n.head.id === running[0]?.head.id &&
         n.store.lastMerge()?.id === n.head.id &&
-        n.store.counts().pending === pending,
+        n.store.pendingCount() === pending,
     );
   };
   await alpha.claim('ada', 'member.found', {}, ['alpha']);
@@ -254,7 +197,7 @@ t.test('three validators merge to one content, also when messages are lost', asy
 t.test(
   'a cut-off node goes on alone; reconnected, both sides are in one history and what lost by rule has its reason',
   async (t) => {
-    const { wire, alpha, beta, gamma, agree } = await threeNodes(t);
+    const { folder, wire, alpha, beta, gamma, agree } = await threeNodes(t);
     const ada = memberIdOf(publicKeyOf(secretOf('ada')));
     wire.off.add('gamma');
     const before = gamma.head.height;
@@ -292,6 +235,22 @@ t.test(
       t.same(node.alarms, []);
     }
     t.match(alpha.core.main.state.get('kernel', 'accounts', `member.${ada}`), /"available":100,"locked":400/);
+
+    const late = await Running.start(join(folder, 'delta'), 'delta', wire, alpha.head.height);
+    await settle(wire, 'one history, with who came late', () => agree());
+    t.match(late.store.entry(twice.id), { state: 'rejected' });
+    t.same(late.store.notices(ada, 10), [], 'who comes late tells nobody what others were told long ago');
+    wire.off.add('gamma');
+    await alpha.claim('ada', 'notes.hold', { id: 'near-too', amount: 80 });
+    const again = await gamma.claim('ada', 'notes.hold', { id: 'far-too', amount: 80 });
+    await settle(wire, 'the first of two merged', () => alpha.store.pendingCount() === 0);
+    wire.off.clear();
+    await settle(wire, 'one history again', () => agree());
+    t.same(
+      late.store.notices(ada, 10).map(({ entry }) => entry),
+      [again.id],
+      'and from then on tells what is rejected',
+    );
   },
 );
 
@@ -350,7 +309,7 @@ t.test(
         manifests: MANIFESTS,
         heldByQuorum: () => undefined,
         adopted: () => undefined,
-        readObject: (oid) => alpha.repository.read(oid),
+        readObject: (oid) => alpha.heart.repository.read(oid),
       });
     /** A merge that replays to exactly what it says. */
     const proposalOf = async (folded: readonly (typeof a1)[]): Promise<Uint8Array> => {
@@ -426,7 +385,7 @@ t.test('between a merge that is durable and the main that it becomes, nothing is
     ...{ store, main, view, blocks, keys, clock: systemClock, manifests: MANIFESTS },
     heldByQuorum: () => undefined,
     adopted: () => undefined,
-    readObject: (oid) => alpha.repository.read(oid),
+    readObject: (oid) => alpha.heart.repository.read(oid),
   });
   await alpha.claim('ada', 'notes.put', { key: 'between', value: 1 });
   await blocks.cut();

@@ -14,7 +14,7 @@ import { Repository } from '../../store/repository.js';
 import { Store } from '../../store/store.js';
 import { MqttTransport } from '../../sync/mqtt-transport.js';
 import { systemClock } from '../clock.js';
-import { Core } from '../core.js';
+import { Core, type CoreParts } from '../core.js';
 import { storeGenesis } from '../genesis-store.js';
 import type { NodeKeys } from '../key-files.js';
 import { MainLine } from '../main-line.js';
@@ -59,10 +59,68 @@ export function genesisOf(
   return makeGenesis(charter, sha256('nonce'), first.id, T0, first.secretKey);
 }
 
-export interface CoreNodeOptions {
+/** A node's heart without its way to the others. */
+export interface Heart {
+  readonly name: string;
+  readonly keys: NodeKeys;
+  /** What went wrong, as `code: message`; may be added to. */
+  readonly alarms: string[];
+  readonly store: Store;
+  readonly repository: Repository;
+  readonly core: Core;
+}
+
+export interface HeartOptions {
   readonly folder: string;
   readonly name: string;
   readonly genesis: Genesis;
+}
+
+/** How a heart reaches the others, and what it tells. */
+export type Outward = Pick<CoreParts, 'heldByQuorum' | 'broadcast'> &
+  Partial<Pick<CoreParts, 'isHeard' | 'blockMade' | 'adopted' | 'silentUpTo'>>;
+
+/** Opens store and repository and puts the heart together; nothing beats yet. */
+export async function openHeart(
+  { folder, name, genesis }: HeartOptions,
+  { blockMade = () => undefined, adopted = () => undefined, ...outward }: Outward,
+): Promise<Heart> {
+  mkdirSync(folder, { recursive: true });
+  const alarms: string[] = [];
+  const store = await Store.open(folder, { onFatal: (error) => void alarms.push(error.message) });
+  if (!store.lastMerge()) await storeGenesis(store, genesis);
+  const repository = await Repository.open(join(folder, 'ledger.git'), store);
+  const keys = keysOf(name);
+  const contract = notesContract();
+  const core = new Core({
+    ...{ store, keys, blockMade, adopted, ...outward },
+    main: MainLine.load(store),
+    clock: systemClock,
+    manifests: MANIFESTS,
+    contracts: { exchange: async (_dapp, message) => contract(message) },
+    readObject: (oid) => repository.read(oid),
+    alarm: (alarm) => void (alarm && alarms.push(`${alarm.code}: ${alarm.message}`)),
+    appended: () => undefined,
+  });
+  return { name, keys, alarms, store, repository, core };
+}
+
+/** A claim of somebody, by way of this heart. */
+export const claimOf = (
+  { core }: Pick<Heart, 'core'>,
+  who: string,
+  type: string,
+  body: JsonObject,
+  cosigners: readonly string[] = [],
+) =>
+  core.appender.claim(
+    type,
+    body,
+    { secretKey: secretOf(who) },
+    cosigners.map((word) => ({ secretKey: secretOf(word) })),
+  );
+
+export interface CoreNodeOptions extends HeartOptions {
   /** Of the broker; null: it meets nobody. */
   readonly url: string | null;
 }
@@ -78,31 +136,16 @@ export class CoreNode {
     readonly keys: NodeKeys,
   ) {}
 
-  static async start({ folder, name, genesis, url }: CoreNodeOptions): Promise<CoreNode> {
-    mkdirSync(folder, { recursive: true });
-    const alarms: string[] = [];
-    const store = await Store.open(folder, { onFatal: (error) => void alarms.push(error.message) });
-    if (!store.lastMerge()) await storeGenesis(store, genesis);
-    const repository = await Repository.open(join(folder, 'ledger.git'), store);
-    const keys = keysOf(name);
-    const contract = notesContract();
-    const main = MainLine.load(store);
-    const core: Core = new Core({
-      ...{ store, keys, main },
-      clock: systemClock,
-      manifests: MANIFESTS,
-      contracts: { exchange: async (_dapp, message) => contract(message) },
-      readObject: (oid) => repository.read(oid),
+  static async start({ url, ...options }: CoreNodeOptions): Promise<CoreNode> {
+    const { name, keys, alarms, store, repository, core } = await openHeart(options, {
       heldByQuorum: (node) => peering.heldByQuorum(node),
       broadcast: (message) => peering.broadcast(message),
       isHeard: (node) => peering.isHeard(node),
-      alarm: (alarm) => void (alarm && alarms.push(`${alarm.code}: ${alarm.message}`)),
-      appended: () => undefined,
       blockMade: (block) => peering.blockMade(block),
       adopted: (merge) => peering.adopted(merge),
     });
-    const peering = new Peering({
-      ...{ store, main, keys },
+    const peering: Peering = new Peering({
+      ...{ store, keys, main: core.main },
       clock: systemClock,
       merger: core.merger,
       peerBlocks: core.peerBlocks,
@@ -120,12 +163,7 @@ export class CoreNode {
   }
 
   claim(who: string, type: string, body: JsonObject, cosigners: readonly string[] = []) {
-    return this.core.appender.claim(
-      type,
-      body,
-      { secretKey: secretOf(who) },
-      cosigners.map((word) => ({ secretKey: secretOf(word) })),
-    );
+    return claimOf(this, who, type, body, cosigners);
   }
 
   get head() {
@@ -168,7 +206,7 @@ export async function until(
     if (Date.now() > end) {
       const heads = nodes.map(
         (node) =>
-          `${node.name}: height ${node.head.height}, pending ${node.store.counts().pending}, ` +
+          `${node.name}: height ${node.head.height}, pending ${node.store.pendingCount()}, ` +
           `${JSON.stringify(node.refused())} ${node.alarms.join()}`,
       );
       throw new Error(`never came: ${what}; ${heads.join(' | ')}`);
@@ -181,5 +219,5 @@ export async function until(
 export const agree = (nodes: readonly CoreNode[]): boolean =>
   nodes.every(
     ({ head, store }) =>
-      head.id === nodes[0]?.head.id && store.lastMerge()?.id === head.id && store.counts().pending === 0,
+      head.id === nodes[0]?.head.id && store.lastMerge()?.id === head.id && store.pendingCount() === 0,
   );

@@ -1,4 +1,4 @@
-/** Whom a merge has to tell that something was rejected, and why. The words for what it was are found when it is read. */
+/** Whom a merge has to tell what. The words for what it was about are found when it is read. */
 import { dappOf, type VerifiedEntry } from '../ledger/entry.js';
 import type { KeyId, MemberId, NodeId } from '../ledger/ids.js';
 import { isMemberId } from '../ledger/ids.js';
@@ -7,11 +7,26 @@ import type { BuiltMerge } from '../ledger/merge.js';
 import type { StateReader } from '../ledger/state.js';
 import type { NewNotice } from '../store/rows.js';
 
+/** What a merge tells members: the notices of the dapps, then the rejections. Takes what `rejectionNotices` takes. */
+export function noticesOf(
+  built: BuiltMerge,
+  entries: Iterable<VerifiedEntry>,
+  before: StateReader,
+  own: NodeId,
+): readonly NewNotice[] {
+  const at = built.merge.time;
+  const ofDapps = built.receipt.notices.map(({ member, entry, text }) => ({
+    ...{ entry, at, text },
+    member: member as MemberId,
+  }));
+  return [...ofDapps, ...rejectionNotices(built, entries, before, own)];
+}
+
 /**
  * One notice for the author of each rejected entry; and for whom a payment by way of this node was meant, since it was shown
  * here as credits to come. `entries`: those that the merge folded in; `before`: the state that it stepped from.
  */
-export function rejectionNotices(
+function rejectionNotices(
   { merge, receipt, writes }: BuiltMerge,
   entries: Iterable<VerifiedEntry>,
   before: StateReader,
