@@ -2,10 +2,8 @@
  * A town of several real daemons on this machine, each reached only through a way that can be cut: what the tests of outages and
  * the demo stand on. The first node founds the town; the others join by invitation, as people would do it.
  */
-import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { systemClock } from '../node/clock.js';
 import { readConfig, writeConfig } from '../node/config.js';
 import { readPackages } from '../node/dapp-set.js';
@@ -15,10 +13,9 @@ import { joinTown } from '../node/join-town.js';
 import type { NodeInvited, NodesView } from '../node/node-cases.js';
 import type { DoorView, MergeView, Recorded, SessionView, StatusView } from '../node/use-cases.js';
 import { eventually } from './eventually.js';
+import { endGate, gitMains, gitProblems, gitSays } from './left-on-disk.js';
 import {
   apiOf,
-  gatePid,
-  isGate,
   PASSPHRASE,
   setUp,
   startTown,
@@ -29,9 +26,7 @@ import {
 } from './running-town.js';
 import { TcpProxy } from './tcp-proxy.js';
 
-const run = promisify(execFile);
 const packagesFolder = fileURLToPath(new URL('../../packages', import.meta.url));
-const GIT_OUTPUT_MAX = 64 * 1024 * 1024;
 const JOIN_MS_MAX = 60_000;
 /** Consensus gives up and tries again within this, also on a busy machine. */
 export const CONVERGE_MS_MAX = 90_000;
@@ -183,11 +178,8 @@ export class Board {
   }
 
   /** What stock git says in this board's repository. */
-  async git(...words: readonly string[]): Promise<string> {
-    const { stdout } = await run('git', ['-C', join(this.folder, 'ledger.git'), ...words], {
-      maxBuffer: GIT_OUTPUT_MAX,
-    });
-    return stdout.trimEnd();
+  git(...words: readonly string[]): Promise<string> {
+    return gitSays(this.folder, ...words);
   }
 }
 
@@ -429,36 +421,13 @@ export class TownOfNodes {
   }
 
   /** The head of `main` that stock git finds in each repository, once it is written there. */
-  async gitMains(): Promise<{ readonly [key: string]: string }> {
-    const heads = await Promise.all(
-      this.boards.map(async (board) => [board.key, await board.git('rev-parse', 'refs/heads/main')]),
-    );
-    return Object.fromEntries(heads) as { [key: string]: string };
+  gitMains(): Promise<{ readonly [key: string]: string }> {
+    return gitMains(this.boards);
   }
 
-  /**
-   * What stock git has to say against the repositories: nothing, if `fsck --strict --full` finds each whole and all have one `main`.
-   * What is merged already may take a moment to be written to git.
-   */
-  async gitProblems(): Promise<readonly string[]> {
-    await eventually(
-      'git has one main in every repository',
-      async () => new Set(Object.values(await this.gitMains())).size === 1,
-    ).catch(() => undefined);
-    const problems: string[] = [];
-    const mains = await this.gitMains();
-    if (new Set(Object.values(mains)).size > 1) problems.push(`main differs: ${JSON.stringify(mains)}`);
-    for (const board of this.boards) {
-      const said = await run('git', ['-C', join(board.folder, 'ledger.git'), 'fsck', '--strict', '--full'], {
-        maxBuffer: GIT_OUTPUT_MAX,
-      }).then(
-        ({ stdout, stderr }) => stdout + stderr,
-        (error: Error) => error.message,
-      );
-      for (const line of said.split('\n'))
-        if (/error|missing|corrupt|dangling commit|fatal/i.test(line)) problems.push(`${board.key}: ${line}`);
-    }
-    return problems;
+  /** What stock git has to say against the repositories: see `gitProblems`. */
+  gitProblems(): Promise<readonly string[]> {
+    return gitProblems(this.boards);
   }
 
   #work<T>(work: Promise<T>): Promise<T> {
@@ -473,14 +442,4 @@ export class TownOfNodes {
     await this.#atWork;
     for (const board of [...this.boards].reverse()) await board.close();
   }
-}
-
-/** Ends the gate that a killed daemon left behind in a data folder, if it is still there. */
-async function endGate(folder: string): Promise<void> {
-  const pid = await gatePid(folder);
-  if (pid === null || !(await isGate(pid, folder))) return;
-  process.kill(pid, 'SIGTERM');
-  await eventually(`the gate of ${folder} ends`, async () => !(await isGate(pid, folder)), {
-    withinMs: 10_000,
-  });
 }
