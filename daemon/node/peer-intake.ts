@@ -80,17 +80,24 @@ export class PeerIntake {
     try {
       while (this.again && !this.stopped) {
         this.again = false;
-        for (const item of this.blocks.items()) await this.pumpBranch(item as NodeId);
-        await this.pumpMerges();
+        for (const item of this.blocks.items()) await this.attempt(() => this.pumpBranch(item as NodeId));
+        await this.attempt(() => this.pumpMerges());
       }
+    } finally {
+      this.isPumping = false;
+    }
+  }
+
+  /** What fails of one branch holds up no other. */
+  private async attempt(task: () => Promise<void>): Promise<void> {
+    try {
+      await task();
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       this.parts.failed(
         error instanceof TownError ? error.code : 'sync-failed',
         `What the others sent could not be taken in: ${reason}`,
       );
-    } finally {
-      this.isPumping = false;
     }
   }
 
@@ -164,10 +171,11 @@ export class PeerIntake {
     if (height > main.head.height + 1)
       throw new TownError('gap', `Merge ${main.head.height + 1} is missing before merge ${height}.`);
     const checkpoint = this.parts.checkpoint();
-    if (checkpoint?.height === height && sha256(raw) !== checkpoint.id)
+    const isOther = checkpoint?.height === height && sha256(raw) !== checkpoint.id;
+    if (isOther && merger.isProven(raw, certificate))
       throw new TownError(
         'checkpoint-differs',
-        `Merge ${height} is another than the one that this node was welcomed with.`,
+        `Merge ${height} of the others is another than the one that this node was let in with: one of them has another history.`,
       );
     try {
       if (await merger.adoptDecided(raw, certificate)) return true;

@@ -5,22 +5,16 @@
  */
 import type { Message as ConsensusMessage } from '../consensus/gossip.js';
 import { quorumOf } from '../consensus/quorum.js';
-import { entriesText } from '../ledger/block.js';
 import { keyOfNode } from '../ledger/charter.js';
 import type { JsonObject, KeyId, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
-import type { BlockRow, MergeRow } from '../store/rows.js';
-import { packBlocks, packMerges, type RawBlock, type RawMerge } from '../sync/block-batch.js';
-import { readHave, readHeads, readWant, type HaveBody, type WantBody } from '../sync/bodies.js';
+import type { MergeRow } from '../store/rows.js';
+import { readHave, readHeads, readWant } from '../sync/bodies.js';
 import { joinAskFilter, readJoinTopic } from '../sync/joining.js';
 import {
-  consensusTopic,
-  directTopic,
   headsTopic,
   Inbox,
-  MessageCounter,
   ReplayGuard,
-  sealMessage,
   topicParts,
   topicsFor,
   type Delivery,
@@ -35,23 +29,28 @@ import type { PeeringStore } from './core-store.js';
 import type { NodeKeys } from './key-files.js';
 import { MAIN, type MainLine } from './main-line.js';
 import type { Merger } from './merger.js';
+import { PeerAnswers } from './peer-answers.js';
 import type { PeerBlocks } from './peer-blocks.js';
 import { PeerIntake } from './peer-intake.js';
+import { PeerSender } from './peer-sender.js';
 import { readWelcomed, type Welcomed } from './welcomed.js';
 
 const BRANCHES_MAX = 1000;
-/** How long a message is good. Numbers keep replays out; this allows for boards whose clocks differ by minutes. */
-const LIFETIME_MS = 600_000;
-/** Numbers of messages are set aside for so long ahead, so that a restart needs no write for each message. */
-const COUNTER_STRIDE_MS = 86_400_000;
-const COUNTER_META = 'message-counter';
 /** A retained head of ours that somebody took back is published again, not more often than this. */
 const REPUBLISH_MS_MIN = 1_000;
+/** What the others may have missed is sent to those who come back at most so often. */
+const GOSSIP_GAP_MS = 500;
 /** Heads of nodes that are not in the charter yet. */
 const EARLY_MAX = 16;
 const EARLY_BYTES_MAX = 16 * 1024;
 /** What is refused of a merge only once its certificate holds: a quorum signed what does not hold here, and people have to look. */
-const UNSOUND = new Set(['content-differs', 'bad-merge', 'bad-commit', 'bad-signature']);
+const UNSOUND = new Set([
+  'checkpoint-differs',
+  'content-differs',
+  'bad-merge',
+  'bad-commit',
+  'bad-signature',
+]);
 const SYNC_WAIT_MS = 60_000;
 const SYNC_LOOK_MS = 50;
 
@@ -86,10 +85,11 @@ export class Peering {
   private transport: Transport | null = null;
   private readonly inbox: Inbox;
   private readonly guard = new ReplayGuard();
-  private counter = new MessageCounter();
-  private reservedTo = 0;
+  private readonly sender: PeerSender;
+  private readonly answers: PeerAnswers;
   private readonly intake: PeerIntake;
   private cancelTimer: (() => void) | null = null;
+  private cancelGossip: (() => void) | null = null;
   private republishedAt = -Infinity;
   /** Not before then is anything more packed for others. */
   private answersFrom = -Infinity;
@@ -114,6 +114,13 @@ export class Peering {
       { town: main.town, townKey: keys.townKey, keyOf: (node) => this.keyOf(node) },
       this.guard,
     );
+    this.sender = new PeerSender({
+      ...{ store, main, keys },
+      clock: parts.clock,
+      random: parts.random,
+      failed: (error) => parts.trouble('store-failed', String(error)),
+    });
+    this.answers = new PeerAnswers(store);
     this.intake = new PeerIntake({
       ...{ store, main },
       merger: parts.merger,
@@ -180,7 +187,7 @@ export class Peering {
   /** Begins to meet the others. The counter of messages is durable before the first is sent. */
   async start(makeTransport: MakeTransport): Promise<void> {
     const { main, keys } = this.parts;
-    await this.reserveNumbers();
+    await this.sender.reserveNumbers();
     if (this.stopped) return;
     this.transport = makeTransport({
       subscriptions: [...topicsFor(main.town, keys.id), joinAskFilter(main.town)],
@@ -196,6 +203,7 @@ export class Peering {
           ),
       },
     });
+    this.sender.use(this.transport);
     this.transport.start();
     this.schedule();
   }
@@ -204,6 +212,7 @@ export class Peering {
     this.stopped = true;
     this.intake.stop();
     this.cancelTimer?.();
+    this.cancelGossip?.();
     await this.transport?.stop();
   }
 
@@ -229,7 +238,12 @@ export class Peering {
       message.t === 'vote'
         ? { vote: message.vote }
         : { proposal: message.proposal, bytes: Buffer.from(message.bytes).toString('base64') };
-    this.send(message.t, null, body as unknown as JsonObject);
+    this.sendWhileOnline(message.t, null, body as unknown as JsonObject);
+  }
+
+  /** What cannot be sent now is asked for again by who needs it. */
+  private sendWhileOnline(kind: string, to: NodeId | null, body: JsonObject): void {
+    if (this.state.online) this.sender.send(kind, to, body);
   }
 
   /** Publishes on a topic of joining. @returns false where it was dropped */
@@ -249,9 +263,17 @@ export class Peering {
     const until = steady() + SYNC_WAIT_MS;
     const isBehind = (): boolean =>
       this.state.wants.size > 0 ||
-      this.views().some(({ connected, ahead }) => connected && ahead.blocks + ahead.merges > 0);
+      this.views().some(
+        ({ node, connected, ahead }) => connected && ahead.blocks + ahead.merges > 0 && !this.hasFailed(node),
+      );
     do await new Promise<void>((resolve) => void clock.after(SYNC_LOOK_MS, resolve));
     while (!this.stopped && isBehind() && steady() < until);
+  }
+
+  /** Whether a peer was asked in vain lately: what it promises is not waited for. */
+  private hasFailed(node: NodeId): boolean {
+    const now = this.parts.steady();
+    return [...this.state.failures].some(([key, { until }]) => key.endsWith(` ${node}`) && until > now);
   }
 
   // Messages -------------------------------------------------------------------------------------------------------------
@@ -293,7 +315,7 @@ export class Peering {
           const wasConnected = isConnected(this.state, from, this.parts.steady());
           this.feed({ t: 'heads', from, body: readHeads(body) });
           // What was sent while it was away, it needs again.
-          if (!wasConnected && main.charter.validators.includes(keys.id)) merger.gossipNow();
+          if (!wasConnected && main.charter.validators.includes(keys.id)) this.gossipSoon();
           return;
         }
         case 'want':
@@ -309,14 +331,24 @@ export class Peering {
     }
   }
 
+  /** However often peers come and go, at most so often. */
+  private gossipSoon(): void {
+    this.cancelGossip ??= this.parts.clock.after(GOSSIP_GAP_MS, () => {
+      this.cancelGossip = null;
+      if (!this.stopped) this.parts.merger.gossipNow();
+    });
+  }
+
   /** Heads of a node that the charter does not name yet: the merge that names it may be on its way. */
   private keepForLater(delivery: Delivery): void {
     const parts = topicParts(this.parts.main.town, delivery.topic);
     const { early } = this;
     if (parts?.class !== 'heads' || parts.node === null || this.keyOf(parts.node) !== undefined) return;
-    if (delivery.payload.length > EARLY_BYTES_MAX || (early.size >= EARLY_MAX && !early.has(parts.node)))
-      return;
+    if (delivery.payload.length > EARLY_BYTES_MAX) return;
+    early.delete(parts.node);
     early.set(parts.node, delivery);
+    // The newest stay: who fills the places with junk has to go on doing so.
+    for (const oldest of early.keys()) if (early.size > EARLY_MAX) early.delete(oldest);
   }
 
   private takeEarly(): void {
@@ -336,39 +368,6 @@ export class Peering {
     if (steady() - this.republishedAt < REPUBLISH_MS_MIN) return;
     this.republishedAt = steady();
     this.feed({ t: 'taken-back' });
-  }
-
-  /** Seals and sends; what cannot be sent now is asked for again by who needs it. */
-  private send(kind: string, to: NodeId | null, body: JsonObject): void {
-    const { main, keys, clock, random } = this.parts;
-    if (this.transport === null || !this.state.online) return;
-    const at = clock.now();
-    const counter = this.counter.next(at);
-    if (counter >= this.reservedTo)
-      this.reserveNumbers().catch((error: unknown) => this.parts.trouble('store-failed', String(error)));
-    const isHeads = kind === 'heads';
-    const topic = isHeads
-      ? headsTopic(main.town, keys.id)
-      : to === null
-        ? consensusTopic(main.town)
-        : directTopic(main.town, to);
-    const content = { from: keys.id, to, counter, at, expires: at + LIFETIME_MS, kind, body };
-    const { town } = main;
-    const { townKey, secretKey } = keys;
-    this.transport.publish(
-      topic,
-      sealMessage(content, topic, { town, townKey, secretKey }, random(12)),
-      isHeads,
-    );
-  }
-
-  /** Sets numbers aside durably: after a restart none is used twice, even where the clock was set back. */
-  private async reserveNumbers(): Promise<void> {
-    const { store, clock } = this.parts;
-    const first = Math.max(clock.now(), Number(store.meta(COUNTER_META) ?? '0'), this.reservedTo);
-    if (this.reservedTo === 0) this.counter = new MessageCounter(first);
-    this.reservedTo = first + COUNTER_STRIDE_MS;
-    await store.setMeta(COUNTER_META, String(this.reservedTo));
   }
 
   // The sync machine -----------------------------------------------------------------------------------------------------
@@ -398,9 +397,9 @@ export class Peering {
   private carryOut(output: Output): void {
     switch (output.t) {
       case 'publish-heads':
-        return this.send('heads', null, output.body as unknown as JsonObject);
+        return this.sendWhileOnline('heads', null, output.body as unknown as JsonObject);
       case 'send-want':
-        return this.send('want', output.to, output.body as unknown as JsonObject);
+        return this.sendWhileOnline('want', output.to, output.body as unknown as JsonObject);
       case 'send-have':
         return this.later(() => this.answer(output));
       case 'admit':
@@ -452,42 +451,11 @@ export class Peering {
       return;
     }
     const { to, item, what } = output;
-    const body = this.answerTo(what);
-    if (body !== null) this.send('have', to, body as unknown as JsonObject);
+    const body = this.answers.to(what);
+    if (body !== null) this.sendWhileOnline('have', to, body as unknown as JsonObject);
     const now = steady();
     this.answersFrom = now + (now - began);
     this.feed({ t: 'answered', to, item });
-  }
-
-  private answerTo(what: WantBody): HaveBody | null {
-    if ('merges' in what) {
-      const { from, to } = what.merges;
-      const { packed, count } = packMerges(this.mergesFrom(from, to));
-      return count === 0 ? null : { merges: { from, packed } };
-    }
-    const { node, from, to } = what.blocks;
-    const { packed, count } = packBlocks(this.blocksFrom(node, from, to));
-    return count === 0 ? null : { blocks: { node, from, packed } };
-  }
-
-  private *mergesFrom(from: number, to: number): Generator<RawMerge> {
-    const { store } = this.parts;
-    for (let height = from; height <= to; height += 1) {
-      const merge = store.merge(height);
-      if (merge === null) return;
-      yield { raw: merge.raw, certificate: store.certificate(height) ?? '' };
-    }
-  }
-
-  private *blocksFrom(node: NodeId, from: number, to: number): Generator<RawBlock> {
-    for (const block of this.parts.store.blocksFrom(node, MAIN, from, to - from + 1)) yield this.rawOf(block);
-  }
-
-  private rawOf({ id, raw }: BlockRow): RawBlock {
-    const texts = this.parts.store
-      .blockEntries(id)
-      .map(({ bytes }) => ({ text: Buffer.from(bytes).toString('utf8') }));
-    return { raw, entries: Buffer.from(entriesText(texts)) };
   }
 }
 

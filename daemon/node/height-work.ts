@@ -1,0 +1,286 @@
+/**
+ * One height at work: carries out what Algorithm 1 asks for. It signs and makes durable before it sends, replays what is
+ * proposed, and hands over what was decided. Once it is over nothing is signed in its name any more.
+ */
+import type { NodeId, Sha256 } from '../ledger/ids.js';
+import { TownError } from '../ledger/ids.js';
+import type { BuiltMerge } from '../ledger/merge.js';
+import { step, type Input, type Output } from '../consensus/algorithm.js';
+import { certificateOf, certificateText } from '../consensus/certificate.js';
+import { gossip, type Message } from '../consensus/gossip.js';
+import { proposerOf, type HeightState } from '../consensus/height-state.js';
+import { proposalRecord, voteRecord } from '../consensus/own-records.js';
+import { signProposal } from '../consensus/proposal.js';
+import { signVote, valueIdOf } from '../consensus/vote.js';
+import type { Clock } from './clock.js';
+import type { CoreStore } from './core-store.js';
+import type { NodeKeys } from './key-files.js';
+import type { MainLine } from './main-line.js';
+import type { MergeWorkshop } from './merge-workshop.js';
+
+/** A fresh proposal may be this far ahead of my clock. */
+const AHEAD_MS_MAX = 10_000;
+/** And this far ahead of `main` where my clock is behind that. */
+const AHEAD_OF_MAIN_MS_MAX = 3_600_000;
+const GOSSIP_MS_MIN = 2_000;
+const GOSSIP_MS_MAX = 60_000;
+/** How long a proposer that is not heard is waited for. */
+const ABSENT_WAIT_MS = 300;
+/** How often a proposer that is waited for is looked for: it may go away meanwhile. */
+const PROPOSER_LOOK_MS = 500;
+/** A round's time is begun anew so often while a proposal of it is being replayed. */
+const JUDGING_TURNS_MAX = 20;
+/** Refusals of a proposal that say nothing about it: what it needs is not here yet. */
+const NOT_HERE = new Set(['unknown-head', 'unknown-base']);
+const REFUSALS = new Set(['bad-merge', 'bad-commit', 'bad-signature', 'content-differs']);
+
+export interface Alarm {
+  readonly code: string;
+  readonly message: string;
+}
+
+export interface HeightWorkParts {
+  readonly store: CoreStore;
+  readonly main: MainLine;
+  readonly workshop: MergeWorkshop;
+  readonly keys: NodeKeys;
+  readonly clock: Clock;
+  readonly alarm: (alarm: Alarm) => void;
+  /** Sends a message to the other validators; they may miss it. */
+  readonly broadcast: (message: Message) => void;
+  /** Whether another validator is heard just now: who is not, is not waited for. */
+  readonly isHeard: (node: NodeId) => boolean;
+  /** Runs one adoption at a time. */
+  readonly adopting: (task: () => Promise<void>) => Promise<void>;
+}
+
+export class HeightWork {
+  /** Resolves when the height is decided and adopted, rejects with what ended it before. */
+  readonly done: Promise<void>;
+  private end: () => void = () => undefined;
+  private fail: (error: unknown) => void = () => undefined;
+  private readonly built = new Map<Sha256, BuiltMerge>();
+  /** Proposals that could not be judged yet. */
+  private readonly unjudged = new Map<Sha256, Uint8Array>();
+  /** The round that still waits for a value of ours. */
+  private wanted: number | null = null;
+  /** Proposals that are being replayed. */
+  private judging = 0;
+  private over = false;
+  private readonly timers = new Set<() => void>();
+
+  /** @param state as `startHeight` gives it */
+  constructor(
+    private readonly parts: HeightWorkParts,
+    private state: HeightState,
+  ) {
+    this.done = new Promise((resolve, reject) => {
+      this.end = resolve;
+      this.fail = reject;
+    });
+  }
+
+  /** @param inbox messages that came before */
+  begin(inbox: readonly Message[]): void {
+    this.feed({ t: 'start' });
+    for (const message of inbox) this.feed(message);
+    this.gossipLater(GOSSIP_MS_MIN);
+  }
+
+  /** Nothing happens in its name from here on. */
+  close(): void {
+    this.over = true;
+    for (const cancel of this.timers) cancel();
+    this.timers.clear();
+  }
+
+  /** Gives it up: the vote log knows how to go on. */
+  abandon(error: TownError): void {
+    this.fail(error);
+  }
+
+  /** A message whose signature holds. */
+  take(message: Message): void {
+    this.feed(message);
+  }
+
+  /** Sends the current messages. */
+  gossip(): void {
+    for (const message of gossip(this.state)) this.parts.broadcast(message);
+  }
+
+  /** The merge of this value, where it was built or replayed here already. */
+  builtOf(value: Sha256): BuiltMerge | undefined {
+    return this.built.get(value);
+  }
+
+  /** A quorum holds more blocks than before. */
+  heldChanged(): void {
+    if (this.wanted !== null) this.attempt(() => this.offer());
+  }
+
+  /** Blocks came in: what waited for them goes on. */
+  blocksChanged(): void {
+    for (const [value, bytes] of [...this.unjudged]) this.attempt(() => this.judge(value, bytes, true));
+    this.heldChanged();
+  }
+
+  /** `main` has moved: it is over where `main` has this height already. Others were faster. */
+  mainMoved(): void {
+    if (this.state.place.height <= this.parts.main.head.height) this.end();
+  }
+
+  /** Whether `main` has gone by this height already: it is about to be over, and a replay would start from another state. */
+  private get isPast(): boolean {
+    return this.parts.main.head.height + 1 !== this.state.place.height;
+  }
+
+  private after(ms: number, task: () => void): void {
+    const cancel = this.parts.clock.after(ms, () => {
+      this.timers.delete(cancel);
+      if (!this.over) this.attempt(async () => task());
+    });
+    this.timers.add(cancel);
+  }
+
+  /** Messages get lost: the current ones are sent again, ever more rarely. */
+  private gossipLater(ms: number): void {
+    if (this.state.validators.length === 1) return;
+    this.after(ms, () => {
+      this.gossip();
+      this.gossipLater(Math.min(ms * 2, GOSSIP_MS_MAX));
+    });
+  }
+
+  private feed(input: Input): void {
+    if (this.over) return;
+    const { state, outputs } = step(this.state, input);
+    this.state = state;
+    for (const output of outputs) this.attempt(() => this.carryOut(output));
+  }
+
+  private attempt(task: () => Promise<void>): void {
+    task().catch((error: unknown) => {
+      // Others were faster: the height is over, or is about to be.
+      if (error instanceof TownError && error.code === 'moved-on') return;
+      this.fail(error);
+    });
+  }
+
+  private async carryOut(output: Output): Promise<void> {
+    const { store, keys, broadcast } = this.parts;
+    switch (output.t) {
+      case 'need-value':
+        this.wanted = output.round;
+        return this.offer();
+      case 'sign-proposal': {
+        const proposal = signProposal(output.content, keys.id, keys.secretKey);
+        await store.logConsensus([proposalRecord(proposal, output.bytes)]);
+        broadcast({ t: 'proposal', proposal, bytes: output.bytes });
+        return this.feed({ t: 'proposal', proposal, bytes: output.bytes });
+      }
+      case 'judge':
+        return this.judge(output.value, output.bytes, output.fresh);
+      case 'sign-vote': {
+        const vote = signVote(output.content, keys.id, keys.secretKey);
+        await store.logConsensus([voteRecord(vote, output.bytes)]);
+        broadcast({ t: 'vote', vote });
+        return this.feed({ t: 'vote', vote });
+      }
+      case 'timeout':
+        return this.timeOut(output, output.ms, JUDGING_TURNS_MAX);
+      case 'decide':
+        return this.decide(output);
+      case 'evidence':
+        // Kept by the algorithm's rules; suspending the node comes with governance.
+        return this.parts.alarm({
+          code: 'equivocation',
+          message: `The validator ${output.first.node} signed two different things for one place.`,
+        });
+      case 'alarm':
+        throw new TownError(
+          output.code,
+          'The validators do not agree: this node stops merging and serves its doors from the last good state.',
+          'See town log and compare the receipts.',
+        );
+    }
+  }
+
+  private async decide({ votes, value, bytes }: Output & { t: 'decide' }): Promise<void> {
+    const { workshop, adopting } = this.parts;
+    const certificate = certificateText(certificateOf(votes));
+    await adopting(async () => {
+      if (this.over || this.isPast) return;
+      await workshop.adopt(this.built.get(value) ?? (await workshop.replayOf(bytes)), certificate);
+    });
+    this.end();
+  }
+
+  /** Who is not heard is not waited for, unless what it proposed is being replayed here. */
+  private waitOf({ step: waited, round }: Output & { t: 'timeout' }, ms: number): number {
+    const { keys, isHeard } = this.parts;
+    const proposer = proposerOf(this.state, round);
+    const isAway = waited === 'propose' && proposer !== keys.id && !isHeard(proposer);
+    return isAway && this.judging === 0 ? Math.min(ms, ABSENT_WAIT_MS) : ms;
+  }
+
+  /**
+   * Waits, and looks again and again whether the proposer is still there. What is being replayed here is worth waiting for: a
+   * board may need longer for a large merge than a round takes.
+   */
+  private timeOut(output: Output & { t: 'timeout' }, ms: number, turns: number): void {
+    const waitMs = this.waitOf(output, ms);
+    const lookMs = output.step === 'propose' ? Math.min(waitMs, PROPOSER_LOOK_MS) : waitMs;
+    this.after(lookMs, () => {
+      if (waitMs > lookMs) return this.timeOut(output, waitMs - lookMs, turns);
+      const isJudging = output.step === 'propose' && this.judging > 0 && turns > 0;
+      if (isJudging) this.timeOut(output, output.ms, turns - 1);
+      else this.feed({ t: 'timeout', step: output.step, round: output.round });
+    });
+  }
+
+  /** Offers a value for the round that waits for one, if there is anything to merge. */
+  private async offer(): Promise<void> {
+    const { workshop } = this.parts;
+    const round = this.wanted;
+    if (round === null || this.isPast || workshop.choose().length === 0) return;
+    this.wanted = null;
+    const built = await workshop.propose();
+    this.built.set(valueIdOf(built.merge.raw), built);
+    this.feed({ t: 'value', round, bytes: built.merge.raw });
+  }
+
+  /** The latest time of a fresh proposal: a clock behind `main` is wrong, and then `main` itself is the measure. */
+  private get latestTime(): number {
+    const now = this.parts.clock.now();
+    const { time } = this.parts.main.head;
+    return now < time ? time + AHEAD_OF_MAIN_MS_MAX : now + AHEAD_MS_MAX;
+  }
+
+  /** Judges a proposal by my own replay; what cannot be judged yet waits for blocks or for the clock. */
+  private async judge(value: Sha256, bytes: Uint8Array, fresh: boolean): Promise<void> {
+    if (this.isPast) return;
+    this.unjudged.delete(value);
+    let built: BuiltMerge;
+    this.judging += 1;
+    try {
+      built = this.built.get(value) ?? (await this.parts.workshop.replayOf(bytes));
+    } catch (error) {
+      if (!(error instanceof TownError)) throw error;
+      if (NOT_HERE.has(error.code)) {
+        this.unjudged.set(value, bytes);
+        return;
+      }
+      if (!REFUSALS.has(error.code)) throw error;
+      this.parts.alarm({ code: error.code, message: error.message });
+      return this.feed({ t: 'judged', value, verdict: 'invalid', ready: true });
+    } finally {
+      this.judging -= 1;
+    }
+    this.built.set(value, built);
+    const aheadMs = built.merge.time - this.latestTime;
+    const ready = !fresh || aheadMs <= 0;
+    if (!ready) this.after(aheadMs, () => this.feed({ t: 'judged', value, verdict: 'valid', ready: true }));
+    this.feed({ t: 'judged', value, verdict: 'valid', ready });
+  }
+}
