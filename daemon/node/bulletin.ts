@@ -7,9 +7,9 @@ import type { Store } from '../store/store.js';
 import type { Clock } from './clock.js';
 import type { NodeConfig } from './config.js';
 import type { Events } from './events.js';
+import type { Alarm } from './height-work.js';
 import type { NodeKeys } from './key-files.js';
 import type { MainLine } from './main-line.js';
-import type { Alarm } from './merger.js';
 import type { NodesView } from './node-cases.js';
 import type { Peering } from './peering.js';
 import type { Readiness } from './readiness.js';
@@ -40,7 +40,7 @@ export class Bulletin {
   private readonly startedAt: number;
   /** Why nothing is merged, or the dapps do not run; it ends when they do. */
   private alarm: Alarm | null = null;
-  /** What peering found that a person has to look at; it stays until the next start. */
+  /** The last that peering found and a person has to look at; it stays until the next start. */
   private trouble: Alarm | null = null;
   /** Why the dapps run without isolation. */
   private warning: string | null = null;
@@ -59,8 +59,8 @@ export class Bulletin {
   }
 
   setTrouble(trouble: Alarm): void {
+    if (this.trouble?.message === trouble.message) return;
     this.parts.logger.warn({ code: trouble.code }, trouble.message);
-    if (this.trouble?.code === trouble.code) return;
     this.trouble = trouble;
     this.tell();
   }

@@ -3,6 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Aedes } from 'aedes';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import t from 'tap';
 import { valueIdOf, signVote } from '../consensus/vote.js';
 import { signProposal } from '../consensus/proposal.js';
@@ -247,9 +249,10 @@ t.test('a flood is refused in bounded time and memory, and the town goes on', as
   await alpha.core.merger.mergeNow();
   await until('a town with something in it', () => agree(all), all);
   let sent = 0;
-  const collect = (globalThis as { gc?: () => void }).gc;
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
   const bytes = (): number => {
-    collect?.();
+    collect();
     const { heapUsed, external } = process.memoryUsage();
     return heapUsed + external;
   };
