@@ -33,6 +33,7 @@ const statusByCode: ReadonlyMap<string, number> = new Map([
   ['node-behind', 409],
   ['last-validator', 409],
   ['still-validator', 409],
+  ['still-unmerged', 409],
   ['own-node', 409],
   ['no-validator', 409],
   ['validators-changing', 409],

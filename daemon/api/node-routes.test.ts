@@ -145,6 +145,7 @@ t.test('what the node refuses keeps its words, with the status that fits', async
     ['node-behind', 409],
     ['last-validator', 409],
     ['still-validator', 409],
+    ['still-unmerged', 409],
     ['own-node', 409],
     ['no-validator', 409],
     ['already-validator', 409],

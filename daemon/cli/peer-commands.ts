@@ -1,6 +1,12 @@
 /** `town node` and `town sync`: the other nodes of the town, who comes in, who makes merges. */
 import { Argument, InvalidArgumentError, Option, type Command } from 'commander';
-import type { NodeInvitationView, NodeInvited, NodesView, NodeView } from '../node/node-cases.js';
+import type {
+  NodeInvitationState,
+  NodeInvitationView,
+  NodeInvited,
+  NodesView,
+  NodeView,
+} from '../node/node-cases.js';
 import type { Recorded } from '../node/use-cases.js';
 import { CliError, refusal } from './cli-error.js';
 import { confirm } from './confirm.js';
@@ -86,7 +92,12 @@ export function addPeerCommands(town: Command): void {
       const recorded = await ask<Recorded>(context, 'DELETE', `/api/nodes/${found.id}`);
       await context.tellRecorded(
         recorded,
-        `${plain(found.name)} (${found.id}) is out of the town once this is merged.`,
+        [
+          `${plain(found.name)} (${found.id}) is out of the town once this is merged.`,
+          found.roles.includes('door')
+            ? "It still knows the town's key and the key of the badges: new ones cannot be made yet."
+            : "It still knows the town's key: a new one cannot be made yet.",
+        ].join('\n'),
       );
     });
 
@@ -201,13 +212,15 @@ const nobodyWaits = (message: string, isOpen: boolean) =>
       : 'Invite one with `town node invite`, then on the other board: town join CODE --data DIR',
   );
 
+const mayApprove: ReadonlySet<NodeInvitationState> = new Set(['asked', 'approved', 'welcomed']);
+
 /** Those that wait go before those that are over: a node that was refused once may come again. */
 function findWaiting(invitations: readonly NodeInvitationView[], word: string): Waiting {
   const waiting = invitations.filter(isWaiting);
   const found = findInvitation(waiting.some((each) => isMeant(each, word)) ? waiting : invitations, word);
   const { asker } = found;
   // Approved once more: where the first time was interrupted, the node finishes it, else it says how it stands.
-  if (asker !== null && (found.state === 'asked' || found.state === 'approved')) return { ...found, asker };
+  if (asker !== null && mayApprove.has(found.state)) return { ...found, asker };
   if (found.state === 'open') throw nobodyWaits(`No node has shown the invitation ${found.id} yet.`, true);
   throw refusal(
     'already-answered',

@@ -110,7 +110,8 @@ export interface NodeCases {
   refuse(s: string, invitation: string, reason: string): Promise<void>;
   /**
    * Lets in the node that waits with the invitation: `node` is its id, as the steward saw it on its screen. Records the change of
-   * the charter (and the new node's first door); once that is merged the node gets the town's keys.
+   * the charter (and the new node's first door); once that is merged the node gets the town's keys. Called again it adds the door
+   * that is still missing, if one is. @throws TownError `already-approved`, `other-asker`, `nobody-waits`
    */
   approve(s: string, input: { invitation: string; node: string }): Promise<Recorded>;
   /**
@@ -121,7 +122,10 @@ export interface NodeCases {
     s: string,
     input: { node: string; validator: boolean; anyway?: boolean | undefined },
   ): Promise<Recorded>;
-  /** Takes a node out of the charter: nothing of it is taken any more. @throws TownError `still-validator`, `own-node` */
+  /**
+   * Takes a node out of the charter: nothing of it is taken any more. It still knows the keys that it was given.
+   * @throws TownError `still-validator`, `still-unmerged` (blocks of it that are here wait for a merge), `own-node`
+   */
   remove(s: string, node: string): Promise<Recorded>;
   /** Tells and asks the others now; resolves when this node has all that those connected have, at the latest after a minute. */
   sync(s: string): Promise<NodesView>;

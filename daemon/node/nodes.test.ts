@@ -1,11 +1,17 @@
 /** What stewards do with the nodes of a town: a real town of one node, and a network that says what the test says. */
 import t, { type Test } from 'tap';
 import { sha256 } from '../ledger/hash.js';
-import type { EntryId, Millis, NodeId, Oid } from '../ledger/ids.js';
+import { signEntry } from '../ledger/entry.js';
+import { TownError, type EntryId, type Millis, type NodeId, type Oid } from '../ledger/ids.js';
+import { readKey } from '../ledger/kernel.js';
+import { publicKeyOf } from '../ledger/signature.js';
+import { secretOf } from '../ledger/testing/small-town.js';
+import type { NewEntry } from '../store/rows.js';
 import { readInvitationCode } from '../sync/invitation.js';
 import { addressOf, brokerAt } from './config.js';
 import { doorIdOf } from './door-id.js';
 import { Asker, HostingTown, nodeOf, peerView } from './testing/hosting-town.js';
+import { View } from './view.js';
 
 t.setTimeout(300_000);
 
@@ -40,6 +46,32 @@ async function place(host: HostingTown, word: string, merged = true): Promise<No
   await host.nodes.approve(host.session(), { invitation: id, node: asker.node });
   if (merged) await host.merge();
   return asker.node;
+}
+
+/** The first block of another node, with one entry, as it stands in the store before its merge. */
+async function putBlock(
+  host: HostingTown,
+  node: NodeId,
+  entry: Pick<NewEntry, 'id' | 'type' | 'kind' | 'by' | 'bytes'>,
+): Promise<void> {
+  const place = { node, line: 'main' };
+  const raw = Buffer.from(`a block of ${node}`);
+  await host.store.putBlock({
+    block: {
+      ...{
+        ...place,
+        id: sha256(raw),
+        oid: sha256(raw).slice(0, 40) as Oid,
+        seq: 1,
+        prev: null,
+        raw,
+        entries: 1,
+      },
+      base: host.core.main.head.id,
+    },
+    newEntries: [{ ...place, ...entry, n: 1, member: null, at: 1 as Millis }],
+    ...{ entryIds: [entry.id], objects: [], refs: [] },
+  });
 }
 
 t.test('an invitation carries what a new node needs, and its bounds are kept', async (t) => {
@@ -127,6 +159,48 @@ t.test('the node that is let in is the one that the steward saw, with a door of 
     t.equal(second.asker.listens(host), 'joined');
   });
 
+  await t.test('of two stewards who let it in at once one does, and no door is lost', async (t) => {
+    const twice = await asking(host, 'zeta');
+    const answers = await Promise.all(
+      [1, 2, 3].map(() =>
+        host.nodes.approve(s, twice).then(
+          ({ state }) => state as string,
+          ({ code }: { code: string }) => code,
+        ),
+      ),
+    );
+    t.same(answers, ['pending', 'already-approved', 'already-approved']);
+    await host.merge();
+    t.equal(shown(host, twice.node)?.state, 'merged');
+    t.ok(host.core.main.state.get('door-access', 'doors', doorIdOf('board zeta', twice.node)));
+  });
+
+  await t.test(
+    'a door that failed is added by the next approval, also when the node is at work',
+    async (t) => {
+      const late = await asking(host, 'eta');
+      const { appender } = host.core;
+      const claim = appender.claim.bind(appender);
+      appender.claim = (type, ...rest) =>
+        type === 'door-access.add-door'
+          ? Promise.reject(new TownError('busy', 'Too much.'))
+          : claim(type, ...rest);
+      await t.rejects(host.nodes.approve(s, late), {
+        code: 'busy',
+        message: /is let in, but its first door could not be added: Too much/,
+      });
+      appender.claim = claim;
+      await host.merge();
+      await host.quiet();
+      t.equal(late.asker.listens(host), 'joined');
+      const { entry } = await host.nodes.approve(s, late);
+      t.equal(host.store.entry(entry as EntryId)?.type, 'door-access.add-door');
+      await t.rejects(host.nodes.approve(s, late), { code: 'already-approved' });
+      await host.merge();
+      t.ok(host.core.main.state.get('door-access', 'doors', doorIdOf('board eta', late.node)));
+    },
+  );
+
   await t.test('a node that the charter names otherwise than it asks is not taken for it', async (t) => {
     const third = await asking(host, 'delta');
     const { key, sealing, name } = waiting(host, third.invitation);
@@ -144,23 +218,10 @@ t.test('the node that is let in is the one that the steward saw, with a door of 
 
   await t.test('a key that has written here before does not begin anew', async (t) => {
     const fourth = await asking(host, 'epsilon', 'hub');
-    const raw = Buffer.from('a block');
     const bytes = Buffer.from('an entry');
-    const id = sha256(bytes) as unknown as EntryId;
-    const place = { node: fourth.node, line: 'main' };
     const { key } = waiting(host, fourth.invitation);
-    await host.store.putBlock({
-      block: {
-        ...{ ...place, id: sha256(raw), oid: 'a'.repeat(40) as Oid, seq: 1, prev: null, raw, entries: 1 },
-        base: host.core.main.head.id,
-      },
-      newEntries: [
-        {
-          ...{ ...place, id, n: 1, type: 'notes.seen', kind: 'fact', by: key, member: null, bytes },
-          at: 1 as Millis,
-        },
-      ],
-      ...{ entryIds: [id], objects: [], refs: [] },
+    await putBlock(host, fourth.node, {
+      ...{ id: sha256(bytes) as unknown as EntryId, type: 'notes.seen', kind: 'fact', by: key, bytes },
     });
     await t.rejects(host.nodes.approve(s, fourth), { code: 'known-node' });
   });
@@ -243,6 +304,22 @@ t.test('a validator is not taken away where the others are too few', async (t) =
   t.match(await take(gamma), { state: 'pending' }, 'the one that is away may go');
 });
 
+t.test('of two validators one that is lost is taken away only by both, and that is said', async (t) => {
+  const host = await founded(t);
+  const beta = await place(host, 'beta');
+  host.views = [peerView(beta)];
+  await host.nodes.setValidator(host.session(), { node: beta, validator: true });
+  await host.merge();
+  host.views = [peerView(beta, { connected: false })];
+  const take = (anyway: boolean) =>
+    host.nodes.setValidator(host.session(), { node: beta, validator: false, anyway });
+  await t.rejects(take(false), {
+    code: 'too-few-heard',
+    message: /when 2 of the 2 validators sign it, and 1 is connected\. .*not possible yet/,
+  });
+  t.match(await take(true), { state: 'pending' });
+});
+
 t.test('a node is taken out, but neither a validator nor the node that is asked', async (t) => {
   const host = await founded(t);
   const s = host.session();
@@ -268,3 +345,44 @@ t.test('a node is taken out, but neither a validator nor the node that is asked'
   await host.merge();
   t.equal(await remove(gamma), 'still-validator');
 });
+
+t.test(
+  'a node whose blocks wait for their merge is not taken out; of one that was, nothing restricts',
+  async (t) => {
+    const host = await founded(t);
+    const s = host.session();
+    const beta = await place(host, 'beta');
+    const { main } = host.core;
+    const key = publicKeyOf(secretOf('ada'));
+    const { id, type, by, text } = signEntry(
+      {
+        ...{
+          v: 1,
+          town: main.town,
+          line: 'main',
+          base: main.head.id,
+          node: beta,
+          n: 1,
+          at: host.clock.now(),
+        },
+        ...{ type: 'member.revoke-key', by: key, body: { key } },
+      },
+      secretOf('ada'),
+    );
+    await putBlock(host, beta, { id, type, by, kind: 'claim', bytes: Buffer.from(text) });
+    await t.rejects(host.nodes.remove(s, beta), { code: 'still-unmerged', message: /^1 block of/ });
+
+    const { [beta]: _, ...nodes } = main.charter.nodes;
+    const without = Object.create(main, { charter: { value: { ...main.charter, nodes } } }) as typeof main;
+    const isRevoked = async (line: typeof main): Promise<boolean> => {
+      const noContract = (): never => {
+        throw new Error('The kernel judges it alone.');
+      };
+      const view = new View(line, host.store, host.keys.id, new Map(), host.clock, { exchange: noContract });
+      await view.settle();
+      return readKey(view.state, key)?.status === 'revoked';
+    };
+    t.equal(await isRevoked(main), true, 'before its merge, as of any node');
+    t.equal(await isRevoked(without), false);
+  },
+);

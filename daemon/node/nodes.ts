@@ -38,7 +38,7 @@ export interface Peers {
 }
 
 export interface NodesParts {
-  readonly store: Pick<Store, 'counts' | 'countUnmerged'>;
+  readonly store: Pick<Store, 'counts' | 'countUnmerged' | 'branches'>;
   readonly main: MainLine;
   readonly view: View;
   readonly appender: Appender;
@@ -58,12 +58,16 @@ export interface NodesParts {
 export const INVITED_HOURS = 24;
 export const INVITED_HOURS_MAX = 168;
 const HOUR_MS = 3_600_000;
+const BRANCHES_MAX = 1000;
 /** A node that lacks more merges than this is too far behind to vote. */
 const BEHIND_MERGES_MAX = 2;
 const CHANGE = 'charter.change';
 const ADD_DOOR = 'door-access.add-door';
 
 export class Nodes implements NodeCases {
+  /** Approvals that are under way, by invitation. */
+  private readonly approving = new Map<string, Promise<unknown>>();
+
   constructor(private readonly parts: NodesParts) {}
 
   // What is shown --------------------------------------------------------------------------------------------------------
@@ -182,26 +186,49 @@ export class Nodes implements NodeCases {
 
   async approve(s: string, input: { invitation: string; node: string }): Promise<Recorded> {
     const session = await this.steward(s);
+    const { id } = this.parts.invitations.record(input.invitation).invitation;
+    // One after the other: a second click, or a second steward, finds what the first has done.
+    const before = this.approving.get(id) ?? Promise.resolve();
+    const approval = before.catch(() => undefined).then(() => this.approveAs(session, input));
+    this.approving.set(id, approval);
+    try {
+      return await approval;
+    } finally {
+      if (this.approving.get(id) === approval) this.approving.delete(id);
+    }
+  }
+
+  private async approveAs(session: Session, input: { invitation: string; node: string }): Promise<Recorded> {
     const { invitations, appender } = this.parts;
     const record = invitations.record(input.invitation);
-    const asker = this.askerOf(record, input.node);
-    const door = this.doorFor(record.invitation.role, asker, session);
-    const addDoor = (): Promise<Recorded> =>
-      appender.claim(ADD_DOOR, door as JsonObject, session).then(recorded);
-    if (isAdmitted(this.wanted(), record)) {
-      // What an approval that was interrupted has left to do.
-      if (door !== null) return addDoor();
+    const { role } = record.invitation;
+    const addDoor = (door: JsonObject): Promise<Recorded> =>
+      appender.claim(ADD_DOOR, door, session).then(recorded);
+    if (record.asker?.node === input.node && isAdmitted(this.wanted(), record)) {
+      // What an approval that was interrupted has left to do, even if the node is at work by now.
+      const door = this.doorFor(role, record.asker, session);
+      if (door !== null) return addDoor(door);
       throw new TownError(
         'already-approved',
-        `The node ${asker.node} is let in already; it gets its keys with the next merge.`,
-        'Ask for one now: town merge',
+        `The node ${input.node} is let in already; it gets its keys with the merge of that.`,
+        'Ask for a merge now, if none has come yet: town merge',
       );
     }
+    const asker = this.askerOf(record, input.node);
+    const door = this.doorFor(role, asker, session);
     const { name, key, sealing, node } = asker;
-    const set = { [`/nodes/${node}`]: { name, key, sealing, roles: [record.invitation.role] } };
+    const set = { [`/nodes/${node}`]: { name, key, sealing, roles: [role] } };
     const change = recorded(await appender.claim(CHANGE, { set, remove: [] }, session));
-    if (door !== null) await addDoor();
     this.parts.changed();
+    if (door !== null)
+      await addDoor(door).catch((error: unknown) => {
+        if (!(error instanceof TownError)) throw error;
+        throw new TownError(
+          error.code,
+          `The node ${node} is let in, but its first door could not be added: ${error.message}`,
+          `Approve it once more: town node approve ${node}`,
+        );
+      });
     return change;
   }
 
@@ -311,6 +338,16 @@ export class Nodes implements NodeCases {
         `Of the ${next.length} validators ${quorum} must sign a merge then, and ${heard} are connected.`,
         'Wait until more are connected, or say that you want it anyway.',
       );
+    // The change itself is merged by the validators that there are.
+    const { validators } = main.charter;
+    const needed = quorumOf(validators.length, main.charter.quorum);
+    const here = countHeard(validators, views, keys.id);
+    if (!input.validator && here < needed)
+      throw new TownError(
+        'too-few-heard',
+        `The change is itself merged only when ${needed} of the ${validators.length} validators sign it, and ${here} ${here === 1 ? 'is' : 'are'} connected. Where so many are lost for good, nothing is merged any more: going on without them is not possible yet.`,
+        'Bring them back, if need be with a copy of their data. What you insist on waits until then.',
+      );
   }
 
   async remove(s: string, node: string): Promise<Recorded> {
@@ -329,7 +366,21 @@ export class Nodes implements NodeCases {
         `The node ${node} is a validator.`,
         'Take that back first, and wait for the merge.',
       );
+    const waiting = this.unmergedOf(node);
+    if (waiting > 0)
+      throw new TownError(
+        'still-unmerged',
+        `${waiting === 1 ? '1 block' : `${waiting} blocks`} of the node ${node} wait${waiting === 1 ? 's' : ''} for a merge: once it is out, what is in there would wait for ever.`,
+        'Merge first: town merge. Then remove it, while it is off or has nothing new.',
+      );
     return this.change(session, { set: {}, remove: [`/nodes/${node}`] });
+  }
+
+  private unmergedOf(node: string): number {
+    const branch = this.parts.store
+      .branches(BRANCHES_MAX)
+      .find((each) => each.node === node && each.line === MAIN);
+    return branch?.unmergedBlocks ?? 0;
   }
 
   // Sync -----------------------------------------------------------------------------------------------------------------

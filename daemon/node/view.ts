@@ -138,8 +138,10 @@ export class View {
       }
       if (rows.length < PAGE) break;
     }
+    // What a node that was taken out has left is never merged: it would restrict here, and nowhere else, for ever.
+    const { nodes } = this.main.charter;
     for (const block of this.store.blocksUnmergedOn(MAIN, FOREIGN_BLOCKS_MAX))
-      if (block.node !== this.node)
+      if (block.node !== this.node && nodes[block.node])
         for (const entry of this.store.blockEntries(block.id).map(entryOf))
           if (isRestrictive(entry, this.manifests)) await this.judgeOn(fresh, entry);
     this.overlay = fresh;

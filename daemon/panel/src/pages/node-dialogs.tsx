@@ -51,13 +51,19 @@ export function ValidatorDialog({ node, count, onClose, onDone }: NodeDialogProp
       )}
       {makes && count + 1 === 2 && (
         <p class="notice wait">
-          With two validators both must sign: while one is off, nothing merges. Two are a step on the way to
-          three.
+          With two validators both must sign: while one is off, nothing merges, and if one is lost for good,
+          it cannot even be taken out. Two are a step on the way to three.
         </p>
       )}
     </ConfirmDialog>
   );
 }
+
+/** What who has the board can do after all. */
+const stillKnown = ({ roles }: TownNode): string =>
+  roles.includes('door')
+    ? 'It still knows the town’s key and the key of the badges: whoever has it can read what the boards tell each other, and tell badges apart. New keys cannot be made yet.'
+    : 'It still knows the town’s key: whoever has it can read what the boards tell each other. A new key cannot be made yet.';
 
 /** Takes a board out of the town. */
 export function RemoveDialog({ node, onClose, onDone }: NodeDialogProps) {
@@ -81,6 +87,7 @@ export function RemoveDialog({ node, onClose, onDone }: NodeDialogProps) {
         Nothing of this board is taken any more. What it recorded and was merged stays in the ledger; what was
         not merged yet does not come in.
       </p>
+      <p>{stillKnown(node)}</p>
       {node.validator && (
         <p class="notice wait">It is a validator: take its vote back first, and wait for that merge.</p>
       )}
