@@ -210,7 +210,9 @@ t.test(
   async (t) => {
     const { root, town, api } = await founded(t);
     const folder = join(root, 'fresh');
-    let fresh = await startTown(folder);
+    // Nothing listens there: it must not stay with it once it is in the town.
+    const elsewhere = { arguments: ['--broker', 'mqtt://127.0.0.1:9'] };
+    let fresh = await startTown(folder, elsewhere);
     t.teardown(() => fresh.stop());
     const token = fresh.setupLink?.split('#')[1] as string;
     const own = await statusOf(fresh);
@@ -227,7 +229,7 @@ t.test(
 
     // A cut of the power while it waits: the next start goes on.
     await fresh.kill();
-    fresh = await startTown(folder);
+    fresh = await startTown(folder, elsewhere);
     await eventually('it asks again by itself', async () => (await view()).state === 'waiting');
     const gate = await gatePid(folder);
     t.equal(await approve(api, id), own.node.id, 'the same node, in another town');
@@ -240,6 +242,7 @@ t.test(
     t.equal((await statusOf(fresh)).needsSetup, false);
     await eventually('the dapps answer again', async () => (await statusOf(fresh)).dapps.ready);
     await converged(town, fresh);
+    t.match(fresh.said(), /note: this node meets its new town at mqtt.*--broker is not used/);
     t.not(await gatePid(folder), gate, 'with a gate that knows the new door');
     const aside = (await readdir(folder)).find((name) => name.startsWith('set-aside-'));
     t.ok(aside, 'its own town lies aside');

@@ -13,7 +13,14 @@ import { chooseDriver } from './dapps/choose-driver.js';
 import type { ContractDriver } from './dapps/driver.js';
 import { TownError } from './ledger/ids.js';
 import { systemClock } from './node/clock.js';
-import { brokerAt, readConfig, type BrokerConfig, type NodeConfig } from './node/config.js';
+import {
+  brokerAt,
+  isSamePlace,
+  otherBroker,
+  readConfig,
+  type BrokerConfig,
+  type NodeConfig,
+} from './node/config.js';
 import { readPackages } from './node/dapp-set.js';
 import { hasTown, initTown } from './node/init-town.js';
 import { Joining } from './node/joining-case.js';
@@ -92,13 +99,9 @@ function withOptions(config: NodeConfig, options: Options): NodeConfig {
     mqttPort: options.mqttPort ?? config.mqttPort,
     driver: options.driver ?? config.driver,
     gate: { ...config.gate, start: options.gate ?? config.gate.start },
-    ...(options.broker === undefined ? {} : { broker: { ...trusted(config), ...brokerAt(options.broker) } }),
+    ...(options.broker === undefined ? {} : { broker: otherBroker(config.broker, options.broker) }),
   };
 }
-
-/** The authorities that this board trusts, for another broker too. */
-const trusted = ({ broker }: NodeConfig): { ca?: string } =>
-  broker?.ca === undefined ? {} : { ca: broker.ca };
 
 async function version(): Promise<string> {
   const text = await readFile(built('../../package.json'), 'utf8');
@@ -153,13 +156,17 @@ async function startDapps(
   }
 }
 
-/** Brings the folder to where a town is in it: one that was joined is put in its place, else one is founded. */
-async function prepareTown(folder: string, options: Options, say: (text: string) => void): Promise<void> {
+/**
+ * Brings the folder to where a town is in it: one that was joined is put in its place, else one is founded.
+ * @returns whether one was put in its place
+ */
+async function prepareTown(folder: string, options: Options, say: (text: string) => void): Promise<boolean> {
   if (await isJoining(folder)) {
     const release = await lockFolder(folder);
     await finishJoining(folder).finally(release);
+    return true;
   }
-  if (await hasTown(folder)) return;
+  if (await hasTown(folder)) return false;
   say(`Founding the town "${options.townName}" in ${folder} …`);
   await initTown(folder, {
     name: options.townName,
@@ -167,6 +174,23 @@ async function prepareTown(folder: string, options: Options, say: (text: string)
     packagesFolder,
     clock: systemClock,
   });
+  return false;
+}
+
+/**
+ * The config as the options change it. A board that has just joined is at the broker of that town: the one that it was started
+ * with was for the town that it had.
+ */
+async function settings(folder: string, options: Options, hasJoined: boolean): Promise<NodeConfig> {
+  const config = await readConfig(folder);
+  const { broker, ...others } = options;
+  if (!hasJoined || broker === undefined || config.broker === undefined) return withOptions(config, options);
+  const town = config.broker.url;
+  if (!isSamePlace(brokerAt(broker).url, town))
+    process.stderr.write(
+      `note: this node meets its new town at ${town}; --broker is not used. Start it without that from now on.\n`,
+    );
+  return withOptions(config, others);
 }
 
 /**
@@ -184,8 +208,8 @@ async function run(
   const logger = makeLogger(options.json);
   const say = (text: string): void =>
     void (options.json ? logger.info(text) : process.stdout.write(`${text}\n`));
-  await prepareTown(folder, options, say);
-  const config = withOptions(await readConfig(folder), options);
+  const hasJoined = await prepareTown(folder, options, say);
+  const config = await settings(folder, options, hasJoined);
   const keys = await readNodeKeys(folder);
   const store = await Store.open(folder, {
     onFatal(error) {
@@ -222,6 +246,7 @@ async function run(
     packages,
     clock: systemClock,
     status: () => node.status(),
+    setupLock: node.setupLock,
     onJoined: () => again(port),
   });
   const api = await buildApi({ node, joining, logger, panelFolder });

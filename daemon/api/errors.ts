@@ -25,6 +25,7 @@ const statusByCode: ReadonlyMap<string, number> = new Map([
   ['conflict', 409],
   ['setup-done', 409],
   ['busy', 409],
+  ['joining', 409],
   ['real-reader', 409],
   ['nobody-waits', 409],
   ['other-asker', 409],

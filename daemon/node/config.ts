@@ -98,6 +98,27 @@ export function brokerAt(address: string): BrokerConfig {
   };
 }
 
+/**
+ * The broker that is named at a start instead of the config's. For the same address, name, password and authorities of the config
+ * go on to count where the start names no other name; to another one no password goes, but the authorities are trusted there too.
+ * @throws TownError `bad-broker-url`
+ */
+export function otherBroker(before: BrokerConfig | undefined, address: string): BrokerConfig {
+  const named = brokerAt(address);
+  if (before === undefined) return named;
+  if (named.username === undefined && isSamePlace(before.url, named.url)) return before;
+  return before.ca === undefined ? named : { ca: before.ca, ...named };
+}
+
+/** Whether two addresses are of one broker. */
+export function isSamePlace(one: string, other: string): boolean {
+  const [a, b] = [one, other].map((url) => {
+    const { protocol, hostname, port } = new URL(url);
+    return `${protocol}//${hostname}:${port || (protocol === 'mqtts:' ? '8883' : '1883')}`;
+  });
+  return a === b;
+}
+
 /** The other way round: the address with name and password in it. */
 export function addressOf({ url, username = '', password = '' }: BrokerConfig): string {
   const address = new URL(url);

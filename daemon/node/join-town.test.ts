@@ -19,7 +19,7 @@ import { readInvitationCode } from '../sync/invitation.js';
 import type { Asker } from '../sync/joining-host.js';
 import type { JoinProgress } from './ask-to-join.js';
 import { systemClock } from './clock.js';
-import { brokerAt, defaultConfig, readConfig, writeConfig } from './config.js';
+import { brokerAt, defaultConfig, otherBroker, readConfig, writeConfig } from './config.js';
 import { readPackages } from './dapp-set.js';
 import { doorIdOf } from './door-id.js';
 import { initTown } from './init-town.js';
@@ -304,10 +304,12 @@ t.test(
       const child = spawn(process.execPath, [built('testing/finish-joining.js'), copy], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
+      // Listened for from the start: a quick machine is done before it is killed.
+      const closed = once(child, 'close');
       await once(child.stdout, 'data');
       await sleep(round * 12);
       child.kill('SIGKILL');
-      await once(child, 'close');
+      await closed;
       await finishJoining(copy);
       t.notOk(await isJoining(copy));
       const keys = await readNodeKeys(copy);
@@ -340,6 +342,21 @@ t.test('the door of a node is named alike on both sides, whatever the node is ca
   t.equal(doorIdOf('-'.repeat(60), node), `door-${end}`);
   t.equal(doorIdOf('a'.repeat(60), node).length, 32);
   t.notOk(/--|^-/.test(doorIdOf(`${'a'.repeat(26)} b`, node)));
+});
+
+t.test('a broker named at the start takes no password along, and loses none', async (t) => {
+  const before = { url: 'mqtts://town.example', username: 'me', password: 'p', ca: '/ca.pem' };
+  t.same(otherBroker(undefined, 'mqtt://a:b@c'), { url: 'mqtt://c', username: 'a', password: 'b' });
+  t.same(otherBroker(before, 'mqtts://town.example'), before);
+  t.same(otherBroker(before, 'mqtts://town.example:8883'), before, 'the same place');
+  const { ca } = before;
+  t.same(otherBroker(before, 'mqtts://you@town.example'), {
+    url: 'mqtts://town.example',
+    username: 'you',
+    ca,
+  });
+  t.same(otherBroker(before, 'mqtts://else.example'), { url: 'mqtts://else.example', ca });
+  t.same(otherBroker(before, 'mqtt://town.example'), { url: 'mqtt://town.example', ca });
 });
 
 t.test('an address of a broker gives up its name and password, and what is none is refused', async (t) => {

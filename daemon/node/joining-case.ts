@@ -4,12 +4,14 @@ import { TownError } from '../ledger/ids.js';
 import type { DappPackage } from '../dapps/package.js';
 import type { Store } from '../store/store.js';
 import type { Invitation } from '../sync/invitation.js';
-import type { JoinProgress } from './ask-to-join.js';
+import type { JoinProgress, Welcomed } from './ask-to-join.js';
 import type { Clock } from './clock.js';
 import { readConfig } from './config.js';
+import { Serial } from './drive.js';
 import { askDurably, joinedOf, readAsk } from './join-town.js';
 import { dropAsking, putJoined, readAsking, type Asking } from './joining-files.js';
 import type { NodeKeys } from './key-files.js';
+import type { SetupLock } from './setup-lock.js';
 import type { StatusView } from './use-cases.js';
 import { WELCOME_META } from './welcomed.js';
 
@@ -43,10 +45,14 @@ export interface JoiningParts {
   readonly keys: NodeKeys;
   readonly packages: readonly DappPackage[];
   readonly clock: Clock;
-  readonly status: () => StatusView;
+  readonly status: () => Pick<StatusView, 'needsSetup' | 'height' | 'town'>;
+  readonly setupLock: SetupLock;
   /** A welcome lies on the disk: start again with its town. */
   readonly onJoined: () => void;
 }
+
+/** Requests that may wait for each other. */
+const WAITING_MAX = 8;
 
 interface Running {
   readonly asking: Asking;
@@ -57,6 +63,9 @@ interface Running {
 export class Joining implements JoiningCase {
   private current: Omit<JoiningView, 'node'> = { state: 'idle', town: null, broker: null, error: null };
   private running: Running | null = null;
+  /** One request after the other: each looks at what the one before has begun. */
+  private readonly turns = new Serial(WAITING_MAX);
+  private ended = false;
 
   constructor(private readonly parts: JoiningParts) {
     if (parts.store.meta(WELCOME_META) !== null)
@@ -71,7 +80,19 @@ export class Joining implements JoiningCase {
    * @throws TownError `setup-used`, `setup-expired`, `busy` (it has joined just now), `bad-invitation-code`,
    *   `invitation-expired`, `bad-name`
    */
-  async start({ token, code, name }: { token: string; code: string; name: string }): Promise<JoiningView> {
+  start(input: { token: string; code: string; name: string }): Promise<JoiningView> {
+    return this.turns.run(() => this.startNow(input), busy);
+  }
+
+  private async startNow({
+    token,
+    code,
+    name,
+  }: {
+    token: string;
+    code: string;
+    name: string;
+  }): Promise<JoiningView> {
     this.assertEmpty();
     if (this.parts.store.meta('setup-token') !== sha256(token))
       throw new TownError(
@@ -79,20 +100,26 @@ export class Joining implements JoiningCase {
         'This setup link is not the newest one of this node.',
         'Use the link that the last start printed, or start the daemon again for a new one.',
       );
-    if (this.current.state === 'joined')
-      throw new TownError('busy', 'This node has just joined a town.', 'Wait until it has started again.');
+    this.assertNotJoined();
     const { invitation, asking } = readAsk(
       { code, name, clock: this.parts.clock },
       await readAsking(this.parts.folder),
     );
     if (this.running && same(this.running.asking, asking)) return this.view();
-    await this.stop();
+    await this.halt();
+    // What was asked before may have come through in this moment.
+    this.assertNotJoined();
     this.begin(invitation, asking);
     return this.view();
   }
 
   /** Goes on with what was asked before the last start, if anything was and the town here is still empty. */
-  async resume(): Promise<void> {
+  resume(): Promise<void> {
+    return this.turns.run(() => this.resumeNow(), busy);
+  }
+
+  private async resumeNow(): Promise<void> {
+    if (this.running) return;
     const { folder, clock } = this.parts;
     const earlier = await readAsking(folder);
     if (earlier === null) return;
@@ -109,7 +136,13 @@ export class Joining implements JoiningCase {
   }
 
   /** Stops asking; the next start goes on with it. */
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
+    this.ended = true;
+    this.running?.abort.abort();
+    return this.turns.run(() => this.halt(), busy);
+  }
+
+  private async halt(): Promise<void> {
     const { running } = this;
     this.running = null;
     running?.abort.abort();
@@ -121,8 +154,11 @@ export class Joining implements JoiningCase {
     if (this.running === null || this.current.state === 'joined') return;
     this.current = { state: 'idle', town: null, broker: null, error: null };
     // What is left of it is refused at the next start, and dropped then.
-    this.stop()
-      .then(() => dropAsking(this.parts.folder))
+    this.turns
+      .run(async () => {
+        await this.halt();
+        await dropAsking(this.parts.folder);
+      }, busy)
       .catch(() => undefined);
   }
 
@@ -136,12 +172,18 @@ export class Joining implements JoiningCase {
     );
   }
 
+  private assertNotJoined(): void {
+    if (this.current.state === 'joined')
+      throw new TownError('busy', 'This node has just joined a town.', 'Wait until it has started again.');
+  }
+
   private get isEmpty(): boolean {
     const { needsSetup, height } = this.parts.status();
     return needsSetup && height === 0;
   }
 
   private begin(invitation: Invitation, asking: Asking): void {
+    if (this.ended) return;
     const abort = new AbortController();
     this.current = { state: 'asking', town: invitation.name, broker: null, error: null };
     this.running = { asking, abort, done: this.ask(invitation, asking, abort.signal) };
@@ -161,9 +203,7 @@ export class Joining implements JoiningCase {
           this.current = { state, town, broker: { url: broker, reached }, error: null };
         },
       });
-      this.assertEmpty();
-      const before = await readConfig(folder);
-      await putJoined(folder, joinedOf(welcomed, { invitation, keys, before, aside: asideAt(clock.now()) }));
+      await this.putInPlace(welcomed, invitation);
       this.current = { ...this.current, state: 'joined' };
     } catch (error) {
       if (signal.aborted) return;
@@ -172,6 +212,20 @@ export class Joining implements JoiningCase {
       return;
     }
     this.parts.onJoined();
+  }
+
+  /** From here on nobody sets this board up: the town that they would have is about to be set aside. */
+  private async putInPlace(welcomed: Welcomed, invitation: Invitation): Promise<void> {
+    const { folder, keys, clock, setupLock } = this.parts;
+    const release = await setupLock.takeForJoining();
+    try {
+      this.assertEmpty();
+      const before = await readConfig(folder);
+      await putJoined(folder, joinedOf(welcomed, { invitation, keys, before, aside: asideAt(clock.now()) }));
+    } catch (error) {
+      release();
+      throw error;
+    }
   }
 
   private failed(error: unknown): void {
@@ -185,6 +239,9 @@ export class Joining implements JoiningCase {
     this.running = null;
   }
 }
+
+const busy = (): TownError =>
+  new TownError('busy', 'Too much is asked of this board just now.', 'Try again in a moment.');
 
 const same = (a: Asking, b: Asking): boolean => a.code === b.code && a.name === b.name;
 

@@ -37,6 +37,7 @@ import { Peering, type MakeTransport } from './peering.js';
 import { People, recorded } from './people.js';
 import { PrivateRecords } from './private-records.js';
 import { Readiness } from './readiness.js';
+import { SetupLock } from './setup-lock.js';
 import { Signers } from './signers.js';
 import { Sessions } from './sessions.js';
 import type { MergeView, Recorded, SessionView, StatusView, TownEvent, TownNode } from './use-cases.js';
@@ -83,6 +84,8 @@ export class RunningNode implements TownNode {
   private readonly readiness: Readiness;
   private readonly bulletin: Bulletin;
   private readonly signers: Signers;
+  /** Held while this board goes into another town. */
+  readonly setupLock = new SetupLock();
   private readonly manifests: Manifests;
   private repository: Repository | null = null;
   private transport: Transport | null = null;
@@ -354,10 +357,12 @@ export class RunningNode implements TownNode {
     const [first] = this.parts.config.gate.doors;
     // Before anything is recorded: a door that is refused would leave the setup half done.
     const doorName = input.doorName?.trim() ? cleanName(input.doorName) : first?.name;
-    await this.settled();
-    return this.memberCases.setup(input, async (session) => {
-      if (first) await this.doorCases.addAs(session, { id: first.id, name: doorName ?? first.name });
-      this.bulletin.tell();
+    return this.setupLock.whileSettingUp(async () => {
+      await this.settled();
+      return this.memberCases.setup(input, async (session) => {
+        if (first) await this.doorCases.addAs(session, { id: first.id, name: doorName ?? first.name });
+        this.bulletin.tell();
+      });
     });
   }
 
