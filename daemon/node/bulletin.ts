@@ -129,7 +129,7 @@ export class Bulletin {
       needsSetup: this.parts.needsSetup(),
       height: head.height,
       main: head.oid,
-      pendingEntries: store.counts().pending,
+      pendingEntries: store.pendingCount(),
       merging: this.parts.isMerging(),
       alarm: this.alarm ?? this.trouble,
       gate: { connected: gate !== null, board: gate?.board ?? null, simulated: gate?.simulated ?? false },
