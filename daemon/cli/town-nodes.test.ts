@@ -109,7 +109,7 @@ t.test('a second board shows an invitation, waits, and is let in after its id wa
   t.equal(joined.code, 0, joined.stderr);
   t.ok(joined.stdout.includes(second), 'it says its own id');
   t.match(otherOf(await list(t)), { id: second, name: 'Workshop', validator: false, state: 'merged' });
-  t.match(await refused(t, 'node', 'approve', id, '--yes'), /answered already: welcomed/);
+  t.match(await refused(t, 'node', 'approve', id, '--yes'), /it has its keys already/);
 });
 
 t.test('a node that is not heard becomes no validator by mistake', async (t) => {

@@ -208,10 +208,15 @@ export class Nodes implements NodeCases {
       // What an approval that was interrupted has left to do, even if the node is at work by now.
       const door = this.doorFor(role, record.asker, session);
       if (door !== null) return addDoor(door);
+      if (record.answer.status !== 'waiting')
+        throw new TownError(
+          'already-approved',
+          `The node ${input.node} was let in: it has its keys already.`,
+        );
       throw new TownError(
         'already-approved',
-        `The node ${input.node} is let in already; it gets its keys with the merge of that.`,
-        'Ask for a merge now, if none has come yet: town merge',
+        `The node ${input.node} is let in already; it gets its keys with the next merge.`,
+        'Ask for one now: town merge',
       );
     }
     const asker = this.askerOf(record, input.node);
