@@ -70,34 +70,37 @@ t.test('sessions', async (t) => {
     t.notOk(answer.headers['set-cookie']);
   });
 
-  t.test('sign-in, setup, join and a request for a key each allow a client a few tries a minute', async (t) => {
-    const { app } = await setUp(t, { triesPerMinute: 3 });
-    const tries = {
-      '/api/session': { name: 'Ada', passphrase: 'wrong' },
-      '/api/setup': { token: '', name: '', passphrase: '' },
-      '/api/members/join': { code: 'abc', passphrase: 'short' },
-      '/api/keys/requests': { member: 'm0', name: 'Ada', passphrase: 'short' },
-    };
-    for (const [url, payload] of Object.entries(tries)) {
-      const statuses: number[] = [];
-      for (let i = 0; i < 4; i += 1)
-        statuses.push((await app.inject({ method: 'POST', url, payload })).statusCode);
-      t.equal(statuses[3], 429, url);
-      t.notOk(statuses.slice(0, 3).includes(429));
-      const last = await app.inject({ method: 'POST', url, payload });
-      t.equal(last.json().error.code, 'too-many-tries');
-      t.match(last.json().error.advice, /^Try again in \d+ seconds\.$/);
-      t.ok(Number(last.headers['retry-after']) > 0);
-    }
-    const elsewhere = await app.inject({
-      method: 'POST',
-      url: '/api/session',
-      payload: { name: 'Ada', passphrase: 'correct horse' },
-      remoteAddress: '192.0.2.7',
-    });
-    t.equal(elsewhere.statusCode, 200, 'another client is not held up');
-    t.equal((await app.inject('/api/status')).statusCode, 200, 'nor is anything else');
-  });
+  t.test(
+    'sign-in, setup, join and a request for a key each allow a client a few tries a minute',
+    async (t) => {
+      const { app } = await setUp(t, { triesPerMinute: 3 });
+      const tries = {
+        '/api/session': { name: 'Ada', passphrase: 'wrong' },
+        '/api/setup': { token: '', name: '', passphrase: '' },
+        '/api/members/join': { code: 'abc', passphrase: 'short' },
+        '/api/keys/requests': { member: 'm0', name: 'Ada', passphrase: 'short' },
+      };
+      for (const [url, payload] of Object.entries(tries)) {
+        const statuses: number[] = [];
+        for (let i = 0; i < 4; i += 1)
+          statuses.push((await app.inject({ method: 'POST', url, payload })).statusCode);
+        t.equal(statuses[3], 429, url);
+        t.notOk(statuses.slice(0, 3).includes(429));
+        const last = await app.inject({ method: 'POST', url, payload });
+        t.equal(last.json().error.code, 'too-many-tries');
+        t.match(last.json().error.advice, /^Try again in \d+ seconds\.$/);
+        t.ok(Number(last.headers['retry-after']) > 0);
+      }
+      const elsewhere = await app.inject({
+        method: 'POST',
+        url: '/api/session',
+        payload: { name: 'Ada', passphrase: 'correct horse' },
+        remoteAddress: '192.0.2.7',
+      });
+      t.equal(elsewhere.statusCode, 200, 'another client is not held up');
+      t.equal((await app.inject('/api/status')).statusCode, 200, 'nor is anything else');
+    },
+  );
 
   t.test('what needs a session is refused without one, before the input is looked at', async (t) => {
     const { app, node } = await setUp(t);
