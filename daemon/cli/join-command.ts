@@ -1,4 +1,4 @@
-/** `town join`: makes this board a node of a town that invited it, and runs it. */
+/** `town join`, also called `town node join`: makes this board a node of a town that invited it, and runs it. */
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -31,8 +31,8 @@ function portOf(text: string): number {
   return Number(text);
 }
 
-export function addJoinCommand(town: Command): void {
-  town
+export function addJoinCommand(parent: Command): void {
+  parent
     .command('join')
     .description('join a town with an invitation for a node, then run the node; Ctrl-C stops it')
     .argument('<code>', 'the code of `town node invite`, or its link; - reads it from standard input')

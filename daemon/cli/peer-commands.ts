@@ -12,6 +12,7 @@ import { CliError, refusal } from './cli-error.js';
 import { confirm } from './confirm.js';
 import { Context } from './context.js';
 import { find } from './find.js';
+import { addJoinCommand } from './join-command.js';
 import { invitedText, isOnlyHere, nodesText, qrFor, syncText } from './nodes-text.js';
 import { plain, time } from './output.js';
 
@@ -24,6 +25,7 @@ type Role = 'door' | 'hub';
 export function addPeerCommands(town: Command): void {
   const node = town.command('node').description('the nodes of the town');
   addInvite(node);
+  addJoinCommand(node);
 
   node
     .command('list')

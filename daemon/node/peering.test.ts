@@ -102,6 +102,24 @@ t.test(
   },
 );
 
+t.test('a line that lets messages through one way only loses nothing', async (t) => {
+  const { alpha, beta, gamma, way, all } = await threeNodes(t);
+  for (const direction of ['up', 'down'] as const) {
+    way.freeze(direction);
+    await alpha.claim('ada', 'notes.put', { key: `near-${direction}`, value: 1 });
+    await gamma.claim('ada', 'notes.put', { key: `far-${direction}`, value: 2 });
+    await until('the two to merge theirs', () => beta.note(`near-${direction}`) !== undefined, all);
+    t.equal(beta.note(`far-${direction}`), undefined, 'of the third they know nothing yet');
+    way.heal();
+    await until('one history', () => agree(all) && alpha.note(`far-${direction}`) === '2', all);
+    t.equal(gamma.note(`near-${direction}`), '1');
+  }
+  t.same(
+    all.flatMap((node) => node.alarms),
+    [],
+  );
+});
+
 t.test('a restriction holds at the other nodes long before it is merged', async (t) => {
   const { alpha, beta, gamma, all } = await threeNodes(t, { interactiveMs: 60_000, factsMs: 60_000 });
   await alpha.claim('ada', 'notes.put', { key: 'shed', value: 'open' });
