@@ -27,8 +27,9 @@ export interface CoreParts {
   readonly silentUpTo?: MergeWorkshopParts['silentUpTo'];
   readonly broadcast: MergerParts['broadcast'];
   /** Whether another node is heard just now. */
-  readonly isHeard?: MergerParts['isHeard'];
+  readonly isHeard: MergerParts['isHeard'];
   readonly alarm: MergerParts['alarm'];
+  readonly trouble: MergerParts['trouble'];
   /** An entry of this node is durable. */
   readonly appended: (entry: VerifiedEntry, kind: 'claim' | 'fact') => void;
   /** A block of this node is durable. */
@@ -58,6 +59,8 @@ export class Core {
       heldByQuorum,
       broadcast,
       alarm,
+      trouble,
+      isHeard,
     } = parts;
     const view = new View(main, store, keys.id, manifests, clock, contracts);
     const appender = new Appender(store, main, view, keys, clock, (entry, kind) => {
@@ -92,7 +95,8 @@ export class Core {
       clock,
       broadcast,
       alarm,
-      isHeard: parts.isHeard ?? (() => true),
+      trouble,
+      isHeard,
     });
     this.peerBlocks = new PeerBlocks(store, view, manifests, () => this.merger.blocksChanged());
   }

@@ -45,7 +45,10 @@ export interface HeightWorkParts {
   readonly workshop: MergeWorkshop;
   readonly keys: NodeKeys;
   readonly clock: Clock;
+  /** This height is held up. */
   readonly alarm: (alarm: Alarm) => void;
+  /** Something that people should look at, whatever becomes of this height. */
+  readonly trouble: (code: string, message: string) => void;
   /** Sends a message to the other validators; they may miss it. */
   readonly broadcast: (message: Message) => void;
   /** Whether another validator is heard just now: who is not, is not waited for. */
@@ -193,10 +196,10 @@ export class HeightWork {
         return this.decide(output);
       case 'evidence':
         // Kept by the algorithm's rules; suspending the node comes with governance.
-        return this.parts.alarm({
-          code: 'equivocation',
-          message: `The validator ${output.first.node} signed two different things for one place.`,
-        });
+        return this.parts.trouble(
+          'equivocation',
+          `The validator ${output.first.node} signed two different things for one place.`,
+        );
       case 'alarm':
         throw new TownError(
           output.code,

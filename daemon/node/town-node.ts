@@ -131,6 +131,7 @@ export class RunningNode implements TownNode {
       isHeard: (node) => this.peering.isHeard(node),
       blockMade: (block) => this.peering.blockMade(block),
       alarm: (alarm) => bulletin.setAlarm(alarm),
+      trouble: (code, message) => bulletin.setTrouble({ code, message }),
       appended: (entry) => this.appended(entry.id),
       adopted: (merge, entries) => this.adopted(merge, entries),
     });

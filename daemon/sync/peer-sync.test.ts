@@ -17,7 +17,7 @@ import {
   BACK_OFF_MS_MIN,
   GONE_MS,
   HEADS_EVERY_MS,
-  HEADS_LIFETIME_MS,
+  SILENT_MS_MAX,
   heldByQuorum,
   peerViews,
   type SyncState,
@@ -242,7 +242,7 @@ t.test('the views tell who is connected, ahead and behind; a quorum holds what e
   t.same(held(3), {}, 'a claim that contradicts counts for nothing');
   bench.feed({ t: 'gone', node: beta });
   t.notOk(peerViews(bench.state, bench.now)[0]?.connected);
-  bench.now += HEADS_LIFETIME_MS;
+  bench.now += SILENT_MS_MAX;
   t.notOk(peerViews(bench.state, bench.now)[1]?.connected, 'silent for too long');
 });
 

@@ -5,10 +5,8 @@ import type { HeadsBody, Tip, WantBody } from './bodies.js';
 /** Heads are told again after this long, whatever happens; and not twice within the gap. */
 export const HEADS_EVERY_MS = 60_000;
 export const HEADS_GAP_MS = 100;
-/** For the transport: how long heads are good. A peer that is silent for so long counts as gone. */
-export const HEADS_LIFETIME_MS = 150_000;
-/** For the transport: how long a want or a have is good. */
-export const DIRECT_LIFETIME_MS = 60_000;
+/** A peer that is silent for so long counts as gone. */
+export const SILENT_MS_MAX = 150_000;
 /** How long an answer may take, and how long what came may wait without any progress here. */
 export const ANSWER_MS = 10_000;
 export const ADMIT_MS = 60_000;
@@ -85,7 +83,7 @@ export const failureKey = (item: Item, peer: NodeId): string => `${item} ${peer}
 /** Whether a peer can be asked: heard not too long ago, and not gone since. */
 export function isConnected(state: SyncState, node: NodeId, now: number): boolean {
   const peer = state.peers.get(node);
-  return state.online && peer !== undefined && peer.present && now - peer.heardAt < HEADS_LIFETIME_MS;
+  return state.online && peer !== undefined && peer.present && now - peer.heardAt < SILENT_MS_MAX;
 }
 
 /** How a peer stands, for people. */

@@ -161,6 +161,9 @@ export class SimulatedProcess implements NetworkedProcess {
         this.peering.broadcast(message);
       },
       blockMade: (block) => this.peering.blockMade(block),
+      trouble: (code, message) => {
+        if (this.isAlive()) watch.complained(owner, code, message);
+      },
       alarm: (alarm) => {
         if (alarm !== null && this.isAlive()) watch.complained(owner, alarm.code, alarm.message);
       },

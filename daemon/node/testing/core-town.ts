@@ -83,7 +83,7 @@ export type Outward = Pick<CoreParts, 'heldByQuorum' | 'broadcast'> &
 /** Opens store and repository and puts the heart together; nothing beats yet. */
 export async function openHeart(
   { folder, name, genesis }: HeartOptions,
-  { blockMade = () => undefined, adopted = () => undefined, ...outward }: Outward,
+  { blockMade = () => undefined, adopted = () => undefined, isHeard = () => true, ...outward }: Outward,
 ): Promise<Heart> {
   mkdirSync(folder, { recursive: true });
   const alarms: string[] = [];
@@ -93,13 +93,14 @@ export async function openHeart(
   const keys = keysOf(name);
   const contract = notesContract();
   const core = new Core({
-    ...{ store, keys, blockMade, adopted, ...outward },
+    ...{ store, keys, blockMade, adopted, isHeard, ...outward },
     main: MainLine.load(store),
     clock: systemClock,
     manifests: MANIFESTS,
     contracts: { exchange: async (_dapp, message) => contract(message) },
     readObject: (oid) => repository.read(oid),
     alarm: (alarm) => void (alarm && alarms.push(`${alarm.code}: ${alarm.message}`)),
+    trouble: (code, message) => void alarms.push(`${code}: ${message}`),
     appended: () => undefined,
   });
   return { name, keys, alarms, store, repository, core };

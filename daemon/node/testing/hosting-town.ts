@@ -123,6 +123,8 @@ export class HostingTown {
       heldByQuorum: () => undefined,
       broadcast: () => undefined,
       alarm: () => undefined,
+      trouble: () => undefined,
+      isHeard: () => false,
       appended: () => undefined,
       blockMade: () => undefined,
       adopted: () => void links.invitations.welcomeAdmitted(),

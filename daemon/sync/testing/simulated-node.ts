@@ -17,16 +17,13 @@ import { readHave, readHeads, readWant, type HaveBody, type HeadsBody, type Want
 import { directTopic, headsTopic, Inbox, MessageCounter, sealMessage } from '../message.js';
 import { nextDue, startSync, step, type Input, type Output } from '../peer-sync.js';
 import { admitBlocks, Quarantine } from '../quarantine.js';
-import {
-  DIRECT_LIFETIME_MS,
-  HEADS_LIFETIME_MS,
-  heldByQuorum,
-  type Item,
-  type SyncState,
-} from '../sync-state.js';
+import { heldByQuorum, type Item, type SyncState } from '../sync-state.js';
 
 import { SECOND } from './timeline.js';
 import type { SimulatedTown } from './simulated-town.js';
+
+/** As the daemon's. */
+const LIFETIME_MS = 600_000;
 
 interface PlayedMerge {
   readonly height: number;
@@ -253,7 +250,7 @@ export class SimulatedNode {
     const { town: t } = this;
     if (!t.scenario.sealed) return body as unknown as Json;
     const at = t.time.now;
-    const expires = at + (to === null ? HEADS_LIFETIME_MS : DIRECT_LIFETIME_MS);
+    const expires = at + LIFETIME_MS;
     const content = { from: this.id, to, counter: this.#counter.next(at), at, expires, kind };
     const nonce = Buffer.alloc(12);
     nonce.writeUInt32BE(t.nonces++, 8);
