@@ -9,6 +9,7 @@ const help = `npm start -- [options]     runs a town's node in the foreground (C
   --mqtt-port N       the embedded MQTT broker (default 1883)
   --town-name NAME    for a new town: its name
   --preset NAME       for a new town: makerspace (default)
+  --broker URL        meet the other nodes at this MQTT broker, and run none
   --driver KIND       where contracts run: container or process (default: container if an engine answers)
   --gate KIND         spawn (default) or external: the gate is a service of its own
   --json              tells in JSON lines what happens

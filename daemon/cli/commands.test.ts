@@ -1,13 +1,12 @@
 /** The `town` command by itself, against a small server that says what each test needs. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { runTown } from './run-town.fixture.js';
-import { serve } from './served-town.fixture.js';
+import { serve, skipTerminal } from './served-town.fixture.js';
 import { readSessions, sessionsFile } from './sessions.js';
 
 t.setTimeout(120_000);
@@ -266,25 +265,21 @@ t.test(
     t.equal(none.code, 2);
     t.match(none.stderr, /--passphrase-file/);
 
-    await t.test(
-      'the prompt shows nothing of it',
-      { skip: existsSync('/usr/bin/script') ? false : 'script (bsdutils) is absent' },
-      async (t) => {
-        const command = `${process.execPath} ${fileURLToPath(new URL('town.js', import.meta.url))} login Ada`;
-        const terminal = spawn('script', ['-qec', command, '/dev/null'], {
-          env: { ...env, PATH: process.env['PATH'] },
-        });
-        let shown = '';
-        terminal.stdout.setEncoding('utf8').on('data', (text: string) => {
-          if (!shown.includes('Passphrase: ') && (shown + text).includes('Passphrase: '))
-            setTimeout(() => terminal.stdin.write('typed in silence\r'), 200);
-          shown += text;
-        });
-        await once(terminal, 'close');
-        t.match(signIn(), { passphrase: 'typed in silence' });
-        t.match(shown, /Signed in as Ada/);
-        t.notMatch(shown, /typed/);
-      },
-    );
+    await t.test('the prompt shows nothing of it', { skip: skipTerminal }, async (t) => {
+      const command = `${process.execPath} ${fileURLToPath(new URL('town.js', import.meta.url))} login Ada`;
+      const terminal = spawn('script', ['-qec', command, '/dev/null'], {
+        env: { ...env, PATH: process.env['PATH'] },
+      });
+      let shown = '';
+      terminal.stdout.setEncoding('utf8').on('data', (text: string) => {
+        if (!shown.includes('Passphrase: ') && (shown + text).includes('Passphrase: '))
+          setTimeout(() => terminal.stdin.write('typed in silence\r'), 200);
+        shown += text;
+      });
+      await once(terminal, 'close');
+      t.match(signIn(), { passphrase: 'typed in silence' });
+      t.match(shown, /Signed in as Ada/);
+      t.notMatch(shown, /typed/);
+    });
   },
 );

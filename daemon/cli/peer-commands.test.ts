@@ -1,12 +1,11 @@
 /** `town node` and `town sync` by themselves, against a small server that says what each test needs. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import type { NodeInvitationView, NodeInvited, NodesView, NodeView } from '../node/node-cases.js';
 import { runTown } from './run-town.fixture.js';
-import { serve, type Answer } from './served-town.fixture.js';
+import { serve, type Answer, skipTerminal } from './served-town.fixture.js';
 
 t.setTimeout(120_000);
 
@@ -203,7 +202,7 @@ t.test('who is to be approved must be clear, and must wait', async (t) => {
 
 t.test(
   'at a terminal the id is shown, and only a yes lets the node in',
-  { skip: existsSync('/usr/bin/script') ? false : 'script (bsdutils) is absent' },
+  { skip: skipTerminal },
   async (t) => {
     const path = 'POST /api/nodes/invitations/2222222222222222/approve';
     const here = await serveNodes(t, {}, { [path]: [200, recorded] });

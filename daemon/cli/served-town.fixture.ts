@@ -1,5 +1,6 @@
 /** For tests: a small server that says what a test needs, and a `town` command that is signed in there. */
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -8,6 +9,10 @@ import { join } from 'node:path';
 import type { Test } from 'tap';
 import { runTown, type Ended } from './run-town.fixture.js';
 import { saveSession, sessionsFile } from './sessions.js';
+
+/** Why tests at a terminal are skipped; false: they are not. In CI the lack of it is a failure. */
+export const skipTerminal =
+  existsSync('/usr/bin/script') || process.env['CI'] === 'true' ? false : 'script (bsdutils) is absent';
 
 export interface Asked {
   readonly line: string;
