@@ -9,6 +9,7 @@ import { Context } from './context.js';
 import { peersText, validatorsText } from './nodes-text.js';
 import { unreadLineOfSaved } from './notice-commands.js';
 import { credits, facts, plain, short, time } from './output.js';
+import { progressBar } from './progress.js';
 
 const built = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const packagesFolder = built('../../packages');
@@ -142,31 +143,4 @@ function statusText(status: StatusView, url: string): string {
       ? ['\nNext step: town setup LINK --name NAME (the link the daemon printed at its start)']
       : []),
   ].join('\n');
-}
-
-/** A bar on stderr where that is a terminal, else nothing. */
-async function progressBar(): Promise<{
-  show(done: number, total: number, what: string): void;
-  end(): void;
-}> {
-  if (!process.stderr.isTTY) return { show: () => undefined, end: () => undefined };
-  const { SingleBar } = (await import('cli-progress')).default;
-  const bar = new SingleBar({
-    format: '{bar} {percentage} %  {value}/{total}  {what}',
-    hideCursor: true,
-    clearOnComplete: true,
-    stream: process.stderr,
-  });
-  let started = false;
-  return {
-    show(done, total, what) {
-      if (!started) bar.start(total, done, { what });
-      started = true;
-      bar.setTotal(total);
-      bar.update(done, { what });
-    },
-    end() {
-      if (started) bar.stop();
-    },
-  };
 }

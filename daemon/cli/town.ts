@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { TownError } from '../ledger/ids.js';
+import { addBackupCommands } from './backup-commands.js';
 import { CliError, EXIT_OK, EXIT_REFUSED, EXIT_USAGE } from './cli-error.js';
 import { addDoorCommands } from './door-commands.js';
 import { addGigCommands } from './gig-commands.js';
@@ -37,6 +38,7 @@ function makeProgram(): Command {
     .configureOutput({ writeErr: () => undefined });
   addNodeCommands(town);
   addJoinCommand(town);
+  addBackupCommands(town);
   addSessionCommands(town);
   addLedgerCommands(town);
   addPeopleCommands(town);
