@@ -28,6 +28,8 @@ export interface Lock {
 export interface Refusal {
   readonly code: string;
   readonly reason: string;
+  /** The place in the kernel's state, `<collection>/<key>`, that it hinged on: who wrote there last is why. */
+  readonly about?: string;
 }
 
 /**

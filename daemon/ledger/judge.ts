@@ -15,15 +15,8 @@ import type {
 import { dappOf, verbOf, type VerifiedEntry } from './entry.js';
 import type { Json, JsonObject, Millis, Sha256 } from './ids.js';
 import { TownError } from './ids.js';
-import {
-  KERNEL_RESTRICTIVE,
-  applyKernelEntry,
-  isKernelType,
-  isOpenKernelType,
-  readCharter,
-  speakerOf,
-  type Speaker,
-} from './kernel.js';
+import { applyKernelEntry, kernelRule } from './kernel-rules.js';
+import { readCharter, speakerOf, type Speaker } from './kernel.js';
 import { Overlay, type StateReader, type StateWrite } from './state.js';
 
 /** A message for one dapp's contract; the answer is that contract's next message. */
@@ -77,13 +70,13 @@ export interface EntryContext {
 
 /** Whether an entry revokes, suspends or locks down, and so goes first. */
 export function isRestrictive(entry: { readonly type: string }, manifests: Manifests): boolean {
-  if (KERNEL_RESTRICTIVE.has(entry.type)) return true;
-  return manifests.get(dappOf(entry.type))?.verbs[verbOf(entry.type)]?.restrictive === true;
+  const rule = kernelRule(entry.type) ?? manifests.get(dappOf(entry.type))?.verbs[verbOf(entry.type)];
+  return rule?.restrictive === true;
 }
 
 /** A claim asks; a fact is what a node saw. Undefined: no such type. */
 export function kindOf(type: string, manifests: Manifests): 'claim' | 'fact' | undefined {
-  return isKernelType(type) ? 'claim' : manifests.get(dappOf(type))?.verbs[verbOf(type)]?.kind;
+  return (kernelRule(type) ?? manifests.get(dappOf(type))?.verbs[verbOf(type)])?.kind;
 }
 
 export interface Judged {
@@ -113,17 +106,21 @@ export function* judgeEntry(entry: VerifiedEntry, state: Overlay, context: Entry
       rejected('unknown-type', `Nobody here judges "${entry.type}": the charter has no such dapp or verb.`),
     );
   if (
-    !isKernelType(entry.type) &&
+    !kernelRule(entry.type) &&
     !charter.dapps.some(({ name, enabled }) => enabled && name === dappOf(entry.type))
   )
     return done(rejected('dapp-disabled', `The dapp ${dappOf(entry.type)} is not enabled in the charter.`));
   const speaker = speakerOf(charter, context.authority, entry.by);
   const refusal = mayNotSpeak(entry, kind, speaker, charter);
   if (refusal) return done(refusal);
-  if (isKernelType(entry.type)) {
+  if (kernelRule(entry.type)) {
     const { authority, time, tau, arrival } = context;
-    const refused = applyKernelEntry(entry, own, { charter, authority, time, tau, arrival });
-    return done(refused ? rejected(refused.code, refused.reason) : { verdict: 'accepted' });
+    const finding = applyKernelEntry(entry, own, { charter, authority, time, tau, arrival });
+    if (!finding) return done({ verdict: 'accepted' });
+    const { code, reason } = finding;
+    if (finding.irregular) return done({ verdict: 'irregular', code, reason });
+    if (kind === 'claim') return done(rejected(code, reason));
+    return { verdict: { verdict: 'irregular', code, reason }, writes: [], notices: [] };
   }
   const outcome = yield* askContract(entry, own, speaker, charter, context);
   // What the contract had begun to change when a rule refused it is dropped; only the fact itself stays.
@@ -149,10 +146,14 @@ function mayNotSpeak(
     return speaker.kind === 'node' && speaker.node === entry.node
       ? null
       : rejected('not-the-node', 'A fact is signed by the node that saw it.');
-  if (isOpenKernelType(entry.type)) return null;
+  if (kernelRule(entry.type)?.open) return null;
   switch (speaker.kind) {
     case 'revoked':
       return rejected('key-revoked', 'The key that signed this was revoked before it was merged.');
+    case 'suspended':
+      return rejected('member-suspended', 'Who signed this is suspended: a steward can reinstate them.');
+    case 'left':
+      return rejected('member-left', 'Who signed this has left the town.');
     case 'unknown':
       return rejected('unknown-key', 'The key that signed this belongs to nobody in this town.');
     case 'node':

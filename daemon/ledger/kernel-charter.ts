@@ -1,0 +1,24 @@
+/** Changes of the charter, signed by as many stewards as it says. */
+import { changeCharter, charterText, type CharterChange } from './charter.js';
+import { KERNEL, badBody, countStewards, hasOnly, refuse, tooFewStewards, type Handler } from './kernel.js';
+
+/** Sets and removes places of the charter. */
+export const change: Handler = (entry, state, context) => {
+  const { charter } = context;
+  const { set, remove } = entry.body;
+  const isObject = typeof set === 'object' && set !== null && !Array.isArray(set);
+  if (
+    !hasOnly(entry.body, 'set', 'remove') ||
+    !isObject ||
+    !Array.isArray(remove) ||
+    !remove.every((r) => typeof r === 'string')
+  )
+    return badBody(entry.type, '{set: {pointer: value}, remove: [pointer]}');
+  const unsigned = tooFewStewards(entry, context);
+  if (unsigned) return unsigned;
+  const next = changeCharter(charter, { set, remove } as CharterChange);
+  if (next.amend > countStewards(state))
+    return refuse('too-few-stewards', `There are fewer than ${next.amend} stewards to sign the next change.`);
+  state.put(KERNEL, 'charter', 'charter', charterText(next));
+  return null;
+};
