@@ -222,7 +222,7 @@ async function decrypted(source: Readable, key: BackupKey): Promise<globalThis.R
     if (/header|version|stanza|age/i.test(message))
       throw new TownError(
         'no-backup',
-        `The file is no backup: ${message}.`,
+        'The file is no backup: it does not begin as a file of the age format does.',
         'Name the file that `town backup` made.',
       );
     throw damaged(message);

@@ -146,7 +146,7 @@ async function* piecesOf(handle: FileHandle, size: number): AsyncGenerator<Buffe
 
 /** Config and keys, but for those that are the node itself. */
 async function settings(folder: string): Promise<PackedFile[]> {
-  const members = (await readdir(join(folder, 'keys', 'members'))).filter((name) => name.endsWith('.json'));
+  const members = (await namesIn(join(folder, 'keys', 'members'))).filter((name) => name.endsWith('.json'));
   const names = [
     'config.json',
     'allowed_signers',
@@ -168,6 +168,10 @@ function missing(error: NodeJS.ErrnoException): null {
   throw error;
 }
 
+/** Nothing where there is no such folder: a town that was founded and never started has no repository yet. */
+const namesIn = async (folder: string): Promise<readonly string[]> =>
+  (await readdir(folder).catch(missing)) ?? [];
+
 /** The objects of the repository. Its refs are those of the database; whoever restores writes them anew from there. */
 async function ledger(gitdir: string, packs: FileHandle[]): Promise<PackedFile[]> {
   const files: PackedFile[] = [];
@@ -176,10 +180,10 @@ async function ledger(gitdir: string, packs: FileHandle[]): Promise<PackedFile[]
     if (bytes !== null)
       files.push({ name: `ledger.git/${name}`, size: bytes.length, open: () => Readable.from([bytes]) });
   }
-  for (const name of (await readdir(join(gitdir, 'objects'))).filter((folder) =>
+  for (const name of (await namesIn(join(gitdir, 'objects'))).filter((folder) =>
     /^[0-9a-f]{2}$/.test(folder),
   ))
-    for (const object of await readdir(join(gitdir, 'objects', name)))
+    for (const object of await namesIn(join(gitdir, 'objects', name)))
       if (/^[0-9a-f]{38}$/.test(object))
         files.push(
           await plainFile(`ledger.git/objects/${name}/${object}`, join(gitdir, 'objects', name, object)),
@@ -201,7 +205,7 @@ async function openPacks(
   for (let look = 1; ; look += 1) {
     const opened: { name: string; handle: FileHandle; size: number }[] = [];
     try {
-      const names = (await readdir(folder)).filter((name) => /^pack-[0-9a-f]{40}\.(pack|idx)$/.test(name));
+      const names = (await namesIn(folder)).filter((name) => /^pack-[0-9a-f]{40}\.(pack|idx)$/.test(name));
       for (const name of names.sort()) {
         const handle = await open(join(folder, name), constants.O_RDONLY);
         packs.push(handle);
