@@ -1,7 +1,7 @@
 /** The way of an entry into this node's branch: numbered, signed, judged if it is a claim, durable, acknowledged. */
 import { signEntry, type EntryContent, type VerifiedEntry } from '../ledger/entry.js';
 import type { JsonObject, KeyId, MemberId, Millis, NodeId } from '../ledger/ids.js';
-import { TownError } from '../ledger/ids.js';
+import { TownError, invariant } from '../ledger/ids.js';
 import { readKey } from '../ledger/kernel.js';
 import { publicKeyOf } from '../ledger/signature.js';
 import type { NewEntry } from '../store/rows.js';
@@ -42,7 +42,7 @@ export class Appender {
     private readonly appended: (entry: VerifiedEntry, kind: 'claim' | 'fact') => void,
   ) {
     // Numbers begin at 1; the store says less where there are none.
-    this.lastNumber = Math.max(store.lastN(keys.id, MAIN), 0);
+    this.lastNumber = Math.max(store.lastN(keys.id, main.line), 0);
   }
 
   /** Entries below this number are durable and can go into a block. */
@@ -62,7 +62,7 @@ export class Appender {
   ): Promise<VerifiedEntry> {
     return this.view.hold(async () => {
       // Facts do not count: the doors may not keep a steward from revoking a badge.
-      if (this.store.pendingClaims(UNMERGED_CLAIMS_MAX) >= UNMERGED_CLAIMS_MAX)
+      if (this.store.pendingClaims(UNMERGED_CLAIMS_MAX, this.main.line) >= UNMERGED_CLAIMS_MAX)
         throw new TownError(
           'too-many-unmerged',
           `${UNMERGED_CLAIMS_MAX} claims of this node wait for a merge.`,
@@ -89,6 +89,7 @@ export class Appender {
     body: JsonObject,
     gateRecord?: { id: string; door: string },
   ): Promise<VerifiedEntry | null> {
+    invariant(this.main.line === MAIN, 'what a node saw is recorded on main, never on a draft');
     const entry = await this.numbered(async (n) => {
       const signed = this.sign(n, type, body, this.keys, []);
       const { skipped } = await this.store.appendEntries({
@@ -131,8 +132,8 @@ export class Appender {
     const content: EntryContent = {
       v: 1,
       town: this.main.town,
-      line: MAIN,
-      base: this.main.head.id,
+      line: this.main.line,
+      base: this.main.base.id,
       node: this.keys.id as NodeId,
       n,
       type,

@@ -3,6 +3,7 @@ import { BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX, NO_BLOCK, makeBlock } from '../ledg
 import { verifyEntry, type VerifiedEntry } from '../ledger/entry.js';
 import type { Millis, NodeId } from '../ledger/ids.js';
 import { TownError, invariant } from '../ledger/ids.js';
+import { readFork } from '../ledger/kernel-forks.js';
 import type { BranchPart } from '../ledger/order.js';
 import { readBranch } from '../ledger/replay.js';
 import type { BlockRow, EntryRow } from '../store/rows.js';
@@ -18,7 +19,7 @@ const BLOCKS_MAX = 4096;
 /** A block that this node has just made. */
 export type MadeBlock = Pick<BlockRow, 'node' | 'seq' | 'id'>;
 
-export const branchRef = (node: string): string => `refs/heads/nodes/${node}/${MAIN}`;
+export const branchRef = (node: string, line: string = MAIN): string => `refs/heads/nodes/${node}/${line}`;
 
 const textOf = (row: EntryRow): string => Buffer.from(row.bytes).toString('utf8');
 
@@ -50,17 +51,17 @@ export class Blocks {
 
   private async cutOne(): Promise<boolean> {
     const { id: node, secretKey } = this.keys;
+    const { base, town, line } = this.main;
     const limit = this.settledBelow();
     const rows = prefixOf(
-      this.store.entriesOf(node, MAIN, 'unblocked', BLOCK_ENTRIES_MAX).filter(({ n }) => n < limit),
+      this.store.entriesOf(node, line, 'unblocked', BLOCK_ENTRIES_MAX).filter(({ n }) => n < limit),
       BLOCK_BYTES_MAX,
     );
     if (rows.length === 0) return false;
-    const before = this.store.lastBlock(node, MAIN);
-    const { head, town } = this.main;
+    const before = this.store.lastBlock(node, line);
     const { block, objects } = makeBlock(
-      { town, line: MAIN, node, seq: (before?.seq ?? 0) + 1, prev: before?.id ?? NO_BLOCK, base: head.id },
-      { prev: before?.oid ?? null, main: before?.base === head.id ? null : head.oid },
+      { town, line, node, seq: (before?.seq ?? 0) + 1, prev: before?.id ?? NO_BLOCK, base: base.id },
+      { prev: before?.oid ?? null, main: before?.base === base.id ? null : base.oid },
       rows.map((row) => verifyEntry(textOf(row))),
       this.clock.now(),
       secretKey,
@@ -70,7 +71,7 @@ export class Blocks {
         id: block.id,
         oid: block.oid,
         node,
-        line: MAIN,
+        line,
         seq: block.seq,
         prev: before?.id ?? null,
         base: block.base,
@@ -79,7 +80,7 @@ export class Blocks {
       },
       entryIds: block.entries.map(({ id }) => id),
       objects,
-      refs: [{ name: branchRef(node), oid: block.oid }],
+      refs: [{ name: branchRef(node, line), oid: block.oid }],
     });
     this.made({ node, seq: block.seq, id: block.id });
     return true;
@@ -88,18 +89,19 @@ export class Blocks {
   /** The blocks that a merge of these bounds folds in now: prefixes of all branches in equal shares. */
   choose(
     limits: { readonly mergeEntries: number; readonly mergeBytes: number },
-    heldByQuorum: (node: NodeId) => number | undefined = () => undefined,
+    heldByQuorum: (node: NodeId, line: string) => number | undefined = () => undefined,
   ): readonly BlockRow[] {
-    const branches = this.unmerged().map(({ node }) => {
-      const held = heldByQuorum(node) ?? Infinity;
-      return this.store.blocksUnmerged(node, MAIN, BLOCKS_MAX).filter(({ seq }) => seq <= held);
+    const branches = this.unmerged().map(({ node, line }) => {
+      const held = heldByQuorum(node, line) ?? Infinity;
+      const last = Math.min(held, this.foldableTo(node, line));
+      return this.unmergedOf(node, line).filter(({ seq }) => seq <= last);
     });
     return chooseBlocks(branches, limits, (block) => this.bytesOf(block));
   }
 
   /** Whether anything waits for a merge, be it here alone. */
   areWaiting(): boolean {
-    return this.store.hasUnblocked() || this.unmerged().length > 0;
+    return this.store.hasUnblocked(this.main.line) || this.unmerged().length > 0;
   }
 
   /** Branches of the town's nodes. Who was taken out is merged no more: who comes late gets no blocks of theirs. */
@@ -107,7 +109,30 @@ export class Blocks {
     const { nodes } = this.main.charter;
     return this.store
       .branches(BRANCHES_MAX)
-      .filter(({ node, line, unmergedBlocks }) => line === MAIN && unmergedBlocks > 0 && nodes[node]);
+      .filter(
+        ({ node, line, seq, unmergedBlocks }) =>
+          unmergedBlocks > 0 &&
+          nodes[node] &&
+          Math.min(seq, this.foldableTo(node, line)) > (readBranch(this.main.state, node, line)?.seq ?? 0),
+      );
+  }
+
+  /**
+   * Up to which block a branch belongs to this line: `main` takes in the drafts that were adopted. Of a draft nothing
+   * goes before the block that the stewards named is here: what it stands on is what they signed.
+   */
+  private foldableTo(node: NodeId, line: string): number {
+    if (line === this.main.line) return Infinity;
+    if (this.main.line !== MAIN) return 0;
+    const fork = readFork(this.main.state, line);
+    return fork?.node === node && this.store.block(fork.head) ? fork.seq : 0;
+  }
+
+  /** A branch's blocks that this line has not merged, oldest first. What a draft has merged is unmerged on `main`. */
+  private unmergedOf(node: NodeId, line: string): readonly BlockRow[] {
+    if (this.main.line === MAIN) return this.store.blocksUnmerged(node, line, BLOCKS_MAX);
+    const merged = readBranch(this.main.state, node, line)?.seq ?? 0;
+    return this.store.blocksFrom(node, line, merged + 1, BLOCKS_MAX);
   }
 
   private bytesOf(block: BlockRow): number {
@@ -129,10 +154,11 @@ export class Blocks {
     return heads.map((head) => {
       const last = this.store.block(head);
       if (!last) throw new TownError('unknown-head', `The block ${head.slice(0, 12)}… is not here.`);
-      const mark = readBranch(this.main.state, last.node, MAIN);
-      const blocks = this.store
-        .blocksUnmerged(last.node, MAIN, BLOCKS_MAX)
-        .filter(({ seq }) => seq <= last.seq);
+      const { line } = last;
+      if (last.seq > this.foldableTo(last.node, line))
+        throw new TownError('unknown-head', `The draft ${line} is not here as far as it was adopted.`);
+      const mark = readBranch(this.main.state, last.node, line);
+      const blocks = this.unmergedOf(last.node, line).filter(({ seq }) => seq <= last.seq);
       const first = blocks[0];
       if (
         !first ||
@@ -145,7 +171,7 @@ export class Blocks {
         );
       return {
         node: last.node,
-        line: MAIN,
+        line,
         tau: (mark?.tau ?? 0) as Millis,
         blocks: blocks.map(({ id, seq }) => ({ id, seq, entries: this.entriesOf(id) })),
       };

@@ -9,6 +9,7 @@ export type CoreStore = Pick<
   | 'lastN'
   | 'block'
   | 'lastBlock'
+  | 'blocksFrom'
   | 'blocksUnmerged'
   | 'blocksUnmergedOn'
   | 'blockEntries'
@@ -27,6 +28,7 @@ export type CoreStore = Pick<
   | 'adopt'
   | 'logConsensus'
   | 'forgetConsensus'
+  | 'putRefs'
 >;
 
 /** And as much as its peering needs. */

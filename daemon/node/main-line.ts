@@ -8,7 +8,7 @@ import { changeTree, type StateTree } from '../ledger/state-tree.js';
 import { State, type StateWrite } from '../ledger/state.js';
 import type { CoreStore } from './core-store.js';
 
-/** The line that every town has; forks come later. */
+/** The line that every town has. The others are draft forks. */
 export const MAIN = 'main';
 
 export interface Head {
@@ -25,6 +25,8 @@ export class MainLine {
     private currentTree: StateTree,
     private currentHead: Head,
     private readonly store: CoreStore,
+    readonly line: string = MAIN,
+    private readonly forkedAt: Head | null = null,
   ) {}
 
   /** From the store. @throws TownError `no-town` where there is no genesis */
@@ -43,6 +45,29 @@ export class MainLine {
     assertSupply(state, readCharter(state).supply);
     const { height, id, oid, time } = last;
     return new MainLine(genesis.content, state, tree, { height, id, oid, time }, store);
+  }
+
+  /**
+   * A draft fork: a line that went off `main` at a merge.
+   * @param base that merge; @param head the fork's last merge, or `base` where there is none
+   */
+  static fork(
+    store: CoreStore,
+    town: Sha256,
+    line: string,
+    base: Head,
+    rows: readonly StateWrite[],
+    head: Head,
+  ): MainLine {
+    const state = State.from(rows);
+    const { tree } = changeTree(null, rows, {});
+    assertSupply(state, readCharter(state).supply);
+    return new MainLine(town, state, tree, head, store, line, base);
+  }
+
+  /** The merge that new entries and blocks of this line name as their base: on `main` its head, on a fork where it began. */
+  get base(): Head {
+    return this.forkedAt ?? this.currentHead;
   }
 
   get head(): Head {

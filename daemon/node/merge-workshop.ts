@@ -7,8 +7,10 @@ import { keyOfNode, type Charter } from '../ledger/charter.js';
 import type { EntryId, Millis, NodeId } from '../ledger/ids.js';
 import { TownError, invariant } from '../ledger/ids.js';
 import type { Manifests } from '../ledger/judge.js';
-import type { BranchPart } from '../ledger/order.js';
+import { foldableTo } from '../ledger/kernel-forks.js';
+import { branchName, type BranchPart } from '../ledger/order.js';
 import { replay, type ReplayInput, type ReplayResult } from '../ledger/replay.js';
+import type { StateReader } from '../ledger/state.js';
 import type { BlockRow, EntryVerdict, MergeRow } from '../store/rows.js';
 import type { CoreStore } from './core-store.js';
 import type { Blocks } from './blocks.js';
@@ -28,7 +30,7 @@ export interface MergeWorkshopParts {
   readonly clock: Clock;
   readonly manifests: Manifests;
   /** Up to which block of a branch a quorum says it holds it; undefined: nobody else is needed. */
-  readonly heldByQuorum: (node: NodeId) => number | undefined;
+  readonly heldByQuorum: (node: NodeId, line: string) => number | undefined;
   /** Merges up to this height tell members nothing: they are of before this node was in the town. Undefined: all tell. */
   readonly silentUpTo?: number | undefined;
   /** A merge became `main`. */
@@ -48,10 +50,10 @@ export class MergeWorkshop {
 
   private replayInput(time: Millis, parts: readonly BranchPart[]): ReplayInput {
     const { main, manifests } = this.parts;
-    const { head, town } = main;
+    const { head, town, line } = main;
     return {
       town,
-      line: MAIN,
+      line,
       height: head.height + 1,
       time,
       parent: head.id,
@@ -124,7 +126,7 @@ export class MergeWorkshop {
     if (claimed.time <= head.time)
       throw new TownError('bad-merge', 'Its time is not after that of its parent.');
     const parts = this.partsOf(claimed.heads);
-    assertFoldable(parts, charter);
+    assertFoldable(parts, charter, main.state);
     const result = await this.replayed(claimed.time, parts);
     const oids = claimed.heads.map((id) => store.block(id)?.oid);
     invariant(
@@ -194,12 +196,16 @@ const movedOn = (): TownError =>
  * long as it likes, or fold in what those who come late are given by nobody.
  * @throws TownError `bad-merge`
  */
-function assertFoldable(parts: readonly BranchPart[], { nodes, limits }: Charter): void {
+function assertFoldable(parts: readonly BranchPart[], { nodes, limits }: Charter, state: StateReader): void {
   const bad = (what: string): TownError => new TownError('bad-merge', `The merge ${what}.`);
   if (parts.length === 0) throw bad('folds in nothing');
-  if (parts.some(({ node }, i) => i > 0 && node <= (parts[i - 1] as BranchPart).node))
-    throw bad('does not name each branch once, in the order of their nodes');
+  const names = parts.map(({ node, line }) => branchName(node, line));
+  if (names.some((name, i) => i > 0 && name <= (names[i - 1] as string)))
+    throw bad('does not name each branch once, in their order');
   if (parts.some(({ node }) => nodes[node] === undefined)) throw bad('folds in blocks of who is no node');
+  for (const { node, line, blocks } of parts)
+    if (blocks.some(({ seq }) => seq > foldableTo(state, node, line)))
+      throw bad(`folds in blocks of the line ${line} that the town has not adopted`);
   const blocks = parts.flatMap((part) => part.blocks);
   const entries = blocks.flatMap((block) => block.entries);
   const bytes = entries.reduce((sum, { text }) => sum + Buffer.byteLength(text) + 1, 0);
@@ -207,9 +213,9 @@ function assertFoldable(parts: readonly BranchPart[], { nodes, limits }: Charter
     throw bad('holds more than the charter allows');
 }
 
-/** The last chosen block of each branch, by node. */
-function headsOf(chosen: readonly BlockRow[]): readonly BlockRow[] {
+/** The last chosen block of each branch, in the order of the branches' names. */
+export function headsOf(chosen: readonly BlockRow[]): readonly BlockRow[] {
   const last = new Map<string, BlockRow>();
-  for (const block of chosen) last.set(block.node, block);
-  return [...last.values()].sort((a, b) => (a.node < b.node ? -1 : 1));
+  for (const block of chosen) last.set(branchName(block.node, block.line), block);
+  return [...last].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, block]) => block);
 }

@@ -4,7 +4,7 @@
  */
 import type { Exchange } from './drive.js';
 import { Conversations, Serial } from './drive.js';
-import { MAIN, type MainLine } from './main-line.js';
+import type { MainLine } from './main-line.js';
 import { verifyEntry, type VerifiedEntry } from '../ledger/entry.js';
 import type { EntryId, Json, JsonObject, Millis, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
@@ -16,6 +16,7 @@ import {
   type Judged,
   type Manifests,
 } from '../ledger/judge.js';
+import { readBranch } from '../ledger/replay.js';
 import { Overlay, type StateReader } from '../ledger/state.js';
 import type { CoreStore } from './core-store.js';
 import type { Clock } from './clock.js';
@@ -128,8 +129,10 @@ export class View {
     if (!this.isBehind) return;
     const fresh = new Overlay(this.main.state);
     const included = new Set<EntryId>();
-    for (let last = 0; ;) {
-      const rows = this.store.entriesOf(this.node, MAIN, 'pending', PAGE, last);
+    const { line, state } = this.main;
+    // What a draft fork has merged is pending still, on `main`: its own mark tells how far it is.
+    for (let last = readBranch(state, this.node, line)?.n ?? 0; ;) {
+      const rows = this.store.entriesOf(this.node, line, 'pending', PAGE, last);
       for (const row of rows) {
         const entry = entryOf(row);
         await this.judgeOn(fresh, entry);
@@ -140,7 +143,7 @@ export class View {
     }
     // What a node that was taken out has left is never merged: it would restrict here, and nowhere else, for ever.
     const { nodes } = this.main.charter;
-    for (const block of this.store.blocksUnmergedOn(MAIN, FOREIGN_BLOCKS_MAX))
+    for (const block of this.store.blocksUnmergedOn(line, FOREIGN_BLOCKS_MAX))
       if (block.node !== this.node && nodes[block.node])
         for (const entry of this.store.blockEntries(block.id).map(entryOf))
           if (isRestrictive(entry, this.manifests)) await this.judgeOn(fresh, entry);
@@ -163,12 +166,12 @@ export class View {
   }
 
   private contextNow(tau: Millis, authority: StateReader): EntryContext {
-    const { town, head } = this.main;
+    const { town, head, line } = this.main;
     const time = Math.max(tau, head.time + 1) as Millis;
     const { manifests } = this;
     return {
       town,
-      line: MAIN,
+      line,
       height: head.height + 1,
       time,
       tau,

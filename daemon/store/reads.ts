@@ -73,11 +73,11 @@ export class StoreReads {
     return this.#all(sql, limit, line);
   }
 
-  /** How many claims no merge has judged; counts up to `limit`. */
-  pendingClaims(limit: number): number {
+  /** How many claims of the line no merge has judged; counts up to `limit`. */
+  pendingClaims(limit: number, line = 'main'): number {
     const sql =
-      "SELECT count(*) AS n FROM (SELECT 1 FROM entries WHERE state = 'pending' AND kind = 'claim' LIMIT ?)";
-    return this.#one<{ n: number }>(sql, limit)?.n ?? 0;
+      "SELECT count(*) AS n FROM (SELECT 1 FROM entries WHERE state = 'pending' AND line = ? AND kind = 'claim' LIMIT ?)";
+    return this.#one<{ n: number }>(sql, line, limit)?.n ?? 0;
   }
 
   /** Newest first, those with `row` < `beforeRow`. */
@@ -325,14 +325,15 @@ export class StoreReads {
     return this.#one<{ value: string }>('SELECT value FROM meta WHERE key = ?', key)?.value ?? null;
   }
 
-  /** How many entries no merge has judged: counted in their small index. */
-  pendingCount(): number {
-    return this.#one<{ n: number }>("SELECT count(*) AS n FROM entries WHERE state = 'pending'")!.n;
+  /** How many entries of the line no merge has judged: counted in their small index. */
+  pendingCount(line = 'main'): number {
+    const sql = "SELECT count(*) AS n FROM entries WHERE state = 'pending' AND line = ?";
+    return this.#one<{ n: number }>(sql, line)!.n;
   }
 
-  /** Whether an entry of any node is in no block yet. */
-  hasUnblocked(): boolean {
-    return this.#one('SELECT 1 FROM entries WHERE block IS NULL LIMIT 1') !== null;
+  /** Whether an entry of the line, of any node, is in no block yet. */
+  hasUnblocked(line = 'main'): boolean {
+    return this.#one('SELECT 1 FROM entries WHERE block IS NULL AND line = ? LIMIT 1', line) !== null;
   }
 
   /** Everything at once: it reads all staged objects, so those who ask often ask for what they need. */
