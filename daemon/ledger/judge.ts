@@ -13,11 +13,12 @@ import type {
   ToContract,
 } from './contract-protocol.js';
 import { dappOf, verbOf, type VerifiedEntry } from './entry.js';
-import type { Json, JsonObject, Millis, Sha256 } from './ids.js';
+import type { EntryId, Json, JsonObject, Millis, Sha256 } from './ids.js';
 import { TownError } from './ids.js';
 import { applyKernelEntry, kernelRule } from './kernel-rules.js';
 import { readCharter, speakerOf, type Speaker } from './kernel.js';
-import { Overlay, type StateReader, type StateWrite } from './state.js';
+import type { Overlay, StateReader, StateWrite } from './state.js';
+import { TracedOverlay, recordedEntry, type TracedPlace } from './trace.js';
 
 /** A message for one dapp's contract; the answer is that contract's next message. */
 export interface Question {
@@ -31,8 +32,8 @@ export interface Verdict {
   readonly verdict: 'accepted' | 'rejected' | 'irregular';
   readonly code?: string;
   readonly reason?: string;
-  /** The entry or rule that this one lost to. */
-  readonly other?: string;
+  /** The entry that this one lost to: of this merge or an earlier one. */
+  readonly other?: EntryId;
 }
 export type Manifests = ReadonlyMap<string, DappManifest>;
 
@@ -48,7 +49,7 @@ const LIST_MAX = 256;
 const PAGE_BYTES_MAX = 512 * 1024;
 
 /** The verdict that a rule refuses an entry. */
-export const rejected = (code: string, reason: string, other?: string): Verdict => ({
+export const rejected = (code: string, reason: string, other?: EntryId): Verdict => ({
   verdict: 'rejected',
   code,
   reason,
@@ -66,6 +67,8 @@ export interface EntryContext {
   /** Who may say what is judged on this state. */
   readonly authority: StateReader;
   readonly arrival: Arrival;
+  /** The time of an adopted merge. @throws TownError `unknown-base` */
+  readonly baseTime: (base: Sha256) => Millis;
 }
 
 /** Whether an entry revokes, suspends or locks down, and so goes first. */
@@ -81,6 +84,8 @@ export function kindOf(type: string, manifests: Manifests): 'claim' | 'fact' | u
 
 export interface Judged {
   readonly verdict: Verdict;
+  /** Of a refusal: the values that it hinged on. Who wrote there last in this merge is the verdict's `other`. */
+  readonly hinge?: readonly TracedPlace[];
   readonly writes: readonly StateWrite[];
   readonly notices: readonly { readonly member: string; readonly text: string }[];
 }
@@ -90,44 +95,59 @@ export interface Judged {
  * Facts are never rejected by a contract: what broke a rule is irregular.
  */
 export function* judgeEntry(entry: VerifiedEntry, state: Overlay, context: EntryContext): Dialogue<Judged> {
-  const own = new Overlay(state);
+  const own = new TracedOverlay(state);
   const charter = readCharter(state);
-  const done = (verdict: Verdict, notices: Judged['notices'] = []): Judged => {
-    if (verdict.verdict === 'rejected') return { verdict, writes: [], notices: [] };
+  const kept = (verdict: Verdict, notices: Judged['notices'] = []): Judged => {
     const writes = own.writes();
     own.settle();
     return { verdict, writes, notices };
   };
-  if (entry.town !== context.town || entry.line !== context.line)
-    return done(rejected('other-town', 'The entry is for another town or line.'));
-  const kind = kindOf(entry.type, context.manifests);
-  if (kind === undefined)
-    return done(
-      rejected('unknown-type', `Nobody here judges "${entry.type}": the charter has no such dapp or verb.`),
-    );
-  if (
-    !kernelRule(entry.type) &&
-    !charter.dapps.some(({ name, enabled }) => enabled && name === dappOf(entry.type))
-  )
-    return done(rejected('dapp-disabled', `The dapp ${dappOf(entry.type)} is not enabled in the charter.`));
+  const dropped = (verdict: Verdict, hinge: readonly TracedPlace[] = []): Judged => {
+    const other = verdict.other ?? hinge.map((place) => recordedEntry(state, place)).find((id) => id);
+    return { verdict: { ...verdict, ...(other ? { other } : {}) }, hinge, writes: [], notices: [] };
+  };
+  const type = typeRefusal(entry, charter, context);
+  if (type) return dropped(type, [CHARTER]);
+  const rule = kernelRule(entry.type);
+  const kind = kindOf(entry.type, context.manifests) as 'claim' | 'fact';
   const speaker = speakerOf(charter, context.authority, entry.by);
-  const refusal = mayNotSpeak(entry, kind, speaker, charter);
-  if (refusal) return done(refusal);
-  if (kernelRule(entry.type)) {
-    const { authority, time, tau, arrival } = context;
-    const finding = applyKernelEntry(entry, own, { charter, authority, time, tau, arrival });
-    if (!finding) return done({ verdict: 'accepted' });
-    const { code, reason } = finding;
-    if (finding.irregular) return done({ verdict: 'irregular', code, reason });
-    if (kind === 'claim') return done(rejected(code, reason));
-    return { verdict: { verdict: 'irregular', code, reason }, writes: [], notices: [] };
+  const silence = mayNotSpeak(entry, kind, speaker, charter);
+  // What was judged on the parent state, nothing of this merge has brought about.
+  if (silence) return dropped(silence, context.authority === state ? hingeOfSpeaker(speaker) : []);
+  if (rule) {
+    const { authority, town, height, time, tau, arrival, baseTime } = context;
+    const around = { charter, authority, town, height, time, tau, arrival, baseTime };
+    const finding = applyKernelEntry(entry, own, around);
+    if (!finding) return kept({ verdict: 'accepted' });
+    const { code, reason, about } = finding;
+    if (finding.irregular) return kept({ verdict: 'irregular', code, reason });
+    const verdict = kind === 'claim' ? 'rejected' : 'irregular';
+    return dropped({ verdict, code, reason }, about ? [`kernel/${about}`] : own.lastRead);
   }
   const outcome = yield* askContract(entry, own, speaker, charter, context);
+  if (outcome.verdict.verdict !== 'rejected') return kept(outcome.verdict, outcome.notices);
   // What the contract had begun to change when a rule refused it is dropped; only the fact itself stays.
-  if (kind === 'fact' && outcome.verdict.verdict === 'rejected')
-    return { verdict: { ...outcome.verdict, verdict: 'irregular' }, writes: [], notices: [] };
-  return done(outcome.verdict, outcome.notices);
+  const verdict = kind === 'claim' ? 'rejected' : 'irregular';
+  return dropped({ ...outcome.verdict, verdict }, outcome.hinge);
 }
+
+const CHARTER: TracedPlace = 'kernel/charter/charter';
+
+/** Whether the entry belongs elsewhere, or nobody here judges its type. */
+function typeRefusal({ town, line, type }: VerifiedEntry, charter: Charter, context: EntryContext) {
+  if (town !== context.town || line !== context.line)
+    return rejected('other-town', 'The entry is for another town or line.');
+  if (kindOf(type, context.manifests) === undefined)
+    return rejected('unknown-type', `Nobody here judges "${type}": the charter has no such dapp or verb.`);
+  const isEnabled = charter.dapps.some(({ name, enabled }) => enabled && name === dappOf(type));
+  return kernelRule(type) || isEnabled
+    ? null
+    : rejected('dapp-disabled', `The dapp ${dappOf(type)} is not enabled in the charter.`);
+}
+
+/** What decides whether somebody may say something: their roles, and what the charter lets these do. */
+const hingeOfSpeaker = (speaker: Speaker): readonly TracedPlace[] =>
+  speaker.kind === 'member' ? [`kernel/members/${speaker.member.id}`, CHARTER] : [];
 
 /** Whether the author of an entry has the say it needs on a state. */
 export function maySpeak(entry: VerifiedEntry, state: StateReader, manifests: Manifests): boolean {
@@ -149,11 +169,19 @@ function mayNotSpeak(
   if (kernelRule(entry.type)?.open) return null;
   switch (speaker.kind) {
     case 'revoked':
-      return rejected('key-revoked', 'The key that signed this was revoked before it was merged.');
+      return rejected(
+        'key-revoked',
+        'The key that signed this was revoked before it was merged.',
+        speaker.entry,
+      );
     case 'suspended':
-      return rejected('member-suspended', 'Who signed this is suspended: a steward can reinstate them.');
+      return rejected(
+        'member-suspended',
+        'Who signed this is suspended: a steward can reinstate them.',
+        speaker.entry,
+      );
     case 'left':
-      return rejected('member-left', 'Who signed this has left the town.');
+      return rejected('member-left', 'Who signed this has left the town.', speaker.entry);
     case 'unknown':
       return rejected('unknown-key', 'The key that signed this belongs to nobody in this town.');
     case 'node':
@@ -222,11 +250,11 @@ function answer(
 
 function* askContract(
   entry: VerifiedEntry,
-  own: Overlay,
+  own: TracedOverlay,
   speaker: Speaker,
   charter: Charter,
   context: EntryContext,
-): Dialogue<{ readonly verdict: Verdict; readonly notices: Judged['notices'] }> {
+): Dialogue<Pick<Judged, 'verdict' | 'notices' | 'hinge'>> {
   const dapp = dappOf(entry.type);
   const manifest = context.manifests.get(dapp) as DappManifest;
   const none = (verdict: Verdict) => ({ verdict, notices: [] });
@@ -242,7 +270,8 @@ function* askContract(
   };
   const call: ToContract = { t: 'apply', id: 1, entry: told, ctx: contractContext(dapp, charter, context) };
   const result = yield* converse(call, dapp, own, manifest);
-  if (result.t === 'reject') return none(rejected(result.code, result.reason.slice(0, TEXT_MAX)));
+  if (result.t === 'reject')
+    return { ...none(rejected(result.code, result.reason.slice(0, TEXT_MAX))), hinge: own.read };
   if (result.t === 'error')
     return none(
       rejected('contract-error', `The contract of ${dapp} failed: ${result.message.slice(0, TEXT_MAX)}`),
@@ -268,7 +297,10 @@ function* askContract(
   const mayDebit = (account: string): boolean =>
     (member !== null && account === `member.${member.id}`) || (grantsVault && account === 'vault');
   const refused = move(own, dapp, postings, mayDebit, context.arrival);
-  if (refused) return none(rejected(refused.code, refused.reason));
+  if (refused) {
+    const hinge = refused.about ? [`kernel/${refused.about}`] : own.lastRead;
+    return { ...none(rejected(refused.code, refused.reason)), hinge };
+  }
   const verdict: Verdict =
     irregular === undefined
       ? { verdict: 'accepted' }

@@ -64,7 +64,10 @@ export const join: Handler = (entry, state, context) => {
     );
   const refused = admit(entry, state, context, invitation.roles);
   if (refused) return refused;
-  writeJson(state, KERNEL, 'invitations', invitation.nonce, { member: memberIdOf(entry.by) });
+  writeJson(state, KERNEL, 'invitations', invitation.nonce, {
+    member: memberIdOf(entry.by),
+    entry: entry.id,
+  });
   return null;
 };
 

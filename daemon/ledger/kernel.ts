@@ -7,7 +7,7 @@ import { canonicalize } from './canonical.js';
 import { STEWARD, keyOfNode, parseCharter, permits, type Charter } from './charter.js';
 import { signersOf, type VerifiedEntry } from './entry.js';
 import { isEnvelope } from './envelope.js';
-import type { EntryId, Json, JsonObject, KeyId, MemberId, NodeId } from './ids.js';
+import type { EntryId, Json, JsonObject, KeyId, MemberId, Millis, NodeId, Sha256 } from './ids.js';
 import { TownError } from './ids.js';
 import { nodeIdOf } from './signature.js';
 import { readJson, type Overlay, type StateReader } from './state.js';
@@ -75,9 +75,14 @@ export interface KernelContext {
   readonly charter: Charter;
   /** Authority is judged here: the parent state for restrictive entries, else the state as it is by now. */
   readonly authority: StateReader;
+  readonly town: Sha256;
+  /** Of the merge that is being made, and its time T (ms); `tau` is the entry's own. */
+  readonly height: number;
   readonly time: number;
   readonly tau: number;
   readonly arrival: Arrival;
+  /** The time (ms) of an adopted merge of this line. @throws TownError `unknown-base` */
+  readonly baseTime: (base: Sha256) => Millis;
 }
 
 /** Who speaks: a member by an active key, a node by its own, somebody who may not any more, or nobody known. */

@@ -16,10 +16,14 @@ export interface BranchPart {
   }[];
   /** τ of the last entry merged before, 0 at the start. */
   readonly tau: Millis;
+  /** Of a fork that came home: the merge where it went off. Its entries are as old as that, whatever they say. */
+  readonly base?: Sha256;
 }
 
 export interface OrderedEntry {
   readonly entry: VerifiedEntry;
+  /** The line of the branch that it stands in. */
+  readonly line: string;
   /** The entry's time for schedules: its own clock's, held between what is known to be before and after it. */
   readonly tau: Millis;
 }
@@ -37,23 +41,23 @@ export function orderEntries(
   time: Millis,
   baseTime: (base: Sha256) => Millis,
 ): readonly OrderedEntry[] {
-  const list: { entry: VerifiedEntry; tau: Millis; salt: Sha256; seq: number; index: number }[] = [];
+  const list: (OrderedEntry & { salt: Sha256; seq: number; index: number })[] = [];
   for (const part of parts) {
     const salt = sha256(parent, branchName(part.node, part.line));
     let last = part.tau;
     for (const block of part.blocks)
       for (const [index, entry] of block.entries.entries()) {
-        const floor = Math.max(last, baseTime(entry.base));
+        const floor = Math.max(last, baseTime(part.base ?? entry.base));
         const tau = Math.min(Math.max(entry.at, floor), time) as Millis;
         last = tau;
-        list.push({ entry, tau, salt, seq: block.seq, index });
+        list.push({ entry, line: part.line, tau, salt, seq: block.seq, index });
       }
   }
   list.sort(
     (a, b) =>
       a.tau - b.tau || (a.salt < b.salt ? -1 : a.salt > b.salt ? 1 : 0) || a.seq - b.seq || a.index - b.index,
   );
-  return list.map(({ entry, tau }) => ({ entry, tau }));
+  return list.map(({ entry, line, tau }) => ({ entry, line, tau }));
 }
 
 /** How far one branch is folded in: kept in the state as `kernel/branches/<node>.<line>`. */

@@ -21,12 +21,15 @@ import {
   rejected,
   type Dialogue,
   type EntryContext,
+  type Judged,
   type Manifests,
   type Verdict,
 } from './judge.js';
 import { readCharter } from './kernel.js';
+import { readFork } from './kernel-forks.js';
 import { branchName, orderEntries, type BranchMark, type BranchPart, type OrderedEntry } from './order.js';
 import { Overlay, readJson, writeJson, type StateReader, type StateWrite } from './state.js';
+import { Writers } from './trace.js';
 
 /** Times a merge is replayed because a dapp's test vetoed some of it. */
 const PASSES_MAX = 3;
@@ -109,7 +112,9 @@ function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>):
   const state = new Overlay(input.state);
   const receipt: ReceiptEntry[] = [];
   const notices: Attempt['notices'] = [];
-  const ordered = orderEntries(input.parts, input.parent, input.time, input.baseTime);
+  const writers = new Writers();
+  const { parent, time, baseTime } = input;
+  const ordered = orderEntries(input.parts.map(withBase(input)), parent, time, baseTime);
   // Who has no say yet on the parent state (joined or promoted in this very merge) waits for their own place.
   const goesFirst = ({ entry }: OrderedEntry): boolean =>
     isRestrictive(entry, input.manifests) && maySpeak(entry, input.state, input.manifests);
@@ -119,8 +124,8 @@ function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>):
 
   const judge = function* (list: readonly OrderedEntry[], authority: StateReader): Dialogue<void> {
     for (const one of list) {
-      const { entry, tau } = one;
-      const { town, line, height, time, manifests } = input;
+      const { entry, line, tau } = one;
+      const { town, height, manifests } = input;
       const context: EntryContext = {
         town,
         line,
@@ -130,13 +135,17 @@ function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>):
         manifests,
         authority,
         arrival: 'spendable',
+        baseTime,
       };
       const early = again.get(one) ?? vetoed.get(entry.id);
-      const judged = early
+      const judged: Judged = early
         ? { verdict: early, writes: [], notices: [] }
         : yield* judgeEntry(entry, state, context);
       const { id, node, n, type } = entry;
-      receipt.push({ id, node, n, type, ...judged.verdict, writes: hashWrites(judged.writes) });
+      const other = writers.latest(judged.hinge ?? []);
+      const verdict = other === undefined ? judged.verdict : { ...judged.verdict, other };
+      receipt.push({ id, node, n, type, ...verdict, writes: hashWrites(judged.writes) });
+      writers.note(id, judged.writes);
       for (const notice of judged.notices) notices.push({ ...notice, entry: id });
     }
   };
@@ -147,6 +156,14 @@ function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>):
   return { state, receipt, expired, notices };
 }
 
+/** A fork that came home carries the merge where it went off: the times of its entries begin there. */
+const withBase =
+  ({ line, state }: ReplayInput) =>
+  (part: BranchPart): BranchPart => {
+    const fork = part.line === line ? undefined : readFork(state, part.line);
+    return fork ? { ...part, base: fork.base } : part;
+  };
+
 const hashWrites = (writes: readonly StateWrite[]): Sha256 => sha256(canonicalize(writes));
 
 /**
@@ -154,13 +171,14 @@ const hashWrites = (writes: readonly StateWrite[]): Sha256 => sha256(canonicaliz
  * this one, is a repetition. The order keeps each branch's own.
  */
 function repeated(input: ReplayInput, ordered: readonly OrderedEntry[]): ReadonlyMap<OrderedEntry, Verdict> {
-  const highest = new Map<NodeId, number>();
+  const highest = new Map<string, number>();
   const again = new Map<OrderedEntry, Verdict>();
   for (const one of ordered) {
     const { node, n } = one.entry;
-    const last = highest.get(node) ?? readBranch(input.state, node, input.line)?.n ?? 0;
-    if (n <= last) again.set(one, rejected('duplicate', `Entry ${n} of this node was merged before.`));
-    highest.set(node, Math.max(last, n));
+    const branch = branchName(node, one.line);
+    const last = highest.get(branch) ?? readBranch(input.state, node, one.line)?.n ?? 0;
+    if (n <= last) again.set(one, rejected('duplicate', `Entry ${n} of this branch was merged before.`));
+    highest.set(branch, Math.max(last, n));
   }
   return again;
 }
@@ -174,8 +192,8 @@ function markBranches(state: Overlay, input: ReplayInput, ordered: readonly Orde
     invariant(last !== undefined, 'a merge folds in at least one block of each branch it names');
     let highest = readBranch(input.state, node, line)?.n ?? 0;
     let latest: number = tau;
-    for (const { entry, tau: at } of ordered)
-      if (entry.node === node) {
+    for (const { entry, line: of, tau: at } of ordered)
+      if (entry.node === node && of === line) {
         highest = Math.max(highest, entry.n);
         latest = Math.max(latest, at);
       }
@@ -198,7 +216,7 @@ function* testAll(
         `The charter enables the dapp ${name}, which is not on this node.`,
         'Install it, or update.',
       );
-    const { town, line, height, time, manifests } = input;
+    const { town, line, height, time, manifests, baseTime } = input;
     const context: EntryContext = {
       town,
       line,
@@ -208,6 +226,7 @@ function* testAll(
       manifests,
       authority: state,
       arrival: 'spendable',
+      baseTime,
     };
     const entries = receipt
       .filter(({ type, verdict }) => dappOf(type) === name && verdict !== 'rejected')

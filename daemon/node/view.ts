@@ -178,6 +178,7 @@ export class View {
       manifests,
       authority,
       arrival: 'pending',
+      baseTime: (base) => this.main.timeOf(base),
     };
   }
 }
