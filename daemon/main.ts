@@ -26,6 +26,7 @@ import { hasTown, initTown } from './node/init-town.js';
 import { Joining } from './node/joining-case.js';
 import { finishJoining, isJoining } from './node/joining-files.js';
 import { KeyStore, readNodeKeys } from './node/key-files.js';
+import { readRestored } from './node/restored.js';
 import { notifyReady, notifyStopping, startWatchdog } from './node/sd-notify.js';
 import { RunningNode } from './node/town-node.js';
 import { writeFileDurably } from './store/durable-file.js';
@@ -211,6 +212,7 @@ async function run(
   const hasJoined = await prepareTown(folder, options, say);
   const config = await settings(folder, options, hasJoined);
   const keys = await readNodeKeys(folder);
+  const restored = await readRestored(folder);
   const store = await Store.open(folder, {
     onFatal(error) {
       process.stderr.write(
@@ -238,6 +240,7 @@ async function run(
     logger,
     url: () => url,
     brokerPort: () => broker?.port ?? null,
+    restored,
   });
   const joining = new Joining({
     folder,

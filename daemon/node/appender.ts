@@ -32,6 +32,7 @@ export class Appender {
   private readonly underway = new Set<number>();
   private lastNumber: number;
   private lastAt = 0 as Millis;
+  private refusal: (() => TownError) | null = null;
 
   constructor(
     private readonly store: CoreStore,
@@ -43,6 +44,11 @@ export class Appender {
   ) {
     // Numbers begin at 1; the store says less where there are none.
     this.lastNumber = Math.max(store.lastN(keys.id, main.line), 0);
+  }
+
+  /** From now on nothing is recorded, for this reason. */
+  refuse(why: () => TownError): void {
+    this.refusal = why;
   }
 
   /** Entries below this number are durable and can go into a block. */
@@ -106,6 +112,7 @@ export class Appender {
   }
 
   private async numbered<T>(task: (n: number) => Promise<T>): Promise<T> {
+    if (this.refusal) throw this.refusal();
     const n = (this.lastNumber += 1);
     this.underway.add(n);
     try {

@@ -21,6 +21,7 @@ import {
   type Joined,
 } from './joining-files.js';
 import { cleanName, makeOwnKeys, readNodeKeys, type OwnKeys } from './key-files.js';
+import { readRestored, type Restored } from './restored.js';
 import { WELCOME_META } from './welcomed.js';
 
 export interface JoinOptions {
@@ -60,16 +61,36 @@ export async function joinTown(folder: string, options: JoinOptions): Promise<Jo
   try {
     // A welcome that lies here already is first put in its place: it needs no network.
     await finishJoining(folder);
-    if (await hasTown(folder)) return await joinedBefore(folder, options.code);
+    const restored = await readRestored(folder);
+    if (restored === null && (await hasTown(folder))) return await joinedBefore(folder, options.code);
     const keys = await makeOwnKeys(folder);
     const { invitation, asking } = readAsk(options, await readAsking(folder));
+    if (restored !== null) refuseOtherTown(restored, invitation);
     const welcomed = await askDurably(folder, { ...options, keys, invitation, asking });
-    await putJoined(folder, joinedOf(welcomed, { invitation, keys, before: options.config ?? null }));
+    // What was restored knows its doors and readers; its ports may be other ones here.
+    const before = restored ? await restoredConfig(folder, options.config) : (options.config ?? null);
+    await putJoined(folder, joinedOf(welcomed, { invitation, keys, before }));
     await finishJoining(folder);
     return await joinedAs(folder, invitation);
   } finally {
     await release();
   }
+}
+
+function refuseOtherTown({ town }: Restored, invitation: Invitation): void {
+  if (invitation.town === town) return;
+  throw new TownError(
+    'other-town',
+    `What was restored here is another town than ${invitation.name}, which the invitation is for.`,
+    'Join that one with an empty folder (--data), or take an invitation of the town that was restored.',
+  );
+}
+
+async function restoredConfig(folder: string, given: NodeConfig | undefined): Promise<NodeConfig> {
+  const config = await readConfig(folder);
+  if (given === undefined) return config;
+  const { port, mqttPort, driver } = given;
+  return { ...config, port, mqttPort, driver, gate: { ...config.gate, start: given.gate.start } };
 }
 
 async function joinedAs(folder: string, { town, name }: Invitation): Promise<JoinedTown> {

@@ -17,6 +17,7 @@ import { storeGenesis } from './genesis-store.js';
 import { defaultConfig, writeConfig, type BrokerConfig, type NodeConfig } from './config.js';
 import { doorIdOf } from './door-id.js';
 import { putTownKeys } from './key-files.js';
+import { forgetRestored } from './restored.js';
 import { WELCOME_META, type Welcomed } from './welcomed.js';
 
 const ASKING = 'joining.json';
@@ -137,6 +138,7 @@ export async function finishJoining(folder: string): Promise<boolean> {
   await putGenesis(folder, welcome);
   await writeConfig(folder, config);
   await dropAsking(folder);
+  await forgetRestored(folder);
   await removeDurably(folder, JOINED);
   return true;
 }

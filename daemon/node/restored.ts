@@ -50,3 +50,22 @@ export async function forgetRestored(folder: string): Promise<void> {
   await rm(join(folder, FILE), { force: true });
   await syncFolder(folder);
 }
+
+/** What people are told of a node that observes. */
+export const observingTrouble = ({
+  at,
+  height,
+}: Restored): { readonly code: string; readonly message: string } => ({
+  code: 'observing',
+  message:
+    `This node was restored from a backup of ${new Date(at).toISOString().slice(0, 16).replace('T', ' ')} UTC (height ${height}) and observes: ` +
+    'it records nothing and opens no doors until a steward at another node lets it in (town node invite there, town join CODE here).',
+});
+
+/** Why a node that observes records nothing. */
+export const observingRefusal = (): TownError =>
+  new TownError(
+    'observing',
+    'This node was restored from a backup and only observes: nothing is recorded here.',
+    'Let a steward at another node of the town invite it (town node invite), stop it, and join with the code: town join CODE.',
+  );

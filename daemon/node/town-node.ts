@@ -42,6 +42,7 @@ import { Signers } from './signers.js';
 import { Sessions } from './sessions.js';
 import type { MergeView, Recorded, SessionView, StatusView, TownEvent, TownNode } from './use-cases.js';
 import type { View } from './view.js';
+import { observingRefusal, observingTrouble, type Restored } from './restored.js';
 import { readWelcomed } from './welcomed.js';
 import type { GateLogger } from '../gate/link.js';
 
@@ -61,6 +62,8 @@ export interface RunningParts {
   readonly url: () => string;
   /** The port of the embedded broker while it listens. */
   readonly brokerPort: () => number | null;
+  /** The folder was restored from a backup, and this node was not let in since: it observes. Null: a node like any other. */
+  readonly restored: Restored | null;
 }
 
 export class RunningNode implements TownNode {
@@ -136,6 +139,7 @@ export class RunningNode implements TownNode {
       adopted: (merge, entries) => this.adopted(merge, entries),
     });
     const { view, appender } = core;
+    if (parts.restored) appender.refuse(observingRefusal);
     this.view = view;
     this.appender = appender;
     this.merger = core.merger;
@@ -225,7 +229,8 @@ export class RunningNode implements TownNode {
 
   /** Connects the doors: they serve before anything else does. */
   startDoors(): void {
-    this.doorCases.start();
+    if (this.parts.restored) this.bulletin.setTrouble(observingTrouble(this.parts.restored));
+    else this.doorCases.start();
   }
 
   /** Completes the git repository from the store. @throws TownError where history is lost */
@@ -255,8 +260,10 @@ export class RunningNode implements TownNode {
     this.readiness.contractsAnswer(driver);
     await this.view.settle();
     this.readiness.viewSettled();
-    this.doorCases.follow();
-    this.merger.start();
+    if (!this.parts.restored) {
+      this.doorCases.follow();
+      this.merger.start();
+    }
     this.bulletin.setAlarm(null);
     this.bulletin.tell();
   }
@@ -281,13 +288,15 @@ export class RunningNode implements TownNode {
     await this.merger.stop();
     await this.peering.stop();
     await this.invitations.stop();
-    await this.doorCases.stop(gateToo);
+    await this.doorCases.stop(gateToo && this.parts.restored === null);
     await this.readiness.driver?.stop();
     await this.repository?.close();
   }
 
-  /** Meets the other nodes over this transport. */
-  startPeering(makeTransport: MakeTransport): Promise<void> {
+  /** Meets the other nodes over this transport; a node that observes meets nobody. */
+  async startPeering(makeTransport: MakeTransport): Promise<void> {
+    // The others would not hear a node that they do not know.
+    if (this.parts.restored) return;
     return this.peering.start((options) => {
       const troubled = (): void => this.bulletin.peersChanged();
       return (this.transport = makeTransport({ ...options, events: { ...options.events, troubled } }));
