@@ -37,22 +37,26 @@ export class Blocks {
     private readonly made: (block: MadeBlock) => void = () => undefined,
   ) {}
 
-  /** Puts every durable entry into a block. Resolves to how many blocks were made, durable. */
+  /**
+   * Puts every entry that is durable by now into a block. Resolves to how many blocks were made, durable. What comes meanwhile is left
+   * for the next cut: where entries never cease, a merge would wait for its blocks for ever.
+   */
   cut(): Promise<number> {
     return this.cuts.run(
       async () => {
+        const limit = this.settledBelow();
         let made = 0;
-        while (await this.cutOne()) made += 1;
+        while (await this.cutOne(limit)) made += 1;
         return made;
       },
       () => new TownError('busy', 'Blocks are being cut already.'),
     );
   }
 
-  private async cutOne(): Promise<boolean> {
+  /** One block of entries below this number. */
+  private async cutOne(limit: number): Promise<boolean> {
     const { id: node, secretKey } = this.keys;
     const { base, town, line } = this.main;
-    const limit = this.settledBelow();
     const rows = prefixOf(
       this.store.entriesOf(node, line, 'unblocked', BLOCK_ENTRIES_MAX).filter(({ n }) => n < limit),
       BLOCK_BYTES_MAX,
