@@ -8,6 +8,7 @@ import { canonicalize } from './canonical.js';
 import type { Json, JsonObject, KeyId, NodeId, Sha256 } from './ids.js';
 import { TownError } from './ids.js';
 
+const DAY = 86_400_000;
 const Count = (minimum: number, maximum: number) => Type.Integer({ minimum, maximum });
 const Permission = Type.String({ pattern: '^([a-z][a-z0-9-]*\\.([a-z][a-z0-9-]*|\\*))$', maxLength: 65 });
 const closed = { additionalProperties: false } as const;
@@ -44,6 +45,8 @@ export const CharterSchema = Type.Object(
     preset: Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$' }),
     supply: Count(1, 1_000_000_000_000),
     members: Type.Object({ grant: Count(0, 1_000_000) }, closed),
+    /** Credits one offline allowance holds at most; how long one that is fenced still pays. */
+    allowances: Type.Object({ most: Count(0, 1_000_000), fenceWaitMs: Count(0, 366 * DAY) }, closed),
     roles: Type.Record(
       Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$' }),
       Type.Object({ permissions: Type.Array(Permission, { maxItems: 64 }) }, closed),
@@ -56,6 +59,14 @@ export const CharterSchema = Type.Object(
     dapps: Type.Array(DappSchema, { maxItems: 64 }),
     pace: Type.Object({ interactiveMs: Count(0, 3_600_000), factsMs: Count(0, 86_400_000) }, closed),
     limits: Type.Object({ mergeEntries: Count(1, 10_000), mergeBytes: Count(65_536, 67_108_864) }, closed),
+    /** Sealed records of persons: how many months their keys are kept, and the roles of the nodes that are given the keys. */
+    records: Type.Object(
+      {
+        retentionMonths: Count(1, 1_200),
+        readers: Type.Array(Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$' }), { maxItems: 8 }),
+      },
+      closed,
+    ),
   },
   closed,
 );
@@ -69,9 +80,12 @@ export const KERNEL_NAMES: ReadonlySet<string> = new Set([
   'member',
   'credit',
   'allowance',
+  'due',
   'evidence',
   'fork',
   'kernel',
+  'node',
+  'record',
 ]);
 
 /** The role of everyone who may change the charter. */
@@ -217,8 +231,6 @@ export interface Founding {
   readonly dapps: readonly { readonly name: string; readonly version: string; readonly digest: Sha256 }[];
 }
 
-const DAY = 86_400_000;
-
 /** Parameters the preset gives each bundled dapp. */
 const MAKERSPACE_PARAMETERS: { readonly [dapp: string]: JsonObject } = {
   gigs: {
@@ -242,22 +254,39 @@ export function makerspaceCharter({ name, node, dapps }: Founding): Charter {
     preset: 'makerspace',
     supply: 1_000_000,
     members: { grant: 500 },
+    allowances: { most: 200, fenceWaitMs: 7 * DAY },
     roles: {
       [STEWARD]: {
         permissions: [
+          'allowance.*',
           'charter.change',
           'credit.*',
           'door.open',
           'door.simulate',
           'door-access.*',
+          'due.*',
+          'fork.*',
           'gigs.*',
           'ledger.merge',
           'member.*',
           'membership.*',
+          'node.*',
+          'record.*',
         ],
       },
       [MEMBER]: {
-        permissions: ['credit.transfer', 'gigs.*', 'member.add-key', 'member.revoke-key', 'membership.link'],
+        permissions: [
+          'allowance.open',
+          'credit.transfer',
+          'due.pay',
+          'due.waive',
+          'gigs.*',
+          'member.add-key',
+          'member.leave',
+          'member.revoke-key',
+          'membership.link',
+          'record.erase',
+        ],
       },
     },
     amend: 1,
@@ -281,6 +310,8 @@ export function makerspaceCharter({ name, node, dapps }: Founding): Charter {
     })),
     pace: { interactiveMs: 2000, factsMs: 15 * 60_000 },
     limits: { mergeEntries: 2000, mergeBytes: 2 * 1024 * 1024 },
+    // A door node needs names for its log, and where people are enrolled there is a door; a hub carries the ledger and no more.
+    records: { retentionMonths: 12, readers: ['door'] },
   });
 }
 
