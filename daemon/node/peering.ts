@@ -71,6 +71,21 @@ export interface PeeringParts {
   readonly changed: () => void;
   /** A message of a node that was invited. */
   readonly joining: (delivery: Delivery) => void;
+  /** Who looks after the keys of sealed records, where somebody does. */
+  readonly records?: RecordPeering;
+}
+
+/** What the keeper of the keys of records is told. */
+export interface RecordPeering {
+  /** @returns why the message is not taken, or null; @throws TownError where it is malformed */
+  receive(
+    kind: string,
+    from: NodeId,
+    body: JsonObject,
+  ): { readonly code: string; readonly reason: string } | null;
+  peersChanged(): void;
+  /** Entries have come. */
+  stored(): void;
 }
 
 /** Makes the transport to a broker, for these filters; `will` is the retained topic that is emptied when this node goes away. */
@@ -153,6 +168,15 @@ export class Peering {
       ...view,
       heardAt: view.heardAt === null ? null : Math.round(view.heardAt + offset),
     }));
+  }
+
+  /** The nodes that are heard just now. */
+  heard(): readonly NodeId[] {
+    const now = this.parts.steady();
+    return [...this.state.peers.keys()].filter(
+      (node) =>
+        node !== this.parts.keys.id && this.state.nodes.has(node) && isConnected(this.state, node, now),
+    );
   }
 
   isHeard(node: NodeId): boolean {
@@ -242,7 +266,7 @@ export class Peering {
   }
 
   /** What cannot be sent now is asked for again by who needs it. */
-  private sendWhileOnline(kind: string, to: NodeId | null, body: JsonObject): void {
+  sendWhileOnline(kind: string, to: NodeId | null, body: JsonObject): void {
     if (this.state.online) this.sender.send(kind, to, body);
   }
 
@@ -322,6 +346,12 @@ export class Peering {
           return this.feed({ t: 'want', from, body: readWant(body) });
         case 'have':
           return this.feed({ t: 'have', from, body: readHave(body) });
+        case 'keys-ask':
+        case 'keys-give': {
+          const refusal = this.parts.records?.receive(message.kind, from, body) ?? null;
+          if (refusal !== null) this.inbox.refuse(refusal, now);
+          return;
+        }
         default:
           throw new TownError('malformed', `A message of an unknown kind: ${message.kind}.`);
       }
@@ -381,7 +411,9 @@ export class Peering {
     if (state.peers !== before.peers || state.tips !== before.tips || state.online !== before.online) {
       if (this.holdsMore()) this.parts.merger.heldChanged();
       this.parts.changed();
+      this.parts.records?.peersChanged();
     }
+    if (state.tips !== before.tips) this.parts.records?.stored();
     this.schedule();
   }
 
