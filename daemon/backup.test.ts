@@ -14,22 +14,24 @@ import { systemClock } from './node/clock.js';
 import { readNodeKeys } from './node/key-files.js';
 import { restore } from './node/restore.js';
 import type { PersonView } from './node/use-cases.js';
+import { eventually } from './testing/eventually.js';
 import { gitSays } from './testing/left-on-disk.js';
 import { setUp, signIn, startTown } from './testing/running-town.js';
-import { STEWARD_NAME, TownOfNodes } from './testing/town-of-nodes.js';
+import { CONVERGE_MS_MAX, STEWARD_NAME, TownOfNodes } from './testing/town-of-nodes.js';
 
 t.setTimeout(300_000);
 
 const SECRET = 'four words that rhyme';
+const REFUSED = new Set(['backup-damaged', 'no-backup', 'wrong-passphrase']);
 const lock = { passphrase: SECRET };
 
 /** The plain archive inside a backup: what somebody with its passphrase can read. */
-async function plainOf(t: Test, file: string): Promise<Buffer> {
+async function plainOf(root: string, file: string): Promise<Buffer> {
   const decrypter = new Decrypter();
   decrypter.addPassphrase(SECRET);
   const sealed = Readable.toWeb(createReadStream(file)) as globalThis.ReadableStream<Uint8Array>;
   const plain = Readable.fromWeb((await decrypter.decrypt(sealed)) as unknown as ReadableStream);
-  const target = join(t.testdir(), 'plain.tar');
+  const target = join(root, 'plain.tar');
   await pipeline(plain, createGunzip(), createWriteStream(target));
   return readFile(target);
 }
@@ -56,7 +58,7 @@ t.test('a backup of a running town has all of it but what is the node itself', a
   t.ok(made.height >= before.height);
   t.notOk(existsSync(join(folder, '.backup')), 'nothing is left in the data folder');
 
-  const plain = await plainOf(t, file);
+  const plain = await plainOf(root, file);
   const { secretKey, sealingSecret, townKey } = await readNodeKeys(folder);
   const holds = (bytes: Uint8Array): boolean =>
     plain.includes(Buffer.from(bytes)) || plain.includes(Buffer.from(bytes).toString('hex'));
@@ -93,12 +95,17 @@ t.test('a backup of a running town has all of it but what is the node itself', a
 
 t.test('a board that is lost comes back from its backup as a new node of its town', async (t) => {
   const root = t.testdir();
-  const town = await TownOfNodes.prepare({ folder: root, names: ['House', 'Workshop'] });
+  const town = await TownOfNodes.prepare({ folder: root, names: ['House', 'Workshop', 'Workshop again'] });
   t.teardown(() => town.close());
   await town.found();
-  const [house, workshop] = town.boards;
-  if (!house || !workshop) throw new Error('There are two boards.');
+  const [house, workshop, again] = town.boards;
+  if (!house || !workshop || !again) throw new Error('There are three boards.');
   await town.join(workshop);
+  await eventually(
+    'both have one main',
+    async () => (await house.status()).main === (await workshop.status()).main,
+    { withinMs: CONVERGE_MS_MAX },
+  );
   await town.giveKey(STEWARD_NAME, house, workshop);
   await workshop.post(STEWARD_NAME, '/api/people', { name: 'Bob Badge' });
   await town.converged();
@@ -108,21 +115,16 @@ t.test('a board that is lost comes back from its backup as a new node of its tow
   await town.converged();
   await workshop.close();
 
-  const [again] = (await TownOfNodes.prepare({ folder: join(root, 'again'), names: ['New'] })).boards;
-  if (!again) throw new Error('There is a board.');
   const back = await restore(file, again.folder, { key: lock });
   t.equal(back.height, made.height);
-  await town.joinAs(again, 'New workshop');
-  t.teardown(() => again.close());
+  await town.join(again);
   const { node } = await again.status();
   t.equal(node.id, back.newNode);
-  const steward = await signIn(again.town, STEWARD_NAME);
-  const recorded = await steward('POST', '/api/people', { name: 'Dora' });
-  t.equal(recorded.status, 200, 'what it records from now on is recorded');
+  await again.post(STEWARD_NAME, '/api/people', { name: 'Dora' });
   t.notOk(existsSync(join(again.folder, 'restored.json')), 'it does not observe any more');
   await town.converged();
   const people = await house.get<PersonView[]>('/api/people');
-  t.equal(people.length, 3, 'the others have what it recorded');
+  t.equal(people.length, 4, 'the others have what was recorded here and there, and the steward');
   t.equal((await again.status()).main, (await house.status()).main);
 });
 
@@ -143,15 +145,18 @@ t.test('a backup that was changed anywhere is refused, and leaves nothing', asyn
   await mkdir(nothing);
   const target = join(nothing, 'target');
   const bytes = await readFile(file);
+  const outcome = (other: string): Promise<string> =>
+    restore(other, target, { key }).then(
+      () => 'restored',
+      (error: { code?: string }) => String(error.code),
+    );
   await fc.assert(
     fc.asyncProperty(fc.nat(size - 1), fc.nat(7), async (at, bit) => {
       const changed = Buffer.from(bytes);
       changed[at] = (changed[at] as number) ^ (1 << bit);
       const other = join(root, 'changed.age');
       await writeFile(other, changed);
-      await t.rejects(restore(other, target, { key }), {
-        code: /^(backup-damaged|no-backup|wrong-passphrase)$/,
-      });
+      return REFUSED.has(await outcome(other));
     }),
     { numRuns: 60 },
   );
@@ -160,9 +165,7 @@ t.test('a backup that was changed anywhere is refused, and leaves nothing', asyn
     fc.asyncProperty(fc.nat(size - 1), async (length) => {
       await copyFile(file, cut);
       await truncate(cut, length);
-      await t.rejects(restore(cut, target, { key }), {
-        code: /^(backup-damaged|no-backup|wrong-passphrase)$/,
-      });
+      return REFUSED.has(await outcome(cut));
     }),
     { numRuns: 30 },
   );

@@ -17,7 +17,7 @@ import { markRestored } from './restored.js';
 
 /** What a backup holds, and nothing else: no name leads out of the folder. */
 const NAMES =
-  /^(town\.db|config\.json|allowed_signers|pending\.jsonl|keys\/(town|badge)\.key|keys\/members\/[0-9a-f]{16,64}\.json|ledger\.git\/(HEAD|config|objects\/[0-9a-f]{2}\/[0-9a-f]{38}|objects\/pack\/pack-[0-9a-f]{40}\.(pack|idx)))$/;
+  /^(town\.db|config\.json|allowed_signers|pending\.jsonl|keys\/(town|badge)\.key|keys\/members\/m?[0-9a-f]{16,64}\.json|ledger\.git\/(HEAD|config|objects\/[0-9a-f]{2}\/[0-9a-f]{38}|objects\/pack\/pack-[0-9a-f]{40}\.(pack|idx)))$/;
 
 export interface RestoreOptions {
   readonly key: BackupKey;

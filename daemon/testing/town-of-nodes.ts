@@ -283,20 +283,11 @@ export class TownOfNodes {
    * @param waits told the id of the asking node when the steward is to approve it
    */
   async join(board: Board, waits: (node: string) => unknown = () => undefined): Promise<void> {
-    await this.joinAs(board, this.nameOf(board), waits);
-  }
-
-  /** As `join`, for any board, such as one that was restored from a backup, and under this name. */
-  async joinAs(
-    board: Board,
-    name: string,
-    waits: (node: string) => unknown = () => undefined,
-  ): Promise<void> {
     const invited = await this.invite(board);
     const joined = this.#work(
       joinTown(board.folder, {
         code: invited.link,
-        name,
+        name: this.nameOf(board),
         packages: await readPackages(packagesFolder),
         clock: systemClock,
         onProgress: () => undefined,
