@@ -1,8 +1,8 @@
 /** Votes: what a validator signs in a round, and the id of the value that it votes for. */
-import { canonicalize } from '../ledger/canonical.js';
 import { sha256 } from '../ledger/hash.js';
 import type { Json, KeyId, NodeId, Sha256 } from '../ledger/ids.js';
 import { signText, verifyText } from '../ledger/signature.js';
+import { VOTE_DOMAIN, voteText } from '../ledger/vote-text.js';
 import { isHash, isNode, isSignature, parseMessage, PLACE_CHECKS, problemOf, type Place } from './place.js';
 
 export type VoteStep = 'prevote' | 'precommit';
@@ -18,8 +18,6 @@ export interface Vote extends VoteContent {
   readonly sig: string;
 }
 
-const DOMAIN = 'mergetown/vote/v1';
-
 const VOTE_CHECKS = {
   ...PLACE_CHECKS,
   step: (value: Json | undefined) => value === 'prevote' || value === 'precommit',
@@ -28,15 +26,10 @@ const VOTE_CHECKS = {
   sig: isSignature,
 };
 
-/** The signed text of a vote; the key says whose it is. */
-function signedText({ town, line, epoch, height, round, step, value, parent }: VoteContent): string {
-  return canonicalize({ town, line, epoch, height, round, step, value, parent });
-}
-
 /** Signs a vote with the node's seed (32 bytes). */
 export function signVote(content: VoteContent, node: NodeId, secretKey: Uint8Array): Vote {
   const { town, line, epoch, height, round, step, value, parent } = content;
-  const sig = signText(secretKey, DOMAIN, signedText(content));
+  const sig = signText(secretKey, VOTE_DOMAIN, voteText(content));
   return { town, line, epoch, height, round, step, value, parent, node, sig };
 }
 
@@ -44,7 +37,7 @@ export function signVote(content: VoteContent, node: NodeId, secretKey: Uint8Arr
 export function verifyVote(vote: Vote, key: KeyId): boolean {
   return (
     problemOf<Vote>(vote as unknown as Json, VOTE_CHECKS) === null &&
-    verifyText(key, DOMAIN, signedText(vote), vote.sig)
+    verifyText(key, VOTE_DOMAIN, voteText(vote), vote.sig)
   );
 }
 

@@ -4,6 +4,7 @@
 import type { VerifiedEntry } from './entry.js';
 import { sha256 } from './hash.js';
 import type { Millis, NodeId, Sha256 } from './ids.js';
+import { readJson, type StateReader } from './state.js';
 
 /** A run of blocks of one branch, oldest first, that a merge folds in. */
 export interface BranchPart {
@@ -68,3 +69,6 @@ export interface BranchMark {
   readonly n: number;
   readonly tau: number;
 }
+
+export const readBranch = (state: StateReader, node: string, line: string): BranchMark | undefined =>
+  readJson<BranchMark>(state, 'kernel', 'branches', branchName(node, line));
