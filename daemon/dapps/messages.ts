@@ -23,6 +23,7 @@ const Key = Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,127}$' });
 const Code = Type.String({ pattern: '^[a-z][a-z0-9-]{0,63}$' });
 const Text = Type.String({ minLength: 1, maxLength: 500 });
 const Account = Type.String({ pattern: '^(vault|member\\.m[0-9a-f]{16})$' });
+const Member = Type.String({ pattern: '^m[0-9a-f]{16}$' });
 const Hash = Type.String({ pattern: '^[0-9a-f]{64}$' });
 const Any = Type.Unknown();
 const Fields = Type.Object({});
@@ -89,6 +90,7 @@ const Posting = Type.Union([
     strict,
   ),
   Type.Object({ op: Type.Literal('release'), id: Key }, strict),
+  Type.Object({ op: Type.Literal('charge'), member: Member, to: Account, amount: Amount }, strict),
 ]);
 
 /** What a contract may send, by `t`. */
@@ -103,12 +105,9 @@ export const fromContractSchemas: Readonly<Record<FromContract['t'], TSchema>> =
   accept: message('accept', {
     writes: Type.Array(Type.Object({ collection: Name, key: Key, value: Any }, strict), { maxItems: 64 }),
     postings: Type.Array(Posting, { maxItems: 16 }),
-    notices: Type.Array(
-      Type.Object({ member: Type.String({ pattern: '^m[0-9a-f]{16}$' }), text: Text }, strict),
-      {
-        maxItems: 16,
-      },
-    ),
+    notices: Type.Array(Type.Object({ member: Member, text: Text }, strict), {
+      maxItems: 16,
+    }),
     irregular: Type.Optional(Type.Object({ code: Code, reason: Text }, strict)),
   }),
   reject: message('reject', { code: Code, reason: Text }),

@@ -1,13 +1,15 @@
 /**
- * Credits: double entry, two-phase transfers. Every posting takes from one place and gives to another;
- * nothing mints, nothing overdraws. vault + members + locks = supply, at every merge.
+ * Credits: double entry, two-phase transfers. Every movement takes from one place and gives to another;
+ * nothing mints, nothing overdraws. What the whole must come to stands in supply.ts.
  */
-import type { StateReader, StateWrite } from './state.js';
+import type { StateReader } from './state.js';
 import { type Overlay, readJson, writeJson } from './state.js';
 import type { Posting } from './contract-protocol.js';
 import { invariant } from './ids.js';
 
 export const VAULT = 'vault';
+/** Holds what somebody would have received who left the town. Given out again by `credit.grant`. */
+export const SUSPENSE = 'suspense';
 export const accountOf = (member: string): string => `member.${member}`;
 
 /** Whole credits. `locked` is the sum of the locks on this account. */
@@ -25,6 +27,9 @@ export interface Lock {
   readonly deadline?: number;
 }
 
+/** What moves credits between accounts and locks. A `charge` is metered use: see postings.ts. */
+export type Movement = Exclude<Posting, { readonly op: 'charge' }>;
+
 export interface Refusal {
   readonly code: string;
   readonly reason: string;
@@ -39,7 +44,8 @@ export interface Refusal {
 export type Arrival = 'spendable' | 'pending';
 
 const KERNEL = 'kernel';
-const lockKey = (dapp: string, id: string): string => `${dapp}.${id}`;
+const BAD_AMOUNT: Refusal = { code: 'bad-amount', reason: 'An amount is a whole number above 0.' };
+export const lockKey = (dapp: string, id: string): string => `${dapp}.${id}`;
 
 export const readAccount = (state: StateReader, account: string): Account | undefined =>
   readJson<Account>(state, KERNEL, 'accounts', account);
@@ -49,7 +55,8 @@ export const readLock = (state: StateReader, dapp: string, id: string): Lock | u
 export const readIncoming = (state: StateReader, account: string): number =>
   readJson<{ amount: number }>(state, KERNEL, 'incoming', account)?.amount ?? 0;
 
-const isAmount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) > 0;
+export const isAmount = (value: unknown): value is number =>
+  Number.isSafeInteger(value) && (value as number) > 0;
 
 /**
  * Carries out movements in order, or says which rule refuses one of them (then the caller drops the overlay).
@@ -58,7 +65,7 @@ const isAmount = (value: unknown): value is number => Number.isSafeInteger(value
 export function move(
   state: Overlay,
   dapp: string,
-  movements: readonly Posting[],
+  movements: readonly Movement[],
   mayDebit: (account: string) => boolean,
   arrival: Arrival,
 ): Refusal | null {
@@ -72,7 +79,7 @@ export function move(
 function moveOne(
   state: Overlay,
   dapp: string,
-  movement: Posting,
+  movement: Movement,
   mayDebit: (account: string) => boolean,
   arrival: Arrival,
 ): Refusal | null {
@@ -88,7 +95,11 @@ function moveOne(
       if (!/^[a-z0-9][a-z0-9-]{0,79}$/.test(id))
         return { code: 'bad-lock', reason: 'A lock id is [a-z0-9][a-z0-9-]* up to 80 characters.' };
       if (readLock(state, dapp, id))
-        return { code: 'lock-exists', reason: `There is a lock "${id}" already.` };
+        return {
+          code: 'lock-exists',
+          reason: `There is a lock "${id}" already.`,
+          about: `locks/${lockKey(dapp, id)}`,
+        };
       const refused = debit(state, from, amount, mayDebit);
       if (refused) return refused;
       const account = readAccount(state, from) as Account;
@@ -99,15 +110,10 @@ function moveOne(
     }
     case 'post': {
       const lock = readLock(state, dapp, movement.id);
-      if (!lock)
-        return {
-          code: 'no-such-lock',
-          reason: `There is no lock "${movement.id}" (a lock is resolved once).`,
-        };
+      if (!lock) return noSuchLock(dapp, movement.id);
       let total = 0;
       for (const part of movement.parts) {
-        if (!isAmount(part.amount))
-          return { code: 'bad-amount', reason: 'An amount is a whole number above 0.' };
+        if (!isAmount(part.amount)) return BAD_AMOUNT;
         total += part.amount;
       }
       if (total > lock.amount)
@@ -124,28 +130,36 @@ function moveOne(
     }
     case 'release': {
       const lock = readLock(state, dapp, movement.id);
-      if (!lock)
-        return {
-          code: 'no-such-lock',
-          reason: `There is no lock "${movement.id}" (a lock is resolved once).`,
-        };
+      if (!lock) return noSuchLock(dapp, movement.id);
       unlock(state, lock);
       return credit(state, lock.from, lock.amount, arrival);
     }
   }
 }
 
-function debit(
+const noSuchLock = (dapp: string, id: string): Refusal => ({
+  code: 'no-such-lock',
+  reason: `There is no lock "${id}" (a lock is resolved once).`,
+  about: `locks/${lockKey(dapp, id)}`,
+});
+
+const noSuchAccount = (account: string): Refusal => ({
+  code: 'no-such-account',
+  reason: `There is no account ${account}.`,
+});
+
+/** Takes available credits of an account, or says which rule refuses it. */
+export function debit(
   state: Overlay,
   account: string,
   amount: number,
   mayDebit: (a: string) => boolean,
 ): Refusal | null {
-  if (!isAmount(amount)) return { code: 'bad-amount', reason: 'An amount is a whole number above 0.' };
+  if (!isAmount(amount)) return BAD_AMOUNT;
   if (!mayDebit(account))
     return { code: 'not-your-credits', reason: `This entry may not take credits of ${account}.` };
   const found = readAccount(state, account);
-  if (!found) return { code: 'no-such-account', reason: `There is no account ${account}.` };
+  if (!found) return noSuchAccount(account);
   if (found.available < amount) {
     const incoming = readIncoming(state, account);
     return {
@@ -153,23 +167,48 @@ function debit(
       reason:
         `${amount} credits are needed and ${found.available} are there` +
         (incoming > 0 ? ` (${incoming} more are on their way and can be spent once merged).` : '.'),
+      about: `accounts/${account}`,
     };
   }
   writeJson(state, KERNEL, 'accounts', account, { ...found, available: found.available - amount });
   return null;
 }
 
-function credit(state: Overlay, account: string, amount: number, arrival: Arrival): Refusal | null {
-  if (!isAmount(amount)) return { code: 'bad-amount', reason: 'An amount is a whole number above 0.' };
-  const found = readAccount(state, account);
-  if (!found) return { code: 'no-such-account', reason: `There is no account ${account}.` };
-  if (arrival === 'pending')
-    writeJson(state, KERNEL, 'incoming', account, { amount: readIncoming(state, account) + amount });
-  else writeJson(state, KERNEL, 'accounts', account, { ...found, available: found.available + amount });
+/**
+ * Gives credits to an account; what goes to a member who left goes to suspense instead.
+ * @returns a refusal where there is no such account: then nothing moved
+ */
+export function credit(state: Overlay, account: string, amount: number, arrival: Arrival): Refusal | null {
+  if (!isAmount(amount)) return BAD_AMOUNT;
+  if (!readAccount(state, account)) return noSuchAccount(account);
+  put(state, hasLeft(state, account) ? SUSPENSE : account, amount, arrival);
   return null;
 }
 
-function unlock(state: Overlay, lock: Lock): void {
+/** Gives credits to an account, or to suspense where it cannot be had: for what may not be lost. */
+export function creditSurely(state: Overlay, account: string, amount: number, arrival: Arrival): void {
+  if (amount > 0 && credit(state, account, amount, arrival)) put(state, SUSPENSE, amount, arrival);
+}
+
+function hasLeft(state: StateReader, account: string): boolean {
+  if (!account.startsWith('member.')) return false;
+  const member = readJson<{ status: string }>(state, KERNEL, 'members', account.slice('member.'.length));
+  return member?.status === 'left';
+}
+
+function put(state: Overlay, account: string, amount: number, arrival: Arrival): void {
+  if (arrival === 'pending') return addIncoming(state, account, amount);
+  const found = readAccount(state, account) ?? { available: 0, locked: 0 };
+  writeJson(state, KERNEL, 'accounts', account, { ...found, available: found.available + amount });
+}
+
+/** Credits on their way to a place, in this view alone: an account, or an allowance. */
+export function addIncoming(state: Overlay, place: string, amount: number): void {
+  writeJson(state, KERNEL, 'incoming', place, { amount: readIncoming(state, place) + amount });
+}
+
+/** Takes a lock away; its credits are in nobody's account until the caller gives them to somebody. */
+export function unlock(state: Overlay, lock: Lock): void {
   const owner = readAccount(state, lock.from);
   invariant(
     owner !== undefined && owner.locked >= lock.amount,
@@ -183,89 +222,4 @@ function unlock(state: Overlay, lock: Lock): void {
 export function openAccount(state: Overlay, account: string): void {
   invariant(readAccount(state, account) === undefined, `${account} is opened once`);
   writeJson(state, KERNEL, 'accounts', account, { available: 0, locked: 0 });
-}
-
-/** Gives back every lock whose deadline is not after `time` (ms), by (deadline, key). Returns their keys. */
-export function expireLocks(state: Overlay, time: number): readonly string[] {
-  const due: { deadline: number; key: string; lock: Lock }[] = [];
-  for (const key of eachKey(state, 'locks')) {
-    const lock = readJson<Lock>(state, KERNEL, 'locks', key) as Lock;
-    if (lock.deadline !== undefined && lock.deadline <= time)
-      due.push({ deadline: lock.deadline, key, lock });
-  }
-  due.sort((a, b) => a.deadline - b.deadline || (a.key < b.key ? -1 : 1));
-  for (const { lock } of due) {
-    unlock(state, lock);
-    const refused = credit(state, lock.from, lock.amount, 'spendable');
-    invariant(refused === null, `a released lock goes back to its owner (${refused?.reason ?? ''})`);
-  }
-  return due.map(({ key }) => key);
-}
-
-function* eachKey(state: StateReader, collection: string): Generator<string> {
-  for (let after = ''; ;) {
-    const page = state.keys(KERNEL, collection, after, 1024);
-    yield* page;
-    if (page.length < 1024) return;
-    after = page[page.length - 1] as string;
-  }
-}
-
-export interface Totals {
-  readonly vault: number;
-  readonly members: number;
-  readonly locked: number;
-}
-
-/** Sums all accounts and locks. @throws InvariantError where locks and accounts disagree */
-export function totalsOf(state: StateReader): Totals {
-  let vault = 0;
-  let members = 0;
-  let lockedInAccounts = 0;
-  for (const key of eachKey(state, 'accounts')) {
-    const account = readJson<Account>(state, KERNEL, 'accounts', key) as Account;
-    invariant(account.available >= 0 && account.locked >= 0, `no account is negative (${key})`);
-    if (key === VAULT) vault += account.available;
-    else members += account.available;
-    lockedInAccounts += account.locked;
-  }
-  let locked = 0;
-  for (const key of eachKey(state, 'locks'))
-    locked += (readJson<Lock>(state, KERNEL, 'locks', key) as Lock).amount;
-  invariant(
-    locked === lockedInAccounts,
-    `the locks (${locked}) are what the accounts say is locked (${lockedInAccounts})`,
-  );
-  return { vault, members, locked };
-}
-
-/** vault + members + locks = supply, over the whole state. @throws InvariantError */
-export function assertSupply(state: StateReader, supply: number): void {
-  const { vault, members, locked } = totalsOf(state);
-  invariant(
-    vault + members + locked === supply,
-    `vault ${vault} + members ${members} + locks ${locked} = supply ${supply}`,
-  );
-}
-
-/** The same law for one step: what changed adds up to nothing, and no balance is negative. @throws InvariantError */
-export function assertConserved(below: StateReader, writes: readonly StateWrite[]): void {
-  let sum = 0;
-  let locksLessLocked = 0;
-  for (const { dapp, collection, key, value } of writes) {
-    if (dapp !== KERNEL) continue;
-    const before = below.get(dapp, collection, key);
-    if (collection === 'accounts') {
-      const now = value === null ? { available: 0, locked: 0 } : (JSON.parse(value) as Account);
-      const was = before === undefined ? { available: 0, locked: 0 } : (JSON.parse(before) as Account);
-      invariant(now.available >= 0 && now.locked >= 0, `no account is negative (${key})`);
-      sum += now.available - was.available + now.locked - was.locked;
-      locksLessLocked -= now.locked - was.locked;
-    } else if (collection === 'locks') {
-      locksLessLocked += value === null ? 0 : (JSON.parse(value) as Lock).amount;
-      locksLessLocked -= before === undefined ? 0 : (JSON.parse(before) as Lock).amount;
-    }
-  }
-  invariant(sum === 0, `a merge neither makes nor loses credits (difference ${sum})`);
-  invariant(locksLessLocked === 0, `locks are counted in their accounts (difference ${locksLessLocked})`);
 }

@@ -44,6 +44,8 @@ export interface Write {
  * What a contract may ask of the accounts. Accounts: `vault`, `member.<member id>`. Credits are integers > 0.
  * `lock` puts credits of `from` aside under an id of the dapp's own; it is resolved once, by `post` or `release`.
  * `post` pays out parts of it; what is left over goes back to the owner. `deadline` (ms): released by itself then.
+ * `charge` is metered use, for facts that are not restrictive: it is paid from the allowance that `member` (an id) has at
+ * the fact's node, and what that does not cover becomes a due, a debt on record. No balance falls below zero.
  */
 export type Posting =
   | { readonly op: 'transfer'; readonly from: string; readonly to: string; readonly amount: number }
@@ -59,7 +61,8 @@ export type Posting =
       readonly id: string;
       readonly parts: readonly { readonly to: string; readonly amount: number }[];
     }
-  | { readonly op: 'release'; readonly id: string };
+  | { readonly op: 'release'; readonly id: string }
+  | { readonly op: 'charge'; readonly member: string; readonly to: string; readonly amount: number };
 
 /** Tells a member something; kept in the receipt's words, not in the state. `text` holds no personal data. */
 export interface Notice {

@@ -2,7 +2,7 @@
  * Judges one entry: who says it, whether they may, and what the kernel or a dapp's contract makes of it.
  * A generator, like the replay: it yields messages for contracts and takes theirs.
  */
-import { move, type Arrival } from './accounts.js';
+import type { Arrival } from './accounts.js';
 import { canonicalize } from './canonical.js';
 import { permits, type Charter } from './charter.js';
 import type {
@@ -17,7 +17,9 @@ import type { EntryId, Json, JsonObject, Millis, Sha256 } from './ids.js';
 import { TownError } from './ids.js';
 import { applyKernelEntry, kernelRule } from './kernel-rules.js';
 import { readCharter, speakerOf, type Speaker } from './kernel.js';
+import { carryOut } from './postings.js';
 import type { Overlay, StateReader, StateWrite } from './state.js';
+import { assertConserved } from './supply.js';
 import { TracedOverlay, recordedEntry, type TracedPlace } from './trace.js';
 
 /** A message for one dapp's contract; the answer is that contract's next message. */
@@ -99,6 +101,7 @@ export function* judgeEntry(entry: VerifiedEntry, state: Overlay, context: Entry
   const charter = readCharter(state);
   const kept = (verdict: Verdict, notices: Judged['notices'] = []): Judged => {
     const writes = own.writes();
+    assertConserved(state, writes);
     own.settle();
     return { verdict, writes, notices };
   };
@@ -296,7 +299,14 @@ function* askContract(
   const grantsVault = charter.dapps.find(({ name }) => name === dapp)?.vault === true;
   const mayDebit = (account: string): boolean =>
     (member !== null && account === `member.${member.id}`) || (grantsVault && account === 'vault');
-  const refused = move(own, dapp, postings, mayDebit, context.arrival);
+  const isMeter =
+    kindOf(entry.type, context.manifests) === 'fact' && !isRestrictive(entry, context.manifests);
+  const refused = carryOut(own, postings, {
+    dapp,
+    mayDebit,
+    meter: isMeter ? { id: entry.id, spender: entry, tau: context.tau } : null,
+    arrival: context.arrival,
+  });
   if (refused) {
     const hinge = refused.about ? [`kernel/${refused.about}`] : own.lastRead;
     return { ...none(rejected(refused.code, refused.reason)), hinge };

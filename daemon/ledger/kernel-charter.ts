@@ -1,5 +1,7 @@
 /** Changes of the charter, signed by as many stewards as it says. */
 import { changeCharter, charterText, type CharterChange } from './charter.js';
+import type { NodeId } from './ids.js';
+import { allowanceAt } from './kernel-allowances.js';
 import { KERNEL, badBody, countStewards, hasOnly, refuse, tooFewStewards, type Handler } from './kernel.js';
 
 /** Sets and removes places of the charter. */
@@ -19,6 +21,15 @@ export const change: Handler = (entry, state, context) => {
   const next = changeCharter(charter, { set, remove } as CharterChange);
   if (next.amend > countStewards(state))
     return refuse('too-few-stewards', `There are fewer than ${next.amend} stewards to sign the next change.`);
+  for (const node of Object.keys(charter.nodes) as NodeId[]) {
+    const open = next.nodes[node] ? undefined : allowanceAt(state, node);
+    if (open !== undefined)
+      return refuse(
+        'allowances-open',
+        `Node ${node} holds allowances of members: let it return them, or fence them first (town allowance fence).`,
+        `allowances/${open}`,
+      );
+  }
   state.put(KERNEL, 'charter', 'charter', charterText(next));
   return null;
 };

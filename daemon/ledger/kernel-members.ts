@@ -10,7 +10,6 @@ import {
   KEY_DOMAIN,
   authorOf,
   badBody,
-  countStewards,
   hasOnly,
   invitationText,
   keyProofText,
@@ -25,6 +24,7 @@ import {
   type Member,
   type MemberKey,
 } from './kernel.js';
+import { lastSteward, takeRestriction } from './kernel-standing.js';
 import { memberIdOf, nodeIdOf, verifyText } from './signature.js';
 import { writeJson, type Overlay } from './state.js';
 
@@ -97,7 +97,9 @@ function admit(
   if (readKey(state, key)) return refuse('key-known', 'This key belongs to a member already.', `keys/${key}`);
   const id = memberIdOf(key);
   const given = { status: 'active', entry: from, since: tau } as const;
-  const member: Member = { id, roles: [...roles].sort(), keys: [key], joined: tau, ...given };
+  const suspended = takeRestriction(state, id);
+  const standing = suspended ? { status: 'suspended' as const, ...suspended } : given;
+  const member: Member = { id, roles: [...roles].sort(), keys: [key], joined: tau, ...standing };
   writeJson(state, KERNEL, 'members', id, member);
   writeJson(state, KERNEL, 'keys', key, { member: id, ...given } satisfies MemberKey);
   openAccount(state, accountOf(id));
@@ -170,18 +172,16 @@ export const setRoles: Handler = (entry, state, context) => {
     return badBody(entry.type, '{member, roles: [..]}');
   const member = readMember(state, id);
   if (!member) return refuse('no-such-member', `There is no member ${id}.`);
+  if (member.status === 'left')
+    return refuse('member-left', 'The member has left the town.', `members/${id}`);
   const wanted = [...new Set(roles as string[])].sort();
   if (!wanted.every((role) => Object.hasOwn(charter.roles, role)))
     return refuse('no-such-role', 'The charter does not have one of these roles.');
   const changesSteward = member.roles.includes(STEWARD) !== wanted.includes(STEWARD);
   if (changesSteward && !authorOf(entry, context).roles.includes(STEWARD))
     return refuse('stewards-only', 'Only a steward makes somebody a steward, or takes that back.');
-  if (member.roles.includes(STEWARD) && !wanted.includes(STEWARD) && countStewards(state) <= charter.amend)
-    return refuse(
-      'last-steward',
-      'Then too few stewards would be left to change the charter.',
-      `members/${id}`,
-    );
+  const guarded = wanted.includes(STEWARD) ? null : lastSteward(state, member, context);
+  if (guarded) return guarded;
   writeJson(state, KERNEL, 'members', id, { ...member, roles: wanted });
   return null;
 };

@@ -1,9 +1,12 @@
 /** Every type of entry that the kernel judges itself, with its rule. */
 import { dappOf, verbOf, type VerifiedEntry } from './entry.js';
 import { TownError } from './ids.js';
+import { fenceAllowance, openAllowance, payFromAllowance, returnAllowance } from './kernel-allowances.js';
 import { change } from './kernel-charter.js';
 import { grant, transfer } from './kernel-credits.js';
+import { payDue, waiveDue } from './kernel-dues.js';
 import { addKey, found, join, revokeKey, setRoles } from './kernel-members.js';
+import { leave, reinstate, suspend } from './kernel-standing.js';
 import { refuse, type Finding, type KernelContext, type Rule } from './kernel.js';
 import type { Overlay } from './state.js';
 
@@ -13,8 +16,17 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ['member.add-key', { handler: addKey, kind: 'claim' }],
   ['member.revoke-key', { handler: revokeKey, kind: 'claim', restrictive: true }],
   ['member.roles', { handler: setRoles, kind: 'claim' }],
+  ['member.suspend', { handler: suspend, kind: 'claim', restrictive: true }],
+  ['member.reinstate', { handler: reinstate, kind: 'claim' }],
+  ['member.leave', { handler: leave, kind: 'claim' }],
   ['credit.transfer', { handler: transfer, kind: 'claim' }],
   ['credit.grant', { handler: grant, kind: 'claim' }],
+  ['allowance.open', { handler: openAllowance, kind: 'claim' }],
+  ['allowance.pay', { handler: payFromAllowance, kind: 'fact' }],
+  ['allowance.return', { handler: returnAllowance, kind: 'fact' }],
+  ['allowance.fence', { handler: fenceAllowance, kind: 'claim' }],
+  ['due.pay', { handler: payDue, kind: 'claim' }],
+  ['due.waive', { handler: waiveDue, kind: 'claim' }],
   ['charter.change', { handler: change, kind: 'claim' }],
 ]);
 

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import t from 'tap';
-import { accountOf, assertSupply, readAccount, totalsOf } from './accounts.js';
+import { accountOf, readAccount } from './accounts.js';
+import { assertSupply, totalsOf } from './supply.js';
 import { readBlock } from './block.js';
 import { changeCharter } from './charter.js';
 import { contentHash } from './content-hash.js';

@@ -3,10 +3,10 @@
  * No clock, no randomness, no I/O: it is a generator that yields messages for the dapps' contracts and takes their
  * messages from whoever drives it.
  */
-import { assertConserved, expireLocks } from './accounts.js';
 import { canonicalize } from './canonical.js';
 import type { ToContract } from './contract-protocol.js';
 import { dappOf } from './entry.js';
+import { expire } from './expiries.js';
 import { sha256 } from './hash.js';
 import type { EntryId, Millis, NodeId, Sha256 } from './ids.js';
 import { TownError, invariant } from './ids.js';
@@ -29,6 +29,7 @@ import { readCharter } from './kernel.js';
 import { readFork } from './kernel-forks.js';
 import { branchName, orderEntries, type BranchMark, type BranchPart, type OrderedEntry } from './order.js';
 import { Overlay, readJson, writeJson, type StateReader, type StateWrite } from './state.js';
+import { assertConserved } from './supply.js';
 import { Writers } from './trace.js';
 
 /** Times a merge is replayed because a dapp's test vetoed some of it. */
@@ -151,7 +152,7 @@ function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>):
   };
   yield* judge(restrictive, input.state);
   yield* judge(others, state);
-  const expired = expireLocks(state, input.time);
+  const expired = expire(state, input.time);
   markBranches(state, input, ordered);
   return { state, receipt, expired, notices };
 }

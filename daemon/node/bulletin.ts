@@ -1,7 +1,7 @@
 /** What the node tells everybody who looks: its status, its alarms, and that something about the nodes has changed. */
 import { mayBeOff, quorumOf } from '../consensus/quorum.js';
 import type { GateHello, GateLogger } from '../gate/link.js';
-import { totalsOf } from '../ledger/accounts.js';
+import { totalsOf } from '../ledger/supply.js';
 import type { NodeId } from '../ledger/ids.js';
 import type { Store } from '../store/store.js';
 import type { Clock } from './clock.js';

@@ -3,7 +3,7 @@ import type { Charter } from '../ledger/charter.js';
 import { readCharter } from '../ledger/kernel.js';
 import type { Millis, Oid, Sha256 } from '../ledger/ids.js';
 import { TownError, invariant } from '../ledger/ids.js';
-import { assertSupply } from '../ledger/accounts.js';
+import { assertSupply } from '../ledger/supply.js';
 import { changeTree, type StateTree } from '../ledger/state-tree.js';
 import { State, type StateWrite } from '../ledger/state.js';
 import type { CoreStore } from './core-store.js';

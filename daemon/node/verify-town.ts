@@ -8,7 +8,7 @@ import { valueIdOf } from '../consensus/vote.js';
 import { chooseDriver } from '../dapps/choose-driver.js';
 import type { ContractDriver } from '../dapps/driver.js';
 import type { DappPackage } from '../dapps/package.js';
-import { assertSupply } from '../ledger/accounts.js';
+import { assertSupply } from '../ledger/supply.js';
 import { NO_BLOCK, entriesText, readBlock } from '../ledger/block.js';
 import { keyOfNode, parseCharter, type Charter } from '../ledger/charter.js';
 import { parseTree, type GitObject, parseCommit } from '../ledger/git-object.js';

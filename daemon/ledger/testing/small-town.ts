@@ -19,7 +19,8 @@ export const T0 = 1_700_000_000_000 as Millis;
 /** A secret key from a word: the same in every run. */
 export const secretOf = (word: string): Uint8Array => Buffer.from(sha256(`secret ${word}`), 'hex');
 
-/** The dapp `notes`: `put {key, value}`, `forbid {key}` (restrictive), `hold {id, amount}`, `pay {id, to, amount}`, `seen {key}` (fact). */
+/** The dapp `notes`: `put {key, value}`, `forbid {key}` (restrictive), `hold {id, amount}`, `pay {id, to, amount}`, `seen {key}` and
+ * `meter {member, to, amount}` (facts). */
 export const NOTES: DappManifest = {
   name: 'notes',
   version: '1.0.0',
@@ -32,6 +33,7 @@ export const NOTES: DappManifest = {
     hold: { kind: 'claim', summary: '' },
     pay: { kind: 'claim', summary: '' },
     seen: { kind: 'fact', summary: '' },
+    meter: { kind: 'fact', summary: '' },
   },
   collections: ['notes'],
   reads: ['kernel'],
@@ -66,6 +68,10 @@ export function notesContract(): (message: ToContract) => FromContract {
         return accept({ postings: [{ op: 'lock', id, from: me, amount }] });
       case 'notes.pay':
         return accept({ postings: [{ op: 'post', id, parts: [{ to, amount }] }] });
+      case 'notes.meter': {
+        const { member } = entry.body as { [name: string]: never };
+        return accept({ postings: [{ op: 'charge', member, to, amount }] });
+      }
       default:
         return key === 'odd'
           ? accept({ irregular: { code: 'odd', reason: 'It is odd.' } })

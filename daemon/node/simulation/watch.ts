@@ -6,7 +6,7 @@ import { parseCertificate } from '../../consensus/certificate.js';
 import type { Message } from '../../consensus/gossip.js';
 import { quorumOf } from '../../consensus/quorum.js';
 import { parseVote, type Vote } from '../../consensus/vote.js';
-import { assertSupply } from '../../ledger/accounts.js';
+import { assertSupply } from '../../ledger/supply.js';
 import { readCharter } from '../../ledger/kernel.js';
 import type { EntryId, NodeId, Sha256 } from '../../ledger/ids.js';
 import type { MergeRow } from '../../store/rows.js';

@@ -127,7 +127,7 @@ export class MemoryLedger {
     };
     const said = await this.call(exchange, { t: 'apply', id: ++this.calls, entry, ctx: this.context() });
     if (said.t !== 'accept') return { ...said, entry: id };
-    const refusal = this.post(said.postings, by ? `member.${by.member}` : '');
+    const refusal = this.post(said.postings, by && `member.${by.member}`, entry);
     if (refusal) return { t: 'reject', id: said.id, code: 'refused-by-kernel', reason: refusal, entry: id };
     for (const { collection, key, value } of said.writes) this.set(this.dapp, collection, key, value);
     return { ...said, entry: id };
@@ -154,8 +154,13 @@ export class MemoryLedger {
   }
 
   /** What the kernel does with postings; null, or why it refuses them all. */
-  private post(postings: readonly Posting[], author: string): string | null {
-    for (const posting of postings) {
+  private post(postings: readonly Posting[], author: string | null, entry: ContractEntry): string | null {
+    for (const [index, posting] of postings.entries()) {
+      if (posting.op === 'charge') {
+        if (author !== null) return 'only a fact charges';
+        this.charge(posting, entry, index);
+        continue;
+      }
       if (posting.op === 'transfer' || posting.op === 'lock') {
         if (posting.from !== author) return 'only the author is debited';
         if (this.balance(posting.from).available < posting.amount) return 'not enough credits';
@@ -189,5 +194,25 @@ export class MemoryLedger {
       for (const { to, amount } of parts) this.change(to, amount, 0);
     }
     return null;
+  }
+
+  /** Metered use: out of the allowance at the fact's node (`kernel/allowances/<member>.<node>`), the rest a due. */
+  private charge(
+    { member, to, amount }: Posting & { readonly op: 'charge' },
+    { id, node, at }: ContractEntry,
+    index: number,
+  ): void {
+    const key = `${member}.${node}`;
+    const open = this.get('kernel', 'allowances', key) as { amount: number } | null;
+    const taken = Math.min(open?.amount ?? 0, amount);
+    if (open && taken > 0) {
+      const left = open.amount - taken;
+      this.set('kernel', 'allowances', key, left === 0 ? null : { ...open, amount: left });
+      this.change(to, taken, 0);
+    }
+    if (taken < amount) {
+      const due = { member, to, amount: amount - taken, entry: id, since: at };
+      this.set('kernel', 'dues', index === 0 ? id : `${id}.${index}`, due);
+    }
   }
 }
