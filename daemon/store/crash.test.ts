@@ -17,6 +17,7 @@ t.test('killed at any moment, nothing acknowledged is lost and git stays clean',
   killedRounds(t, {
     program,
     rounds: 150,
+    withinMs: 400,
     newFolder: () => {
       const folder = mkdtempSync(join(tmpdir(), 'town-crash-'));
       return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };

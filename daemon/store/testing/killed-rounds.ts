@@ -12,6 +12,8 @@ export interface KilledRounds {
   readonly program: string;
   /** How many rounds, unless ROUNDS says otherwise. */
   readonly rounds: number;
+  /** The writer works at most so long, after it is open. */
+  readonly withinMs: number;
   newFolder(): { readonly folder: string; remove(): void };
   /** What else must hold after a round; [] when it does. */
   also?(folder: string, round: number): Promise<readonly string[]>;
@@ -20,7 +22,7 @@ export interface KilledRounds {
 /** Passes when no round lost anything; after a round that did, it stops, and says everything that is known. */
 export async function killedRounds(
   t: Test,
-  { program, rounds, newFolder, also }: KilledRounds,
+  { program, rounds, withinMs, newFolder, also }: KilledRounds,
 ): Promise<void> {
   const wanted = roundsWanted(rounds);
   const total = { entry: 0, block: 0, merge: 0 };
@@ -35,7 +37,7 @@ export async function killedRounds(
     for (; done < until; done += 1) {
       const writer = next;
       const isLast = done + 1 === until;
-      const moment = randomMoment();
+      const moment = randomMoment(withinMs);
       writer.begin();
       if (!moment.opening) await writer.hears('open');
       await sleep(moment.ms);

@@ -14,6 +14,8 @@ export interface PowerCutRounds {
   readonly program: string;
   /** How many rounds, unless ROUNDS says otherwise. */
   readonly rounds: number;
+  /** The writer works at most so long, after it is open. */
+  readonly withinMs: number;
   /** What else must hold after a round; [] when it does. */
   also?(folder: string, round: number): Promise<readonly string[]>;
 }
@@ -21,7 +23,7 @@ export interface PowerCutRounds {
 /** Passes when no round lost anything; after one that did, it stops, and says everything that is known. */
 export async function powerCutRounds(
   t: Test,
-  { disk, program, rounds, also }: PowerCutRounds,
+  { disk, program, rounds, withinMs, also }: PowerCutRounds,
 ): Promise<void> {
   const wanted = roundsWanted(rounds);
   const began = performance.now();
@@ -32,7 +34,7 @@ export async function powerCutRounds(
     const folder = join(disk.mount, `town-${Math.floor(round / roundsPerFolder)}`);
     const writer = new Writer(program, folder);
     const power = await disk.powerSwitch();
-    const moment = randomMoment();
+    const moment = randomMoment(withinMs);
     writer.begin();
     if (!moment.opening) await writer.hears('open');
     await sleep(moment.ms);

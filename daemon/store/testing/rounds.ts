@@ -82,11 +82,12 @@ export class Writer {
 
 /**
  * The moment to end a child at: most often a little after it is open, now and then while it opens.
+ * @param withinMs at the latest, after `open`
  * @returns milliseconds; from the word to begin (`opening`) or from `open` on
  */
-export function randomMoment(): { readonly opening: boolean; readonly ms: number } {
+export function randomMoment(withinMs: number): { readonly opening: boolean; readonly ms: number } {
   const opening = Math.random() < 0.15;
-  return { opening, ms: opening ? Math.random() * 150 : Math.random() * Math.random() * 400 };
+  return { opening, ms: opening ? Math.random() * 150 : Math.random() * Math.random() * withinMs };
 }
 
 /** The repository as it lies, before anything completes it: whole for stock git, with what a flush gave its word for. */
