@@ -3,6 +3,7 @@
  * Blocks chain by SHA-256; the SHA-1 ids inside git objects are never trusted.
  */
 import { createHash } from 'node:crypto';
+import { isSignedBy } from './commit-signature.js';
 import { verifyEntry, type VerifiedEntry } from './entry.js';
 import {
   blobObject,
@@ -15,7 +16,6 @@ import {
 import { sha256 } from './hash.js';
 import type { KeyId, Millis, NodeId, Oid, Sha256 } from './ids.js';
 import { TownError, isSha256 } from './ids.js';
-import { sshVerify } from './sshsig.js';
 
 /** A block holds at most this many entries. */
 export const BLOCK_ENTRIES_MAX = 256;
@@ -156,8 +156,9 @@ export function readBlock(
   nodeKey: KeyId,
   parents: BlockParents,
 ): Block {
-  const { fields, payload, signature } = parseCommit(raw);
-  if (signature === null || !sshVerify(signature, payload, nodeKey))
+  const commit = parseCommit(raw);
+  const { fields } = commit;
+  if (!isSignedBy(raw, commit, nodeKey))
     throw new TownError('bad-signature', 'The signature of the block is not that of its node.');
   const place = placeOf(fields.author.name as NodeId, parseTrailers(fields.message));
   const text = Buffer.from(entriesJsonl).toString('utf8');

@@ -45,8 +45,13 @@ function isBelow(a: Uint8Array, b: Uint8Array): boolean {
   return false;
 }
 
+/** The last bytes of the y of low order, the sign's bit left out: others need no closer look, and those are 250 of 256. */
+const LOW_ORDER_LAST = new Set(LOW_ORDER_Y.map((low) => (low[31] as number) & 0x7f));
+
 /** Whether the 32 bytes encode a y < p that belongs to no point of low order. That a point has this y is not checked here. */
 function isCanonicalAndNotLow(encoded: Uint8Array): boolean {
+  // p ends with 7f too: with another last byte y is below p.
+  if (!LOW_ORDER_LAST.has((encoded[31] as number) & 0x7f)) return true;
   const y = Uint8Array.from(encoded);
   y[31] = (y[31] as number) & 0x7f; // the top bit is the sign of x
   return isBelow(y, P) && !LOW_ORDER_Y.some((low) => low.every((byte, i) => byte === y[i]));

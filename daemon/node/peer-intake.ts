@@ -14,6 +14,7 @@ import type { PeeringStore } from './core-store.js';
 import { MAIN, type MainLine } from './main-line.js';
 import type { Merger } from './merger.js';
 import type { PeerBlocks } from './peer-blocks.js';
+import type { SignedCommit } from './signature-batch.js';
 import type { Welcomed } from './welcomed.js';
 
 /** What the store refuses of a block that is sound by itself: an entry, or the number of one, that is there already. */
@@ -25,6 +26,9 @@ export interface PeerIntakeParts {
   readonly merger: Merger;
   readonly peerBlocks: PeerBlocks;
   readonly keyOf: (node: NodeId) => KeyId | undefined;
+  /** Checks the signatures of a batch ahead, on other cores; all is decided in its order afterwards. */
+  readonly prepare?:
+    ((texts: readonly string[], commits: readonly SignedCommit[]) => Promise<void>) | undefined;
   /** A merge that the history must contain; null where nothing is known of it. */
   readonly checkpoint: () => Welcomed['checkpoint'] | null;
   /** A branch has grown, durably. */
@@ -110,6 +114,9 @@ export class PeerIntake {
     const found = this.blocks.get(node);
     if (found === null) return;
     const { store, main, peerBlocks } = this.parts;
+    await this.prepare(node, found.batch);
+    // It was given up, or others came in its place, meanwhile: those are looked at in the next turn.
+    if (this.blocks.get(node)?.batch !== found.batch) return;
     const before = store.lastBlock(node, MAIN);
     const { admitted, waiting, refused } = admitBlocks(found.batch, {
       town: main.town,
@@ -137,6 +144,18 @@ export class PeerIntake {
     if (refusal !== null) return this.refuse(node, found.peer, refusal.code, refusal.reason);
     this.blocks.keepRest(node, waiting);
     if (waiting.length === 0) this.parts.settled(node);
+  }
+
+  private async prepare(node: NodeId, batch: readonly RawBlock[]): Promise<void> {
+    const key = this.parts.keyOf(node);
+    if (!this.parts.prepare || key === undefined) return;
+    const texts = batch.flatMap(({ entries }) =>
+      Buffer.from(entries).toString('utf8').split('\n').slice(0, -1),
+    );
+    await this.parts.prepare(
+      texts,
+      batch.map(({ raw }) => ({ raw, key })),
+    );
   }
 
   private async pumpMerges(): Promise<void> {

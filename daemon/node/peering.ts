@@ -31,7 +31,7 @@ import { MAIN, type MainLine } from './main-line.js';
 import type { Merger } from './merger.js';
 import { PeerAnswers } from './peer-answers.js';
 import type { PeerBlocks } from './peer-blocks.js';
-import { PeerIntake } from './peer-intake.js';
+import { PeerIntake, type PeerIntakeParts } from './peer-intake.js';
 import { PeerSender } from './peer-sender.js';
 import { readWelcomed, type Welcomed } from './welcomed.js';
 
@@ -61,6 +61,8 @@ export interface PeeringParts {
   readonly clock: Clock;
   readonly merger: Merger;
   readonly peerBlocks: PeerBlocks;
+  /** Checks signatures of what came ahead of need, on other cores; without it each is checked where it is needed. */
+  readonly prepare?: PeerIntakeParts['prepare'];
   /** Random bytes, never the same twice. */
   readonly random: (length: number) => Uint8Array;
   /** Milliseconds that never go back, whatever is done to the clock. */
@@ -140,6 +142,7 @@ export class Peering {
       ...{ store, main },
       merger: parts.merger,
       peerBlocks: parts.peerBlocks,
+      prepare: parts.prepare,
       keyOf: (node) => this.keyOf(node),
       checkpoint: () => this.welcomed?.checkpoint ?? null,
       stored: (node, tip) => this.feed({ t: 'stored', node, tip }),

@@ -38,6 +38,7 @@ import { People, recorded } from './people.js';
 import { PrivateRecords } from './private-records.js';
 import { Readiness } from './readiness.js';
 import { SetupLock } from './setup-lock.js';
+import { SignaturePool } from './signature-pool.js';
 import { Signers } from './signers.js';
 import { Sessions } from './sessions.js';
 import type { MergeView, Recorded, SessionView, StatusView, TownEvent, TownNode } from './use-cases.js';
@@ -87,6 +88,7 @@ export class RunningNode implements TownNode {
   private readonly readiness: Readiness;
   private readonly bulletin: Bulletin;
   private readonly signers: Signers;
+  private readonly signatures = new SignaturePool();
   /** Held while this board goes into another town. */
   readonly setupLock = new SetupLock();
   private readonly manifests: Manifests;
@@ -147,6 +149,7 @@ export class RunningNode implements TownNode {
       ...{ store, main, keys, clock },
       merger: core.merger,
       peerBlocks: core.peerBlocks,
+      prepare: (texts, commits) => this.signatures.prepare(texts, commits),
       random: randomBytes,
       steady: () => performance.now(),
       trouble: (code, message) => bulletin.setTrouble({ code, message }),
@@ -287,6 +290,7 @@ export class RunningNode implements TownNode {
     this.bulletin.stop();
     await this.merger.stop();
     await this.peering.stop();
+    await this.signatures.close();
     await this.invitations.stop();
     await this.doorCases.stop(gateToo && this.parts.restored === null);
     await this.readiness.driver?.stop();

@@ -8,6 +8,7 @@ const help = `npm run bench [-- NAME…] [-- --json]     measures this machine; 
   merge      entries into main with one and three validators, and how long one takes; beside a bare replay, and a
              commit with three round trips
   resync     a node fetches 10,000 entries, beside a loop that only verifies and inserts them
+  verify     entries checked in bulk on all cores, beside nothing but crypto.verify on as many threads
   start      spawn to serving, beside a bare server on the same libraries
 
   --json     one line per figure: {"bench","name","value","unit","baseline","ratio"}
@@ -21,6 +22,7 @@ const benches: { readonly [name: string]: () => Promise<{ run(): Promise<BenchLi
   merge: () => import('./merge.js'),
   resync: () => import('./resync.js'),
   start: () => import('./start.js'),
+  verify: () => import('./verify.js'),
 };
 
 process.exitCode = await main(process.argv.slice(2));
