@@ -4,6 +4,7 @@ import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from 
 import { dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { TownError } from '../ledger/ids.js';
+import { backUpBefore } from './migration-backups.js';
 import { migrate } from './migrations.js';
 
 export const databaseFile = (folder: string): string => join(folder, 'town.db');
@@ -31,7 +32,8 @@ export function openForWriting(folder: string): Database.Database {
     // The writer folds the log in when nobody waits for it.
     db.pragma('wal_autocheckpoint = 0');
     check(db, file);
-    migrate(db);
+    const opened = db;
+    migrate(opened, { backup: (step) => backUpBefore(step, opened) });
     return db;
   } catch (error) {
     db?.close();

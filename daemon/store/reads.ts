@@ -6,6 +6,8 @@ import type { Database, Statement } from 'better-sqlite3';
 import { type EntryId, type NodeId, type Oid, type Sha256, TownError } from '../ledger/ids.js';
 import type { GitObject } from '../ledger/git-object.js';
 import { corrupt, isCorruption } from './database.js';
+import { summedColumns } from './row-sums.js';
+import { RecordReads } from './record-rows.js';
 import type {
   BlockRow,
   BranchRow,
@@ -15,11 +17,13 @@ import type {
   InvitationRow,
   MergeRow,
   NoticeRow,
-  PrivateKeyRow,
   Ref,
   StateRow,
   StoreCounts,
 } from './rows.js';
+
+/** Doors whose records are listed together. */
+const doorsMax = 1_000;
 
 /** No list is longer, whatever was asked for. */
 export const listMax = 100_000;
@@ -31,24 +35,45 @@ export interface StagedObject extends GitObject {
 
 const branchEnd = 9_007_199_254_740_991;
 
+const entryColumns = ['row', ...summedColumns.entries, 'bytes'] as const;
+const blockColumns = [...summedColumns.blocks, 'raw'] as const;
+const mergeColumns = [...summedColumns.merges, 'raw'] as const;
+
+/** Entries `e` of one line (the first parameter) that no merge has judged: they stand above the marks of their branches. */
+const pendingFrom =
+  'FROM branches AS b CROSS JOIN entries AS e ON e.node = b.node AND e.line = b.line AND e.n > b.merged ' +
+  "WHERE b.line = ? AND e.state = 'pending'";
+
 export class StoreReads {
   readonly #db: Database;
   readonly #prepared = new Map<string, Statement<unknown[], unknown>>();
 
+  /** The keys of sealed records. */
+  readonly records: RecordReads;
+
   constructor(db: Database) {
     this.#db = db;
+    this.records = new RecordReads(
+      (sql, ...values) => this.#one(sql, ...values),
+      (sql, limit, ...values) => this.#all(sql, limit, ...values),
+    );
   }
 
   // Entries.
 
   entry(id: string): EntryRow | null {
-    return this.#one<EntryRow>('SELECT * FROM entries WHERE id = ?', id);
+    return this.#one<EntryRow>(`SELECT ${entryColumns.join()} FROM entries WHERE id = ?`, id);
   }
 
   /** Entries whose id begins with `prefix` (8–64 hex digits), in order of their ids. */
   entriesByPrefix(prefix: string, limit = 2): EntryRow[] {
     const [from, to] = prefixRange(prefix);
-    return this.#all('SELECT * FROM entries WHERE id >= ? AND id < ? ORDER BY id LIMIT ?', limit, from, to);
+    return this.#all(
+      `SELECT ${entryColumns.join()} FROM entries WHERE id >= ? AND id < ? ORDER BY id LIMIT ?`,
+      limit,
+      from,
+      to,
+    );
   }
 
   /**
@@ -63,57 +88,63 @@ export class StoreReads {
     after = -1,
   ): EntryRow[] {
     const only = { pending: "AND state = 'pending'", unblocked: 'AND block IS NULL', all: '' }[which];
-    const sql = `SELECT * FROM entries WHERE node = ? AND line = ? AND n > ? ${only} ORDER BY n LIMIT ?`;
-    return this.#all(sql, limit, node, line, after);
+    const sql = `SELECT ${entryColumns.join()} FROM entries WHERE node = ? AND line = ? AND n > ? ${only} ORDER BY n LIMIT ?`;
+    // Above the mark stands little else: no index of its own has to be written with each entry.
+    const { merged, blocked } = this.#marks(node, line);
+    const from = { pending: merged, unblocked: blocked, all: -1 }[which];
+    return this.#all(sql, limit, node, line, Math.max(after, from));
   }
 
   /** All entries of a line that no merge has judged, by node and number. */
   pendingOn(line: string, limit: number): EntryRow[] {
-    const sql = "SELECT * FROM entries WHERE line = ? AND state = 'pending' ORDER BY node, n LIMIT ?";
-    return this.#all(sql, limit, line);
+    const columns = entryColumns.map((name) => `e.${name}`).join(', ');
+    return this.#all(`SELECT ${columns} ${pendingFrom} ORDER BY e.node, e.n LIMIT ?`, limit, line);
   }
 
   /** How many claims of the line no merge has judged; counts up to `limit`. */
   pendingClaims(limit: number, line = 'main'): number {
-    const sql =
-      "SELECT count(*) AS n FROM (SELECT 1 FROM entries WHERE state = 'pending' AND line = ? AND kind = 'claim' LIMIT ?)";
+    const sql = `SELECT count(*) AS n FROM (SELECT 1 ${pendingFrom} AND e.kind = 'claim' LIMIT ?)`;
     return this.#one<{ n: number }>(sql, line, limit)?.n ?? 0;
   }
 
   /** Newest first, those with `row` < `beforeRow`. */
   log(limit: number, beforeRow: number = branchEnd): EntryRow[] {
-    return this.#all('SELECT * FROM entries WHERE row < ? ORDER BY row DESC LIMIT ?', limit, beforeRow);
+    return this.#all(
+      `SELECT ${entryColumns.join()} FROM entries WHERE row < ? ORDER BY row DESC LIMIT ?`,
+      limit,
+      beforeRow,
+    );
   }
 
   /** The highest number of an entry that the node has on the line; −1 where it has none. */
   lastN(node: string, line: string): number {
     const sql = 'SELECT max(n) AS n FROM entries WHERE node = ? AND line = ?';
-    return this.#one<{ n: number | null }>(sql, node, line)?.n ?? -1;
+    return this.#one<{ n: number | null }>(sql, node, line)?.n ?? this.#marks(node, line).archived;
   }
 
   // Blocks.
 
   block(id: string): BlockRow | null {
-    return this.#one<BlockRow>('SELECT * FROM blocks WHERE id = ?', id);
+    return this.#one<BlockRow>(`SELECT ${blockColumns.join()} FROM blocks WHERE id = ?`, id);
   }
 
   /** The branch's block with the highest number; null for an empty branch. */
   lastBlock(node: string, line: string): BlockRow | null {
     return this.#one<BlockRow>(
-      'SELECT * FROM blocks WHERE node = ? AND line = ? ORDER BY seq DESC LIMIT 1',
+      `SELECT ${blockColumns.join()} FROM blocks WHERE node = ? AND line = ? ORDER BY seq DESC LIMIT 1`,
       ...[node, line],
     );
   }
 
   /** By sequence from `from` on, merged or not. */
   blocksFrom(node: string, line: string, from: number, limit: number): BlockRow[] {
-    const sql = 'SELECT * FROM blocks WHERE node = ? AND line = ? AND seq >= ? ORDER BY seq LIMIT ?';
+    const sql = `SELECT ${blockColumns.join()} FROM blocks WHERE node = ? AND line = ? AND seq >= ? ORDER BY seq LIMIT ?`;
     return this.#all(sql, limit, node, line, from);
   }
 
   /** By sequence, those that no merge has folded in. */
   blocksUnmerged(node: string, line: string, limit: number): BlockRow[] {
-    const sql = 'SELECT * FROM blocks WHERE node = ? AND line = ? AND height IS NULL ORDER BY seq LIMIT ?';
+    const sql = `SELECT ${blockColumns.join()} FROM blocks WHERE node = ? AND line = ? AND height IS NULL ORDER BY seq LIMIT ?`;
     return this.#all(sql, limit, node, line);
   }
 
@@ -125,24 +156,33 @@ export class StoreReads {
 
   /** By node and sequence, of the whole line. */
   blocksUnmergedOn(line: string, limit: number): BlockRow[] {
-    const sql = 'SELECT * FROM blocks WHERE height IS NULL AND line = ? ORDER BY node, seq LIMIT ?';
+    const sql = `SELECT ${blockColumns.join()} FROM blocks WHERE height IS NULL AND line = ? ORDER BY node, seq LIMIT ?`;
     return this.#all(sql, limit, line);
   }
 
   /** By node and sequence, those that the merge folded in. */
   blocksOfMerge(height: number, limit: number): BlockRow[] {
-    return this.#all('SELECT * FROM blocks WHERE height = ? ORDER BY node, seq LIMIT ?', limit, height);
+    return this.#all(
+      `SELECT ${blockColumns.join()} FROM blocks WHERE height = ? ORDER BY node, seq LIMIT ?`,
+      limit,
+      height,
+    );
   }
 
   /** The block's entries in their order; at most 256, as a block holds. */
   blockEntries(id: string): EntryRow[] {
-    return this.#all('SELECT * FROM entries WHERE block = ? ORDER BY idx LIMIT ?', 256, id);
+    return this.#all(
+      `SELECT ${entryColumns.join()} FROM entries WHERE block = ? ORDER BY idx LIMIT ?`,
+      256,
+      id,
+    );
   }
 
   /** Every branch that has a block. */
   branches(limit: number): BranchRow[] {
     const rows = this.#all<{ node: NodeId; line: string; unmergedBlocks: number }>(
-      'SELECT node, line, sum(height IS NULL) AS unmergedBlocks FROM blocks GROUP BY node, line LIMIT ?',
+      'SELECT node, line, (SELECT count(*) FROM blocks AS u WHERE u.height IS NULL AND u.node = b.node ' +
+        'AND u.line = b.line) AS unmergedBlocks FROM branches AS b WHERE blocked >= 0 ORDER BY node, line LIMIT ?',
       limit,
     );
     return rows.map((row) => {
@@ -154,33 +194,40 @@ export class StoreReads {
   // Merges.
 
   merge(height: number): MergeRow | null {
-    return this.#merge('SELECT * FROM merges WHERE height = ?', height);
+    return this.#merge(`SELECT ${mergeColumns.join()} FROM merges WHERE height = ?`, height);
   }
 
   mergeById(id: string): MergeRow | null {
-    return this.#merge('SELECT * FROM merges WHERE id = ?', id);
+    return this.#merge(`SELECT ${mergeColumns.join()} FROM merges WHERE id = ?`, id);
   }
 
   lastMerge(): MergeRow | null {
-    return this.#merge('SELECT * FROM merges ORDER BY height DESC LIMIT 1');
+    return this.#merge(`SELECT ${mergeColumns.join()} FROM merges ORDER BY height DESC LIMIT 1`);
   }
 
   mergesByPrefix(prefix: string, limit = 2): MergeRow[] {
     const [from, to] = prefixRange(prefix);
-    const sql = 'SELECT * FROM merges WHERE id >= ? AND id < ? ORDER BY id LIMIT ?';
+    const sql = `SELECT ${mergeColumns.join()} FROM merges WHERE id >= ? AND id < ? ORDER BY id LIMIT ?`;
+    return this.#all<StoredMerge>(sql, limit, from, to).map(mergeOf);
+  }
+
+  /** By their git ids, which begin with `prefix` (8–40 hex digits). */
+  mergesByOid(prefix: string, limit = 2): MergeRow[] {
+    const [from, to] = prefixRange(prefix);
+    const sql = `SELECT ${mergeColumns.join()} FROM merges WHERE oid >= ? AND oid < ? ORDER BY oid LIMIT ?`;
     return this.#all<StoredMerge>(sql, limit, from, to).map(mergeOf);
   }
 
   /** Newest first, those with a height < `before`. */
   merges(limit: number, before: number = branchEnd): MergeRow[] {
-    const sql = 'SELECT * FROM merges WHERE height < ? ORDER BY height DESC LIMIT ?';
+    const sql = `SELECT ${mergeColumns.join()} FROM merges WHERE height < ? ORDER BY height DESC LIMIT ?`;
     return this.#all<StoredMerge>(sql, limit, before).map(mergeOf);
   }
 
   /** The entries the merge judged, in order of arrival here. */
   mergeEntries(height: number, limit: number, afterRow = -1): EntryRow[] {
     return this.#all(
-      'SELECT * FROM entries WHERE height = ? AND row > ? ORDER BY row LIMIT ?',
+      `SELECT ${entryColumns.join()} FROM entries WHERE height = ? AND row > ? ORDER BY row LIMIT ?`,
       ...[limit, height, afterRow],
     );
   }
@@ -198,7 +245,7 @@ export class StoreReads {
    * Run it to its end without waiting in between: the snapshot holds the log file back.
    */
   *allState(): IterableIterator<StateRow> {
-    const sql = 'SELECT * FROM state ORDER BY dapp, collection, key';
+    const sql = 'SELECT dapp, collection, key, value FROM state ORDER BY dapp, collection, key';
     yield* this.#db.prepare<[], StateRow>(sql).iterate();
   }
 
@@ -209,14 +256,19 @@ export class StoreReads {
 
   /** Bytewise by key, those after `after`. */
   stateCollection(dapp: string, collection: string, limit: number, after = ''): StateRow[] {
-    const sql = 'SELECT * FROM state WHERE dapp = ? AND collection = ? AND key > ? ORDER BY key LIMIT ?';
+    const sql =
+      'SELECT dapp, collection, key, value FROM state WHERE dapp = ? AND collection = ? AND key > ? ORDER BY key LIMIT ?';
     return this.#all(sql, limit, dapp, collection, after);
   }
 
   // Consensus, git, the rest.
 
   consensusLog(height: number, limit = 10_000): ConsensusRow[] {
-    return this.#all('SELECT * FROM consensus_log WHERE height = ? ORDER BY seq LIMIT ?', limit, height);
+    return this.#all(
+      'SELECT seq, height, round, step, kind, text, bytes FROM consensus_log WHERE height = ? ORDER BY seq LIMIT ?',
+      limit,
+      height,
+    );
   }
 
   refs(limit = listMax): Ref[] {
@@ -264,27 +316,24 @@ export class StoreReads {
     return this.#one(sql, oid, oid) !== null;
   }
 
-  privateKey(handle: string): PrivateKeyRow | null {
-    return this.#one('SELECT * FROM private_keys WHERE handle = ?', handle);
-  }
-
-  privateKeyOf(subject: string, month: string): PrivateKeyRow | null {
-    return this.#one('SELECT * FROM private_keys WHERE subject = ? AND month = ?', subject, month);
-  }
-
   gateRecord(id: string): GateRecordRow | null {
-    return this.#one('SELECT * FROM gate_records WHERE id = ?', id);
+    return this.#one('SELECT id, entry, door, at FROM gate_records WHERE id = ?', id);
   }
 
   /** Newest first; of one door, or (null) of all. */
   gateRecords(door: string | null, limit: number): GateRecordRow[] {
-    return door === null
-      ? this.#all('SELECT * FROM gate_records ORDER BY at DESC, id DESC LIMIT ?', limit)
-      : this.#all('SELECT * FROM gate_records WHERE door = ? ORDER BY at DESC, id DESC LIMIT ?', limit, door);
+    const sql =
+      'SELECT id, entry, door, at FROM gate_records WHERE door = ? ORDER BY at DESC, id DESC LIMIT ?';
+    if (door !== null) return this.#all(sql, limit, door);
+    const doors = this.#all<{ door: string }>('SELECT DISTINCT door FROM gate_records LIMIT ?', doorsMax);
+    return doors
+      .flatMap(({ door: one }) => this.#all<GateRecordRow>(sql, limit, one))
+      .sort((a, b) => b.at - a.at || (a.id < b.id ? 1 : -1))
+      .slice(0, limit);
   }
 
   invitation(hash: string): InvitationRow | null {
-    return this.#one('SELECT * FROM invitations WHERE hash = ?', hash);
+    return this.#one('SELECT hash, text, expires, used FROM invitations WHERE hash = ?', hash);
   }
 
   /** The records of invitations for nodes, by id. */
@@ -295,7 +344,7 @@ export class StoreReads {
   /** Newest first. */
   notices(member: string, limit: number): NoticeRow[] {
     const rows = this.#all<Omit<NoticeRow, 'read'> & { read: number }>(
-      'SELECT * FROM notices WHERE member = ? ORDER BY id DESC LIMIT ?',
+      'SELECT id, member, entry, at, text, read FROM notices WHERE member = ? ORDER BY id DESC LIMIT ?',
       ...[limit, member],
     );
     return rows.map((row) => ({ ...row, read: row.read === 1 }));
@@ -304,7 +353,7 @@ export class StoreReads {
   /** Of all members, those with an id > `after`, in their order. */
   noticesAfter(after: number, limit: number): NoticeRow[] {
     const rows = this.#all<Omit<NoticeRow, 'read'> & { read: number }>(
-      'SELECT * FROM notices WHERE id > ? ORDER BY id LIMIT ?',
+      'SELECT id, member, entry, at, text, read FROM notices WHERE id > ? ORDER BY id LIMIT ?',
       ...[limit, after],
     );
     return rows.map((row) => ({ ...row, read: row.read === 1 }));
@@ -325,23 +374,27 @@ export class StoreReads {
     return this.#one<{ value: string }>('SELECT value FROM meta WHERE key = ?', key)?.value ?? null;
   }
 
-  /** How many entries of the line no merge has judged: counted in their small index. */
+  /** How many entries of the line no merge has judged: counted above the marks of the branches. */
   pendingCount(line = 'main'): number {
-    const sql = "SELECT count(*) AS n FROM entries WHERE state = 'pending' AND line = ?";
-    return this.#one<{ n: number }>(sql, line)!.n;
+    return this.#one<{ n: number }>(`SELECT count(*) AS n ${pendingFrom}`, line)!.n;
   }
 
   /** Whether an entry of the line, of any node, is in no block yet. */
   hasUnblocked(line = 'main'): boolean {
-    return this.#one('SELECT 1 FROM entries WHERE block IS NULL AND line = ? LIMIT 1', line) !== null;
+    const sql =
+      'SELECT 1 FROM branches AS b CROSS JOIN entries AS e ON e.node = b.node AND e.line = b.line ' +
+      'AND e.n > b.blocked WHERE b.line = ? AND e.block IS NULL LIMIT 1';
+    return this.#one(sql, line) !== null;
   }
 
   /** Everything at once: it reads all staged objects, so those who ask often ask for what they need. */
   counts(): StoreCounts {
     return this.#one<StoreCounts>(
       `SELECT (SELECT coalesce(max(row), 0) FROM entries) AS entries,
-        (SELECT count(*) FROM entries WHERE state = 'pending') AS pending,
-        (SELECT count(*) FROM entries WHERE block IS NULL) AS unblocked,
+        (SELECT count(*) FROM branches AS b CROSS JOIN entries AS e ON e.node = b.node AND e.line = b.line
+          AND e.n > b.merged WHERE e.state = 'pending') AS pending,
+        (SELECT count(*) FROM branches AS b CROSS JOIN entries AS e ON e.node = b.node AND e.line = b.line
+          AND e.n > b.blocked WHERE e.block IS NULL) AS unblocked,
         (SELECT coalesce(max(height), -1) FROM merges) AS height,
         (SELECT count(*) FROM objects) AS stagedObjects,
         (SELECT coalesce(sum(length(data)), 0) FROM objects) AS stagedBytes`,
@@ -351,6 +404,12 @@ export class StoreReads {
   /** Closes the reading connection. */
   protected closeReads(): void {
     this.#db.close();
+  }
+
+  /** How far a branch is judged, in blocks, and in the archive: running numbers, −1 where it is not at all. */
+  #marks(node: string, line: string): { merged: number; blocked: number; archived: number } {
+    const sql = 'SELECT merged, blocked, archived FROM branches WHERE node = ? AND line = ?';
+    return this.#one(sql, node, line) ?? { merged: -1, blocked: -1, archived: -1 };
   }
 
   #statement(sql: string): Statement<unknown[], unknown> {

@@ -7,8 +7,17 @@ import type { GitObject } from '../ledger/git-object.js';
 import { openForReading } from './database.js';
 import { holdsLock, lockFolder } from './folder-lock.js';
 import { StoreReads } from './reads.js';
+import type { Erasure } from './record-rows.js';
 import type { ConsensusRecord, InvitationRow, NewEntry, PrivateKeyRow, Ref } from './rows.js';
-import type { AdoptBatch, AppendBatch, AppendResult, BlockBatch } from './writer-protocol.js';
+import {
+  archiveBounds,
+  type AdoptBatch,
+  type AppendBatch,
+  type AppendResult,
+  type ArchiveBounds,
+  type BlockBatch,
+  type Operations,
+} from './writer-protocol.js';
 import { WriterThread } from './writer.js';
 
 export interface StoreOptions {
@@ -103,9 +112,24 @@ export class Store extends StoreReads {
     return this.#writer.write('setMeta', { key, value });
   }
 
-  /** @throws TownError `duplicate-key` */
+  /** A key that this node made. */
   putPrivateKey(row: PrivateKeyRow): Promise<void> {
     return this.#writer.write('putPrivateKey', row);
+  }
+
+  /** Keys that another node gave; they are not missing any more. */
+  takeRecordKeys(rows: readonly PrivateKeyRow[]): Promise<void> {
+    return this.#writer.write('takeRecordKeys', rows);
+  }
+
+  /** Notes which keys the ledger names that are not here, and in `meta` up to where it was looked through. */
+  followRecords(batch: Operations['followRecords']['takes']): Promise<void> {
+    return this.#writer.write('followRecords', batch);
+  }
+
+  /** Destroys keys and what else names people: no file of the database has them when it resolves, unless a reader was in the way; soon after, then. */
+  eraseRecords(erasure: Erasure): Promise<void> {
+    return this.#writer.write('eraseRecords', erasure);
   }
 
   putInvitation(invitation: Omit<InvitationRow, 'used'>): Promise<void> {
@@ -134,6 +158,14 @@ export class Store extends StoreReads {
   /** Forgets staged objects up to this number: only once the repository has them durably. */
   dropStaged(upTo: number): Promise<void> {
     return this.#writer.write('dropStaged', upTo);
+  }
+
+  /**
+   * One step of moving old entries to the archive, as the writer does by itself when it is idle.
+   * @returns how many rows were moved; 0 when nothing is left to do
+   */
+  archiveStep(bounds: ArchiveBounds = archiveBounds): Promise<number> {
+    return this.#writer.write('archive', bounds);
   }
 
   /** Ends all writing, as a failed disk does. For what else must be durable, such as the repository. */

@@ -1,6 +1,7 @@
 /** What the main thread and the writer's thread say to each other. Everything is structured-cloneable. */
 import type { Millis, EntryId, MemberId, Sha256 } from '../ledger/ids.js';
 import type { GitObject } from '../ledger/git-object.js';
+import type { Erasure, MissingKey } from './record-rows.js';
 import type {
   ConsensusRecord,
   EntryVerdict,
@@ -21,6 +22,8 @@ export const entryBytesMax = 16 * 1024;
 export const entriesPerBlockMax = 256;
 /** Notices that are kept of one member. */
 export const noticesPerMemberMax = 1_000;
+/** Four days of a house with 5,000 door events a day, years of a small one: about 25 MB. */
+export const archiveBounds: ArchiveBounds = { entriesKept: 20_000, recordsPerDoor: 1_000 };
 
 export interface AppendBatch {
   readonly entries: readonly NewEntry[];
@@ -56,6 +59,13 @@ export interface AdoptBatch {
   readonly notices?: readonly NewNotice[];
 }
 
+/** What stays in the hot tables; the rest goes to the archive. */
+export interface ArchiveBounds {
+  /** The newest entries, merged or not, and all that no merge has judged or git does not have. */
+  readonly entriesKept: number;
+  readonly recordsPerDoor: number;
+}
+
 /** Every write there is: name → what it takes and what it gives. */
 export interface Operations {
   append: { takes: AppendBatch; gives: AppendResult };
@@ -65,12 +75,23 @@ export interface Operations {
   forgetConsensus: { takes: number; gives: void };
   setMeta: { takes: { key: string; value: string }; gives: void };
   putPrivateKey: { takes: PrivateKeyRow; gives: void };
+  takeRecordKeys: { takes: readonly PrivateKeyRow[]; gives: void };
+  followRecords: {
+    takes: {
+      readonly upTo: { readonly key: string; readonly value: string };
+      readonly missing: readonly MissingKey[];
+    };
+    gives: void;
+  };
+  eraseRecords: { takes: Erasure; gives: void };
   putInvitation: { takes: Omit<InvitationRow, 'used'>; gives: void };
   useInvitation: { takes: { hash: string; at: Millis }; gives: boolean };
   putNodeInvitation: { takes: { id: string; text: string }; gives: void };
   forgetNodeInvitation: { takes: string; gives: void };
   putRefs: { takes: { objects: readonly GitObject[]; refs: readonly Ref[] }; gives: void };
   dropStaged: { takes: number; gives: void };
+  /** One step; gives how many rows it moved: 0 when nothing is left to do. */
+  archive: { takes: ArchiveBounds; gives: number };
   readNotices: { takes: { member: MemberId; upTo: number }; gives: void };
 }
 

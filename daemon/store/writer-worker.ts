@@ -6,7 +6,15 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { Database } from 'better-sqlite3';
 import { invariant, InvariantError, TownError } from '../ledger/ids.js';
 import { corrupt, databaseFile, isCorruption, openForWriting } from './database.js';
-import type { Failure, FromWriter, Outcome, ToWriter, WriteRequest } from './writer-protocol.js';
+import {
+  archiveBounds,
+  type Failure,
+  type FromWriter,
+  type Outcome,
+  type ToWriter,
+  type WriteRequest,
+} from './writer-protocol.js';
+import { scrubLog } from './record-rows.js';
 import { makeWrites } from './writes.js';
 
 /** After so many requests the log is folded into the database once nobody waits; */
@@ -15,6 +23,8 @@ const requestsBeforeCheckpoint = 200;
 const requestsBeforeForcedCheckpoint = 20_000;
 /** How long nothing may have come for the writer to count as idle. */
 const idleMs = 40;
+/** A reader is in the way of cutting off the log: again after this. */
+const scrubAgainMs = 500;
 
 const port = parentPort;
 invariant(port !== null, 'this file runs as a worker thread');
@@ -65,7 +75,9 @@ class Writer {
   readonly #undo;
   #transactions = 0;
   #sinceCheckpoint = 0;
+  #mayArchive = true;
   #idle: NodeJS.Timeout | undefined;
+  #scrubbing: NodeJS.Timeout | undefined;
 
   constructor(readonly db: Database) {
     this.#writes = makeWrites(db);
@@ -74,20 +86,46 @@ class Writer {
     this.#savepoint = db.prepare('SAVEPOINT request');
     this.#release = db.prepare('RELEASE request');
     this.#undo = db.prepare('ROLLBACK TO request');
+    // What a crash left undone.
+    this.#scrub();
   }
 
   /** One transaction. Throws only what is fatal. */
   batch(requests: readonly WriteRequest[]): void {
     clearTimeout(this.#idle);
-    say({ t: 'done', outcomes: this.#outcomes(requests), transactions: this.#transactions });
+    const outcomes = this.#outcomes(requests);
+    if (requests.some(({ name }) => name === 'eraseRecords')) this.#scrub();
+    say({ t: 'done', outcomes, transactions: this.#transactions });
     this.#sinceCheckpoint += requests.length;
+    // Git has more now, or a merge has judged more: some of the oldest may go.
+    this.#mayArchive ||= requests.some(({ name }) => name === 'dropStaged' || name === 'adopt');
     if (this.#sinceCheckpoint >= requestsBeforeForcedCheckpoint) this.#checkpoint();
-    else if (this.#sinceCheckpoint >= requestsBeforeCheckpoint) {
-      this.#idle = setTimeout(() => guard(() => this.#checkpoint()), idleMs);
-    }
+    this.#whenIdle();
+  }
+
+  #whenIdle(): void {
+    if (!this.#mayArchive && this.#sinceCheckpoint < requestsBeforeCheckpoint) return;
+    this.#idle = setTimeout(() => guard(() => this.#doOnIdle()), idleMs);
+  }
+
+  /** One small piece of work, then whoever came meanwhile. */
+  #doOnIdle(): void {
+    if (this.#mayArchive) {
+      const [outcome] = this.#outcomes([{ name: 'archive', takes: archiveBounds }]);
+      this.#mayArchive = outcome !== undefined && 'gives' in outcome && (outcome.gives as number) > 0;
+      if (this.#mayArchive) this.#sinceCheckpoint += 1;
+    } else this.#checkpoint();
+    this.#whenIdle();
+  }
+
+  /** Keys were destroyed: the log may not keep them. */
+  #scrub(): void {
+    clearTimeout(this.#scrubbing);
+    if (!scrubLog(this.db)) this.#scrubbing = setTimeout(() => guard(() => this.#scrub()), scrubAgainMs);
   }
 
   close(): void {
+    clearTimeout(this.#scrubbing);
     clearTimeout(this.#idle);
     this.db.close();
   }

@@ -1,9 +1,12 @@
 /** The writes themselves, each inside a transaction that its caller holds. */
 import { createHash } from 'node:crypto';
-import type { Database, Statement } from 'better-sqlite3';
+import type { Database } from 'better-sqlite3';
 import { type EntryId, invariant, type Oid, TownError } from '../ledger/ids.js';
 import type { GitObject } from '../ledger/git-object.js';
+import { eraseRecords, noteMissing, putRecordKeys } from './record-rows.js';
 import type { NewEntry, NewNotice, Ref } from './rows.js';
+import { replaced, Tables } from './tables.js';
+import { archiveOldest, isGateRecordSeen } from './archiving.js';
 import {
   entriesPerBlockMax,
   entryBytesMax,
@@ -23,169 +26,122 @@ const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes)
 /** Prepares every statement once. The handlers throw TownError for what may be refused and change nothing then
  *  that the caller's rollback does not undo. */
 export function makeWrites(db: Database): Handlers {
-  const prepared = new Map<string, Statement<unknown[]>>();
-  const run = (sql: string, ...values: unknown[]): number => {
-    let statement = prepared.get(sql);
-    if (statement === undefined) prepared.set(sql, (statement = db.prepare(sql)));
-    return statement.run(...values).changes;
-  };
-  const one = (sql: string, ...values: unknown[]): unknown => {
-    let statement = prepared.get(sql);
-    if (statement === undefined)
-      prepared.set(sql, (statement = db.prepare(sql).pluck() as Statement<unknown[]>));
-    return statement.get(...values);
-  };
-
-  const putRefs = ({ objects, refs }: { objects: readonly GitObject[]; refs: readonly Ref[] }): void => {
-    for (const { oid, type, data } of objects) {
-      run(
-        'INSERT INTO objects (oid, type, data) VALUES (?, ?, ?) ON CONFLICT (oid) DO NOTHING',
-        oid,
-        type,
-        data,
-      );
-    }
-    for (const { name, oid } of refs) {
-      requireRef(name, oid);
-      run('INSERT INTO refs VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET oid = excluded.oid', name, oid);
-    }
-  };
-
+  const tables = new Tables(db);
   return {
-    append: (batch) => append(batch, run, one),
-    putBlock: (batch) => putBlock(batch, run, one, putRefs),
-    adopt: (batch) => adopt(batch, run, one, putRefs),
-    putRefs,
+    append: (batch) => append(batch, tables),
+    putBlock: (batch) => putBlock(batch, tables),
+    adopt: (batch) => adopt(batch, tables),
+    putRefs: (batch) => putRefs(batch, tables),
     logConsensus(records) {
-      for (const { height, round, step, kind, text, bytes } of records) {
-        run(
-          'INSERT INTO consensus_log (height, round, step, kind, text, bytes) VALUES (?, ?, ?, ?, ?, ?)',
-          ...[height, round, step, kind, text, bytes],
-        );
-      }
+      for (const record of records) tables.put('consensus_log', { ...record });
     },
     forgetConsensus(belowHeight) {
-      run('DELETE FROM consensus_log WHERE height < ?', belowHeight);
+      tables.run('DELETE FROM consensus_log WHERE height < ?', belowHeight);
     },
-    setMeta({ key, value }) {
-      run(
-        'INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
-        key,
-        value,
-      );
-    },
+    setMeta: ({ key, value }) => void putMeta(key, value, tables),
     putPrivateKey(row) {
-      putPrivateKeys([row], run);
+      putRecordKeys([row], true, tables);
+    },
+    takeRecordKeys(rows) {
+      putRecordKeys(rows, false, tables);
+    },
+    followRecords({ upTo, missing }) {
+      noteMissing(missing, tables);
+      putMeta(upTo.key, upTo.value, tables);
+    },
+    eraseRecords(erasure) {
+      eraseRecords(erasure, db, tables);
     },
     putInvitation({ hash, text, expires }) {
-      const added = run(
-        'INSERT INTO invitations VALUES (?, ?, ?, NULL) ON CONFLICT DO NOTHING',
-        hash,
-        text,
-        expires,
-      );
+      const added = tables.put('invitations', { hash, text, expires, used: null }, 'ON CONFLICT DO NOTHING');
       invariant(added === 1, 'an invitation code is random and never made twice');
     },
     useInvitation({ hash, at }) {
-      const sql = 'UPDATE invitations SET used = ? WHERE hash = ? AND used IS NULL AND expires > ?';
-      return run(sql, at, hash, at) === 1;
+      const where = 'hash = @hash AND used IS NULL AND expires > @used';
+      return tables.change('invitations', ['used'], where, { hash, used: at }) === 1;
     },
     putNodeInvitation({ id, text }) {
-      run(
-        'INSERT INTO node_invitations VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET text = excluded.text',
-        id,
-        text,
-      );
+      tables.put('node_invitations', { id, text }, replaced('id', 'text'));
     },
     forgetNodeInvitation(id) {
-      run('DELETE FROM node_invitations WHERE id = ?', id);
+      tables.run('DELETE FROM node_invitations WHERE id = ?', id);
     },
     dropStaged(upTo) {
-      run('DELETE FROM objects WHERE seq <= ?', upTo);
+      tables.run('DELETE FROM objects WHERE seq <= ?', upTo);
     },
     readNotices({ member, upTo }) {
-      run('UPDATE notices SET read = 1 WHERE member = ? AND id <= ? AND read = 0', member, upTo);
+      const where = 'member = @member AND id <= @upTo AND read = 0';
+      tables.change('notices', ['read'], where, { member, upTo, read: 1 });
     },
+    archive: (limits) => archiveOldest(limits, tables),
   };
 }
 
-type Run = (sql: string, ...values: unknown[]) => number;
-type One = (sql: string, ...values: unknown[]) => unknown;
-
-const insertEntry =
-  'INSERT INTO entries (id, node, line, n, type, kind, by, member, at, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ' +
-  'ON CONFLICT DO NOTHING';
-
-function putEntry(entry: NewEntry, run: Run, one: One): void {
-  requireEntry(entry);
-  const { id, node, line, n, type, kind, by, member, at, bytes } = entry;
-  if (run(insertEntry, id, node, line, n, type, kind, by, member, at, bytes) !== 1)
-    throw duplicateEntry(entry, one);
+function putMeta(key: string, value: string, tables: Tables): void {
+  tables.put('meta', { key, value }, replaced('key', 'value'));
 }
 
-function append(batch: AppendBatch, run: Run, one: One): AppendResult {
+function putRefs(batch: { objects: readonly GitObject[]; refs: readonly Ref[] }, tables: Tables): void {
+  const sql = 'INSERT INTO objects (oid, type, data) VALUES (?, ?, ?) ON CONFLICT (oid) DO NOTHING';
+  for (const { oid, type, data } of batch.objects) tables.run(sql, oid, type, data);
+  for (const { name, oid } of batch.refs) {
+    requireRef(name, oid);
+    tables.put('refs', { name, oid }, replaced('name', 'oid'));
+  }
+}
+
+function putEntry(entry: NewEntry, tables: Tables): void {
+  requireEntry(entry);
+  const { id, node, line, n, type, kind, by, member, at, bytes } = entry;
+  const known = tables.one('SELECT archived FROM branches WHERE node = ? AND line = ?', node, line) as
+    number | undefined;
+  if (known === undefined) tables.put('branches', { node, line, blocked: -1, merged: -1, archived: -1 });
+  // What is in the archive is not looked for by its id: an entry of the same id has the same number.
+  else if (n <= known) throw numberTaken(entry);
+  const fresh = {
+    ...{ id, node, line, n, type, kind, by, member, at, bytes, state: 'pending', block: null, idx: null },
+    ...{ height: null, verdict: null, code: null, reason: null, other: null, writes: null },
+  };
+  if (tables.put('entries', fresh, 'ON CONFLICT DO NOTHING') !== 1) throw duplicateEntry(entry, tables);
+}
+
+function append(batch: AppendBatch, tables: Tables): AppendResult {
   const skipped: string[] = [];
   const skippedEntries = new Set<EntryId>();
   const fresh = (batch.gateRecords ?? []).filter((record) => {
-    if (one('SELECT 1 FROM gate_records WHERE id = ?', record.id) === undefined) return true;
+    if (!isGateRecordKnown(record.id, tables)) return true;
     skipped.push(record.id);
     skippedEntries.add(record.entry);
     return false;
   });
-  for (const entry of batch.entries) if (!skippedEntries.has(entry.id)) putEntry(entry, run, one);
+  for (const entry of batch.entries) if (!skippedEntries.has(entry.id)) putEntry(entry, tables);
   for (const { id, entry, door, at } of fresh) {
-    const added = run(
-      'INSERT INTO gate_records VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
-      id,
-      entry,
-      door,
-      at,
-    );
+    const added = tables.put('gate_records', { id, entry, door, at }, 'ON CONFLICT DO NOTHING');
     invariant(added === 1, `gate record ${id} stands once in its batch`);
   }
-  putPrivateKeys(batch.privateKeys ?? [], run);
+  putRecordKeys(batch.privateKeys ?? [], true, tables);
   return { skipped };
 }
 
-function duplicateEntry(entry: NewEntry, one: One): TownError {
-  if (one('SELECT 1 FROM entries WHERE id = ?', entry.id) !== undefined) {
-    return new TownError(
-      'duplicate-entry',
-      `Entry ${entry.id} is in the ledger already: an entry applies once.`,
-    );
-  }
+const isGateRecordKnown = (id: string, tables: Tables): boolean =>
+  tables.one('SELECT 1 FROM gate_records WHERE id = ?', id) !== undefined || isGateRecordSeen(id, tables);
+
+function duplicateEntry(entry: NewEntry, tables: Tables): TownError {
+  if (tables.one('SELECT 1 FROM entries WHERE id = ?', entry.id) === undefined) return numberTaken(entry);
   return new TownError(
+    'duplicate-entry',
+    `Entry ${entry.id} is in the ledger already: an entry applies once.`,
+  );
+}
+
+const numberTaken = (entry: NewEntry): TownError =>
+  new TownError(
     'duplicate-entry',
     `Node ${entry.node} has an entry with number ${entry.n} on ${entry.line} already.`,
     'Sign it again with the next number.',
   );
-}
 
-function putPrivateKeys(
-  rows: readonly { handle: string; subject: string; month: string; key: Uint8Array }[],
-  run: Run,
-): void {
-  for (const { handle, subject, month, key } of rows) {
-    invariant(key.byteLength === 32, 'a private key has 32 bytes');
-    if (
-      run(
-        'INSERT INTO private_keys VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
-        handle,
-        subject,
-        month,
-        key,
-      ) !== 1
-    ) {
-      throw new TownError(
-        'duplicate-key',
-        `There is a key of ${subject} for ${month} already, or one named ${handle}.`,
-        'Use the key that is there.',
-      );
-    }
-  }
-}
-
-function putBlock(batch: BlockBatch, run: Run, one: One, putRefs: Handlers['putRefs']): void {
+function putBlock(batch: BlockBatch, tables: Tables): void {
   const { block, entryIds, objects, refs } = batch;
   invariant(sha256(block.raw) === block.id, 'a block is named by the SHA-256 of its bytes');
   invariant(block.entries === entryIds.length, 'a block counts the entries it holds');
@@ -195,75 +151,89 @@ function putBlock(batch: BlockBatch, run: Run, one: One, putRefs: Handlers['putR
       `A block holds 1 to ${entriesPerBlockMax} entries; this one holds ${entryIds.length}.`,
     );
   }
-  const sql =
-    'INSERT INTO blocks (id, oid, node, line, seq, prev, base, raw, entries) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ' +
-    'ON CONFLICT DO NOTHING';
-  const { id, oid, node, line, seq, prev, base, raw, entries } = block;
-  if (run(sql, id, oid, node, line, seq, prev, base, raw, entries) !== 1) {
-    throw new TownError('duplicate-block', `Block ${id} is in the ledger already.`);
+  if (tables.put('blocks', { ...block, height: null }, 'ON CONFLICT DO NOTHING') !== 1) {
+    throw new TownError('duplicate-block', `Block ${block.id} is in the ledger already.`);
   }
-  for (const entry of batch.newEntries ?? []) putEntry(entry, run, one);
-  const place =
-    'UPDATE entries SET block = ?, idx = ? WHERE id = ? AND block IS NULL AND node = ? AND line = ?';
-  entryIds.forEach((entry, index) => {
-    if (run(place, id, index, entry, node, line) === 1) return;
+  const { id, node, line } = block;
+  requireGrowing(batch, tables);
+  for (const entry of batch.newEntries ?? []) putEntry(entry, tables);
+  const where = 'id = @id AND block IS NULL AND node = @node AND line = @line';
+  entryIds.forEach((entry, idx) => {
+    const row = { id: entry, block: id, idx, node, line };
+    if (tables.change('entries', ['block', 'idx'], where, row) === 1) return;
     throw new TownError(
       'entry-not-free',
       `Entry ${entry} is not here, stands in a block already, or is not of ${node} on ${line}.`,
     );
   });
-  putRefs({ objects, refs });
+  const mark = {
+    node,
+    line,
+    blocked: tables.one('SELECT max(n) FROM entries WHERE block = ?', id) as number,
+  };
+  tables.change('branches', ['blocked'], 'node = @node AND line = @line AND blocked < @blocked', mark);
+  putRefs({ objects, refs }, tables);
 }
 
-function adopt(batch: AdoptBatch, run: Run, one: One, putRefs: Handlers['putRefs']): void {
+/**
+ * The numbers of a branch grow from block to block. Held against the blocks that are here, whether their entries are in
+ * the archive or not: every node refuses the same.
+ */
+function requireGrowing({ block: { node, line }, newEntries = [] }: BlockBatch, tables: Tables): void {
+  const [first] = newEntries;
+  if (first === undefined) return;
+  const sql = 'SELECT blocked FROM branches WHERE node = ? AND line = ?';
+  const last = (tables.one(sql, node, line) ?? -1) as number;
+  if (first.n <= last) throw numberTaken(first);
+}
+
+function adopt(batch: AdoptBatch, tables: Tables): void {
   const { merge } = batch;
   invariant(sha256(merge.raw) === merge.id, 'a merge is named by the SHA-256 of its bytes');
-  const next = (one('SELECT coalesce(max(height), -1) + 1 FROM merges') as number) ?? 0;
+  const next = (tables.one('SELECT coalesce(max(height), -1) + 1 FROM merges') as number) ?? 0;
   if (merge.height !== next) {
     throw new TownError('wrong-height', `The next merge has height ${next}; this one has ${merge.height}.`);
   }
-  const { height, id, oid, content, time, node, raw, counts } = merge;
-  run(
-    'INSERT INTO merges (height, id, oid, content, time, node, raw, counts) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
-    ...[height, id, oid, content, time, node, raw, JSON.stringify(counts)],
-  );
-  run('INSERT INTO certificates VALUES (?, ?)', height, batch.certificate);
-  for (const block of batch.blocks) {
-    const folded = run('UPDATE blocks SET height = ? WHERE id = ? AND height IS NULL', height, block);
-    invariant(folded === 1, `block ${block} is here and no earlier merge has it`);
+  const { height } = merge;
+  tables.put('merges', { ...merge, counts: JSON.stringify(merge.counts) });
+  tables.put('certificates', { height, text: batch.certificate });
+  for (const id of batch.blocks) {
+    const folded = tables.change('blocks', ['height'], 'id = @id AND height IS NULL', { id, height });
+    invariant(folded === 1, `block ${id} is here and no earlier merge has it`);
+    const mark = {
+      block: id,
+      merged: tables.one('SELECT max(n) FROM entries WHERE block = ?', id) as number,
+    };
+    const where = '(node, line) = (SELECT node, line FROM blocks WHERE id = @block) AND merged < @merged';
+    tables.change('branches', ['merged'], where, mark);
   }
+  const judged = ['state', 'verdict', 'code', 'reason', 'other', 'writes', 'height'];
   for (const verdict of batch.verdicts) {
-    const sql =
-      'UPDATE entries SET state = ?, verdict = ?, code = ?, reason = ?, other = ?, writes = ?, height = ? ' +
-      "WHERE id = ? AND state = 'pending'";
-    const { state, code, reason, other, writes } = verdict;
-    const judged = run(sql, state, verdict.verdict, code, reason, other, writes, height, verdict.id);
-    invariant(judged === 1, `entry ${verdict.id} is here and no earlier merge has judged it`);
+    const row = { ...verdict, height };
+    const count = tables.change('entries', judged, "id = @id AND state = 'pending'", row);
+    invariant(count === 1, `entry ${verdict.id} is here and no earlier merge has judged it`);
   }
   for (const { dapp, collection, key, value } of batch.state) {
     if (value === null) {
-      run('DELETE FROM state WHERE dapp = ? AND collection = ? AND key = ?', dapp, collection, key);
+      tables.run('DELETE FROM state WHERE dapp = ? AND collection = ? AND key = ?', dapp, collection, key);
     } else {
-      run(
-        'INSERT INTO state VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value',
-        ...[dapp, collection, key, value],
-      );
+      tables.put('state', { dapp, collection, key, value }, replaced('dapp, collection, key', 'value'));
     }
   }
-  putNotices(batch.notices ?? [], run, one);
-  putRefs(batch);
+  putNotices(batch.notices ?? [], tables);
+  putRefs(batch, tables);
 }
 
 /** Of each member who is told something, the newest stay: what was read goes first, then the oldest. */
-function putNotices(notices: readonly NewNotice[], run: Run, one: One): void {
+function putNotices(notices: readonly NewNotice[], tables: Tables): void {
   for (const { member, entry, at, text } of notices)
-    run('INSERT INTO notices (member, entry, at, text) VALUES (?, ?, ?, ?)', member, entry, at, text);
+    tables.put('notices', { member, entry, at, text, read: 0 });
   for (const member of new Set(notices.map((notice) => notice.member))) {
-    const count = one('SELECT count(*) FROM notices WHERE member = ?', member) as number;
+    const count = tables.one('SELECT count(*) FROM notices WHERE member = ?', member) as number;
     if (count <= noticesPerMemberMax) continue;
     const sql =
       'DELETE FROM notices WHERE id IN (SELECT id FROM notices WHERE member = ? ORDER BY read DESC, id LIMIT ?)';
-    run(sql, member, count - noticesPerMemberMax);
+    tables.run(sql, member, count - noticesPerMemberMax);
   }
 }
 
