@@ -9,7 +9,7 @@ import { type Oid, TownError } from '../ledger/ids.js';
 import type { GitObject } from '../ledger/git-object.js';
 import { writePack } from './pack.js';
 import { RepositoryFiles } from './repository-files.js';
-import { readGitObject } from './repository-reader.js';
+import { GitObjects } from './repository-reader.js';
 import type { Store } from './store.js';
 
 export interface RepositoryOptions {
@@ -26,29 +26,31 @@ const stagedBytesMax = 4 * 1024 * 1024;
 const retryMs = 30_000;
 const objectsPerPack = 50_000;
 const bytesPerPack = 64 * 1024 * 1024;
-/** isomorphic-git keeps whole packs in its cache: it is dropped after so many reads once they are large. */
-const cachedPacksBytesMax = 32 * 1024 * 1024;
-const readsPerCache = 512;
 
-/** Errors after which nobody knows what is on the disk: never tried again. */
-const ofTheDisk = new Set(['EIO', 'EROFS', 'ENXIO', 'ENODEV', 'EUCLEAN']);
+const brokenDisk = new Set(['EIO', 'EROFS', 'ENXIO', 'ENODEV', 'EUCLEAN']);
+
+/** Errors after which nobody knows what is on the disk: never tried again. A sync that fails is one, whatever its code. */
+function ofTheDisk(error: unknown): boolean {
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  return brokenDisk.has(String(code)) || syscall === 'fsync' || syscall === 'fdatasync';
+}
 
 export class Repository {
   readonly folder: string;
   readonly #store: Store;
   readonly #files: RepositoryFiles;
+  readonly #objects: GitObjects;
   readonly #onTrouble: (error: Error) => void;
   #queue: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | null = null;
   #scheduledAt = 0;
-  #cache: object = {};
-  #readsOfCache = 0;
   #closed = false;
 
   private constructor(folder: string, store: Store, options: RepositoryOptions) {
     this.folder = folder;
     this.#store = store;
     this.#files = new RepositoryFiles(folder);
+    this.#objects = new GitObjects(folder);
     this.#onTrouble = (error) => options.onTrouble?.(error);
   }
 
@@ -75,7 +77,7 @@ export class Repository {
     this.#clearTimer();
     const done = this.#queue.then(() => this.#flushNow());
     this.#queue = done.catch((error: unknown) => {
-      if (ofTheDisk.has(String((error as NodeJS.ErrnoException).code))) this.#store.fail(error as Error);
+      if (ofTheDisk(error)) this.#store.fail(error as Error);
     });
     return done;
   }
@@ -96,16 +98,18 @@ export class Repository {
    */
   async read(oid: Oid): Promise<GitObject> {
     const staged = this.#store.stagedObject(oid);
-    if (staged !== null) return staged;
-    this.#boundCache();
-    return readGitObject(this.folder, oid, this.#cache);
+    return staged ?? this.#objects.read(oid);
   }
 
   /** Flushes a last time. Throws what that throws; the store can be closed all the same. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await this.flush();
+    try {
+      await this.flush();
+    } finally {
+      await this.#objects.close();
+    }
   }
 
   async #flushNow(): Promise<void> {
@@ -136,13 +140,6 @@ export class Repository {
   #clearTimer(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
-  }
-
-  #boundCache(): void {
-    this.#readsOfCache += 1;
-    if (this.#readsOfCache < readsPerCache) return;
-    this.#readsOfCache = 0;
-    if (this.#files.packBytes > cachedPacksBytesMax) this.#cache = {};
   }
 
   /**
