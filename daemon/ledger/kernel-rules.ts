@@ -5,8 +5,11 @@ import { fenceAllowance, openAllowance, payFromAllowance, returnAllowance } from
 import { change } from './kernel-charter.js';
 import { grant, transfer } from './kernel-credits.js';
 import { payDue, waiveDue } from './kernel-dues.js';
+import { equivocation, readmit } from './kernel-evidence.js';
+import { adopt } from './kernel-forks.js';
 import { addKey, found, join, revokeKey, setRoles } from './kernel-members.js';
 import { leave, reinstate, suspend } from './kernel-standing.js';
+import { erase } from './kernel-records.js';
 import { refuse, type Finding, type KernelContext, type Rule } from './kernel.js';
 import type { Overlay } from './state.js';
 
@@ -28,6 +31,10 @@ const RULES: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ['due.pay', { handler: payDue, kind: 'claim' }],
   ['due.waive', { handler: waiveDue, kind: 'claim' }],
   ['charter.change', { handler: change, kind: 'claim' }],
+  ['fork.adopt', { handler: adopt, kind: 'claim' }],
+  ['record.erase', { handler: erase, kind: 'claim' }],
+  ['evidence.equivocation', { handler: equivocation, kind: 'fact', restrictive: true }],
+  ['node.readmit', { handler: readmit, kind: 'claim' }],
 ]);
 
 /** The rule for a type of entry; undefined where it is not the kernel's. */

@@ -26,9 +26,17 @@ import {
   type Verdict,
 } from './judge.js';
 import { readCharter } from './kernel.js';
-import { readFork } from './kernel-forks.js';
-import { branchName, orderEntries, type BranchMark, type BranchPart, type OrderedEntry } from './order.js';
-import { Overlay, readJson, writeJson, type StateReader, type StateWrite } from './state.js';
+import { assertContinues, resumptionOf, seqAfter } from './kernel-evidence.js';
+import { foldableTo, readFork } from './kernel-forks.js';
+import {
+  branchName,
+  orderEntries,
+  readBranch,
+  type BranchMark,
+  type BranchPart,
+  type OrderedEntry,
+} from './order.js';
+import { Overlay, writeJson, type StateReader, type StateWrite } from './state.js';
 import { assertConserved } from './supply.js';
 import { Writers } from './trace.js';
 
@@ -74,6 +82,7 @@ export interface ReplayResult {
 
 /** Replays a merge. The tests of all dapps are part of it: what they veto is rejected, and the replay starts again. */
 export function* replay(input: ReplayInput): Dialogue<ReplayResult> {
+  assertFolded(input);
   const vetoed = new Map<EntryId, Verdict>();
   for (let pass = 1; ; pass += 1) {
     const attempt = yield* replayOnce(input, vetoed);
@@ -157,6 +166,25 @@ function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>):
   return { state, receipt, expired, notices };
 }
 
+/**
+ * Which blocks a merge may fold in: of nodes that are not suspended, each branch from where it was merged and without a gap,
+ * and of another line only what the town adopted of it.
+ * @throws TownError `bad-merge`
+ */
+function assertFolded({ parts, state, line }: ReplayInput): void {
+  for (const part of parts) {
+    assertContinues(part, state);
+    const last = part.blocks[part.blocks.length - 1];
+    const end = part.line === line ? Infinity : foldableTo(state, part.node, part.line);
+    const isOtherHead = last?.seq === end && last.id !== readFork(state, part.line)?.head;
+    if (last === undefined || last.seq > end || isOtherHead)
+      throw new TownError(
+        'bad-merge',
+        `The merge folds in blocks of ${part.node} on ${part.line} that the town did not adopt.`,
+      );
+  }
+}
+
 /** A fork that came home carries the merge where it went off: the times of its entries begin there. */
 const withBase =
   ({ line, state }: ReplayInput) =>
@@ -184,9 +212,6 @@ function repeated(input: ReplayInput, ordered: readonly OrderedEntry[]): Readonl
   return again;
 }
 
-export const readBranch = (state: StateReader, node: string, line: string): BranchMark | undefined =>
-  readJson<BranchMark>(state, 'kernel', 'branches', branchName(node, line));
-
 function markBranches(state: Overlay, input: ReplayInput, ordered: readonly OrderedEntry[]): void {
   for (const { node, line, blocks, tau } of input.parts) {
     const last = blocks[blocks.length - 1];
@@ -198,7 +223,9 @@ function markBranches(state: Overlay, input: ReplayInput, ordered: readonly Orde
         highest = Math.max(highest, entry.n);
         latest = Math.max(latest, at);
       }
-    const mark: BranchMark = { head: last.id, seq: last.seq, n: highest, tau: latest };
+    // Where a readmission left out numbers, the mark stands before the one that is next.
+    const seq = seqAfter(last, resumptionOf(state, node, line)) - 1;
+    const mark: BranchMark = { head: last.id, seq, n: highest, tau: latest };
     writeJson(state, 'kernel', 'branches', branchName(node, line), mark);
   }
 }

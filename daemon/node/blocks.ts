@@ -5,7 +5,7 @@ import type { Millis, NodeId } from '../ledger/ids.js';
 import { TownError, invariant } from '../ledger/ids.js';
 import { readFork } from '../ledger/kernel-forks.js';
 import type { BranchPart } from '../ledger/order.js';
-import { readBranch } from '../ledger/replay.js';
+import { readBranch } from '../ledger/order.js';
 import type { BlockRow, EntryRow } from '../store/rows.js';
 import type { CoreStore } from './core-store.js';
 import type { Clock } from './clock.js';

@@ -16,7 +16,7 @@ import {
   type Judged,
   type Manifests,
 } from '../ledger/judge.js';
-import { readBranch } from '../ledger/replay.js';
+import { readBranch } from '../ledger/order.js';
 import { Overlay, type StateReader } from '../ledger/state.js';
 import type { CoreStore } from './core-store.js';
 import type { Clock } from './clock.js';
@@ -54,10 +54,10 @@ export class View {
     private readonly node: NodeId,
     private readonly manifests: Manifests,
     private readonly clock: Clock,
-    contracts: Exchange,
+    contracts: Exchange | Conversations,
   ) {
     this.overlay = new Overlay(main.state);
-    this.conversations = new Conversations(contracts);
+    this.conversations = contracts instanceof Conversations ? contracts : new Conversations(contracts);
   }
 
   /** The state as this node sees it now. */

@@ -5,11 +5,13 @@ import type { DappManifest, FromContract, ToContract } from '../contract-protoco
 import { signEntry, type VerifiedEntry } from '../entry.js';
 import { sha256 } from '../hash.js';
 import type { JsonObject, Millis, NodeId, Oid, Sha256 } from '../ids.js';
+import { TownError } from '../ids.js';
+import { foldableTo } from '../kernel-forks.js';
 import { INVITATION_DOMAIN, invitationText } from '../kernel.js';
 import { makeGenesis, makeMerge, type BuiltMerge } from '../merge.js';
-import type { BranchPart } from '../order.js';
+import { readBranch, type BranchPart } from '../order.js';
 import type { Dialogue, Manifests } from '../judge.js';
-import { readBranch, replay, type ReplayResult } from '../replay.js';
+import { replay, type ReplayResult } from '../replay.js';
 import { nodeIdOf, publicKeyOf, signText } from '../signature.js';
 import type { StateTree } from '../state-tree.js';
 import { State } from '../state.js';
@@ -20,7 +22,7 @@ export const T0 = 1_700_000_000_000 as Millis;
 export const secretOf = (word: string): Uint8Array => Buffer.from(sha256(`secret ${word}`), 'hex');
 
 /** The dapp `notes`: `put {key, value}`, `forbid {key}` (restrictive), `hold {id, amount}`, `pay {id, to, amount}`, `seen {key}` and
- * `meter {member, to, amount}` (facts). */
+ * `meter {member, to, amount}` (facts); `bill` (claim) and `alarm` (restrictive fact) ask for the same charge, in vain. */
 export const NOTES: DappManifest = {
   name: 'notes',
   version: '1.0.0',
@@ -34,6 +36,8 @@ export const NOTES: DappManifest = {
     pay: { kind: 'claim', summary: '' },
     seen: { kind: 'fact', summary: '' },
     meter: { kind: 'fact', summary: '' },
+    bill: { kind: 'claim', summary: '' },
+    alarm: { kind: 'fact', restrictive: true, summary: '' },
   },
   collections: ['notes'],
   reads: ['kernel'],
@@ -68,7 +72,9 @@ export function notesContract(): (message: ToContract) => FromContract {
         return accept({ postings: [{ op: 'lock', id, from: me, amount }] });
       case 'notes.pay':
         return accept({ postings: [{ op: 'post', id, parts: [{ to, amount }] }] });
-      case 'notes.meter': {
+      case 'notes.meter':
+      case 'notes.bill':
+      case 'notes.alarm': {
         const { member } = entry.body as { [name: string]: never };
         return accept({ postings: [{ op: 'charge', member, to, amount }] });
       }
@@ -105,7 +111,10 @@ export function drive<T>(dialogue: Dialogue<T>, contract = notesContract()): T {
 
 interface Branch {
   readonly node: NodeId;
+  readonly line: string;
   readonly secretKey: Uint8Array;
+  /** Of a draft: the merge where it went off. */
+  readonly base?: { readonly id: Sha256; readonly oid: Oid };
   n: number;
   blocks: Block[];
 }
@@ -146,16 +155,28 @@ export class SmallTown {
     this.head = { height: 0, id: genesis.merge.id, oid: genesis.merge.oid, time: T0 };
     this.times.set(this.head.id, T0);
     for (const { name, secretKey, key } of made)
-      this.branches.set(name, { node: nodeIdOf(key), secretKey, n: 0, blocks: [] });
+      this.branches.set(name, { node: nodeIdOf(key), line: 'main', secretKey, n: 0, blocks: [] });
   }
 
-  /** An entry by the key of `who`, entering by a node. `cosigners`: further words. */
+  /** A draft of a node that goes off at the head of main: its branch is named `<node>/<line>`. */
+  draft(node: string, line: string): string {
+    const { node: id, secretKey } = this.branches.get(node) as Branch;
+    const name = `${node}/${line}`;
+    this.branches.set(name, { node: id, line, secretKey, base: this.head, n: 0, blocks: [] });
+    return name;
+  }
+
+  /** An entry by the key of `who`, entering by a node (or a draft). `cosigners`: further words. */
   entry(
     node: string,
     who: string,
     type: string,
     body: JsonObject,
-    { at = (this.head.time + 1) as Millis, cosigners = [] as string[], base = this.head.id } = {},
+    {
+      at = (this.head.time + 1) as Millis,
+      cosigners = [] as string[],
+      base = undefined as Sha256 | undefined,
+    } = {},
   ): VerifiedEntry {
     const branch = this.branches.get(node) as Branch;
     branch.n += 1;
@@ -163,8 +184,8 @@ export class SmallTown {
     const content = {
       v: 1,
       town: this.town,
-      line: 'main',
-      base,
+      line: branch.line,
+      base: base ?? branch.base?.id ?? this.head.id,
       node: branch.node,
       n: branch.n,
       type,
@@ -180,19 +201,20 @@ export class SmallTown {
   }
 
   /** A block of these entries at the end of a node's branch. */
-  block(node: string, entries: readonly VerifiedEntry[]): Block {
+  block(node: string, entries: readonly VerifiedEntry[], seq?: number): Block {
     const branch = this.branches.get(node) as Branch;
     const before = branch.blocks[branch.blocks.length - 1];
+    const { id: base, oid } = branch.base ?? this.head;
     const { block } = makeBlock(
       {
         town: this.town,
-        line: 'main',
+        line: branch.line,
         node: branch.node,
-        seq: (before?.seq ?? 0) + 1,
+        seq: seq ?? (before?.seq ?? 0) + 1,
         prev: before?.id ?? NO_BLOCK,
-        base: this.head.id,
+        base,
       },
-      { prev: before?.oid ?? null, main: before?.base === this.head.id ? null : this.head.oid },
+      { prev: before?.oid ?? null, main: before?.base === base ? null : oid },
       entries,
       (this.head.time + 1) as Millis,
       branch.secretKey,
@@ -203,10 +225,11 @@ export class SmallTown {
 
   /** All unmerged blocks, branch by branch. */
   parts(): readonly BranchPart[] {
-    return [...this.branches.values()].flatMap(({ node, blocks }) => {
-      const mark = readBranch(this.state, node, 'main');
-      const open = blocks.filter(({ seq }) => seq > (mark?.seq ?? 0));
-      return open.length === 0 ? [] : [{ node, line: 'main', tau: (mark?.tau ?? 0) as Millis, blocks: open }];
+    return [...this.branches.values()].flatMap(({ node, line, blocks }) => {
+      const mark = readBranch(this.state, node, line);
+      const last = foldableTo(this.state, node, line);
+      const open = blocks.filter(({ seq }) => seq > (mark?.seq ?? 0) && seq <= last);
+      return open.length === 0 ? [] : [{ node, line, tau: (mark?.tau ?? 0) as Millis, blocks: open }];
     });
   }
 
@@ -216,7 +239,11 @@ export class SmallTown {
     contract = notesContract(),
   ): ReplayResult {
     const { town, head, state } = this;
-    const baseTime = (base: Sha256): Millis => this.times.get(base) ?? T0;
+    const baseTime = (base: Sha256): Millis => {
+      const known = this.times.get(base);
+      if (known === undefined) throw new TownError('unknown-base', `No merge is called ${base}.`);
+      return known;
+    };
     const input = {
       town,
       line: 'main',
