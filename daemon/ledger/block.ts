@@ -21,6 +21,8 @@ import { TownError, isSha256 } from './ids.js';
 export const BLOCK_ENTRIES_MAX = 256;
 /** And at most this many bytes of entries, so that one always fits into a message between nodes. */
 export const BLOCK_BYTES_MAX = 128 * 1024;
+/** Types of entries that a block's subject names: two blocks with one number must fit into an entry, as evidence. */
+const SUBJECT_TYPES_MAX = 8;
 /** What stands where there is no previous block. */
 export const NO_BLOCK = '0'.repeat(64) as Sha256;
 
@@ -59,7 +61,9 @@ function subjectOf(entries: readonly VerifiedEntry[]): string {
   const counts = new Map<string, number>();
   for (const { type } of entries) counts.set(type, (counts.get(type) ?? 0) + 1);
   const list = [...counts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([type, count]) => `${count} ${type}`);
-  return `${entries.length} ${entries.length === 1 ? 'entry' : 'entries'}: ${list.join(', ')}`;
+  const more = list.length > SUBJECT_TYPES_MAX ? ', …' : '';
+  const kinds = `${list.slice(0, SUBJECT_TYPES_MAX).join(', ')}${more}`;
+  return `${entries.length} ${entries.length === 1 ? 'entry' : 'entries'}: ${kinds}`;
 }
 
 function messageOf(place: BlockPlace, entries: readonly VerifiedEntry[]): string {

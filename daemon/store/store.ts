@@ -16,6 +16,7 @@ import {
   type AppendResult,
   type ArchiveBounds,
   type BlockBatch,
+  type CutBatch,
   type Operations,
 } from './writer-protocol.js';
 import { WriterThread } from './writer.js';
@@ -91,6 +92,11 @@ export class Store extends StoreReads {
    */
   adopt(batch: AdoptBatch): Promise<void> {
     return this.#writer.write('adopt', { ...batch, objects: batch.objects.map(tightObject) });
+  }
+
+  /** Takes the void blocks of a branch, and their entries, out of it; git keeps them. How many blocks. */
+  cutBranch(batch: CutBatch): Promise<number> {
+    return this.#writer.write('cutBranch', batch);
   }
 
   /** Stages objects and moves refs that belong to neither a block nor a merge, such as the notes with certificates. */

@@ -1,5 +1,5 @@
 /** What the main thread and the writer's thread say to each other. Everything is structured-cloneable. */
-import type { Millis, EntryId, MemberId, Sha256 } from '../ledger/ids.js';
+import type { Millis, EntryId, MemberId, NodeId, Sha256 } from '../ledger/ids.js';
 import type { GitObject } from '../ledger/git-object.js';
 import type { Erasure, MissingKey } from './record-rows.js';
 import type {
@@ -59,6 +59,18 @@ export interface AdoptBatch {
   readonly notices?: readonly NewNotice[];
 }
 
+/** A branch is cut: its blocks from number `from` to below `next` that no merge has are void. */
+export interface CutBatch {
+  readonly node: NodeId;
+  readonly line: string;
+  readonly from: number;
+  readonly next: number;
+  /** So that what is void stays in git; and the branch's own ref. */
+  readonly refs: readonly Ref[];
+  /** For the members whose entries stand in those blocks. */
+  readonly notice: { readonly at: Millis; readonly text: string };
+}
+
 /** What stays in the hot tables; the rest goes to the archive. */
 export interface ArchiveBounds {
   /** The newest entries, merged or not, and all that no merge has judged or git does not have. */
@@ -71,6 +83,7 @@ export interface Operations {
   append: { takes: AppendBatch; gives: AppendResult };
   putBlock: { takes: BlockBatch; gives: void };
   adopt: { takes: AdoptBatch; gives: void };
+  cutBranch: { takes: CutBatch; gives: number };
   logConsensus: { takes: readonly ConsensusRecord[]; gives: void };
   forgetConsensus: { takes: number; gives: void };
   setMeta: { takes: { key: string; value: string }; gives: void };

@@ -1,7 +1,7 @@
 /** The writes themselves, each inside a transaction that its caller holds. */
 import { createHash } from 'node:crypto';
 import type { Database } from 'better-sqlite3';
-import { type EntryId, invariant, type Oid, TownError } from '../ledger/ids.js';
+import { type EntryId, invariant, type MemberId, type Oid, TownError } from '../ledger/ids.js';
 import type { GitObject } from '../ledger/git-object.js';
 import { eraseRecords, noteMissing, putRecordKeys } from './record-rows.js';
 import type { NewEntry, NewNotice, Ref } from './rows.js';
@@ -15,6 +15,7 @@ import {
   type AppendBatch,
   type AppendResult,
   type BlockBatch,
+  type CutBatch,
   type OperationName,
   type Operations,
 } from './writer-protocol.js';
@@ -31,6 +32,7 @@ export function makeWrites(db: Database): Handlers {
     append: (batch) => append(batch, tables),
     putBlock: (batch) => putBlock(batch, tables),
     adopt: (batch) => adopt(batch, tables),
+    cutBranch: (batch) => cutBranch(batch, tables),
     putRefs: (batch) => putRefs(batch, tables),
     logConsensus(records) {
       for (const record of records) tables.put('consensus_log', { ...record });
@@ -222,6 +224,36 @@ function adopt(batch: AdoptBatch, tables: Tables): void {
   }
   putNotices(batch.notices ?? [], tables);
   putRefs(batch, tables);
+}
+
+/**
+ * Takes void blocks out of a branch, with their entries; git keeps them, by the refs that come along. How many blocks.
+ * Each member whose entries these were is told once.
+ */
+function cutBranch({ node, line, from, next, refs, notice }: CutBatch, tables: Tables): number {
+  const which = 'node = ? AND line = ? AND height IS NULL AND seq >= ? AND seq < ?';
+  const inThem = `block IN (SELECT id FROM blocks WHERE ${which})`;
+  const place = [node, line, from, next];
+  const members = tables.all(
+    `SELECT DISTINCT member FROM entries WHERE member IS NOT NULL AND ${inThem}`,
+    ...place,
+  ) as { readonly member: MemberId }[];
+  tables.run(`DELETE FROM entries WHERE ${inThem}`, ...place);
+  const cut = tables.run(`DELETE FROM blocks WHERE ${which}`, ...place);
+  const sql = 'SELECT max(n) FROM entries WHERE node = ? AND line = ? AND block IS NOT NULL';
+  const known = tables.one(
+    'SELECT max(merged, archived) FROM branches WHERE node = ? AND line = ?',
+    node,
+    line,
+  );
+  const blocked = Math.max((tables.one(sql, node, line) ?? -1) as number, (known ?? -1) as number);
+  tables.change('branches', ['blocked'], 'node = @node AND line = @line', { node, line, blocked });
+  putNotices(
+    members.map(({ member }) => ({ member, entry: null, ...notice })),
+    tables,
+  );
+  putRefs({ objects: [], refs }, tables);
+  return cut;
 }
 
 /** Of each member who is told something, the newest stay: what was read goes first, then the oldest. */
