@@ -5,6 +5,7 @@
 import type { Database, Statement } from 'better-sqlite3';
 import { type EntryId, type NodeId, type Oid, type Sha256, TownError } from '../ledger/ids.js';
 import type { GitObject } from '../ledger/git-object.js';
+import { ArchivedReads } from './archived-reads.js';
 import { corrupt, isCorruption } from './database.js';
 import { summedColumns } from './row-sums.js';
 import { RecordReads } from './record-rows.js';
@@ -50,16 +51,19 @@ export class StoreReads {
 
   /** The keys of sealed records. */
   readonly records: RecordReads;
+  /** Where the entries are that these reads do not find any more: only git has them (archive.ts). */
+  readonly archived: ArchivedReads;
 
   constructor(db: Database) {
     this.#db = db;
+    this.archived = new ArchivedReads(db);
     this.records = new RecordReads(
       (sql, ...values) => this.#one(sql, ...values),
       (sql, limit, ...values) => this.#all(sql, limit, ...values),
     );
   }
 
-  // Entries.
+  // Entries, as long as they are not in the archive: pending ones, and the newest of the merged.
 
   entry(id: string): EntryRow | null {
     return this.#one<EntryRow>(`SELECT ${entryColumns.join()} FROM entries WHERE id = ?`, id);
