@@ -118,6 +118,12 @@ export class Doors {
       .catch((error: unknown) => this.warn(error, 'The gate did not take its settings.'));
   }
 
+  /** Names and reasons that could be read may be gone, or the other way round: nothing told before is kept. */
+  recordsChanged(): void {
+    this.last.clear();
+    if (this.sentRights !== '') this.refreshSoon();
+  }
+
   /** From now on the gate's table follows the view. */
   follow(): void {
     this.parts.view.watch(() => this.refreshSoon());
@@ -224,12 +230,15 @@ export class Doors {
     const { records, appender, clock, store } = this.parts;
     if (store.gateRecord(record.id)) return;
     const { id, door, kind, outcome, code, table, badge, person, reason, by, of, waitedMs } = record;
-    const sealed = { id, at: record.at, badge, person, reason, by, of, waitedMs };
+    // Of somebody whose records were erased, nothing more is written than of somebody unknown.
+    const isErased = person !== undefined && records.isErased(person);
+    const about = isErased ? {} : { badge, person, reason };
+    const sealed = { id, at: record.at, ...about, by, of, waitedMs };
     const plain = Object.fromEntries(
       Object.entries(sealed).filter(([, value]) => value !== undefined),
     ) as JsonObject;
     // A key apart from that of the profile: its name stands in the ledger in plain and must not lead to the person.
-    const subject = person === undefined ? `door-${door}` : `${person} at doors`;
+    const subject = person === undefined || isErased ? `door-${door}` : `${person} doors`;
     const envelope = await records.seal(subject, ABOUT.record, plain, clock.now());
     const entry = await appender.fact(
       'door-access.event',

@@ -341,6 +341,26 @@ export class KeyStore {
     await rename(this.pathOf(kept), `${this.pathOf(kept)}.unused`);
   }
 
+  /**
+   * Members whose records were erased sign in by their id from now on: the name they chose stands nowhere any more. Keys that were
+   * laid aside go, for they keep a name as well. Durable when it resolves.
+   */
+  async forgetNames(members: readonly string[]): Promise<void> {
+    const wanted = new Set(members);
+    for (const kept of [...this.byName.values()].filter(({ member }) => wanted.has(member))) {
+      const taken = this.byName.has(kept.member) || kept.name === kept.member;
+      const name = taken ? `${kept.member} ${kept.key.slice(0, 8)}` : kept.member;
+      if (kept.name.startsWith(kept.member)) continue;
+      this.forget(kept);
+      const nameless = { ...kept, name };
+      await this.write(nameless);
+      this.remember(nameless);
+    }
+    for (const file of await readdir(this.folder))
+      if (file.endsWith('.unused') && [...wanted].some((member) => file.startsWith(member)))
+        await rm(join(this.folder, file), { force: true });
+  }
+
   /** Takes a key back whose entry was refused, or that nobody registered: nobody can sign in with it. */
   async remove(key: KeyId): Promise<void> {
     const kept = this.find(key);

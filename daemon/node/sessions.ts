@@ -32,15 +32,19 @@ const revoked = (): TownError =>
   );
 
 export class Sessions {
-  /** By the SHA-256 of the token, so that a look at the memory of this map signs nobody in. */
-  private readonly open = new Map<string, Session>();
-
   constructor(
     private readonly keyStore: KeyStore,
     private readonly main: MainLine,
     private readonly view: View,
     private readonly clock: Clock,
+    /** By the SHA-256 of the token, so that a look at the memory of this map signs nobody in. */
+    private readonly open: Map<string, Session> = new Map(),
   ) {}
+
+  /** The same sessions on another line: who is signed in on one is so on all, with the roles that each gives. */
+  on(line: MainLine, view: View): Sessions {
+    return new Sessions(this.keyStore, line, view, this.clock, this.open);
+  }
 
   /** @throws TownError `wrong-passphrase`, `key-not-registered`, `key-revoked` */
   async signIn(name: string, passphrase: string): Promise<SessionView> {
@@ -134,6 +138,12 @@ export class Sessions {
 
   end(token: string): void {
     this.drop(sha256(token));
+  }
+
+  /** Members whose records were erased are called by their ids. */
+  forgetNames(members: readonly string[]): void {
+    for (const [id, session] of this.open)
+      if (members.includes(session.member)) this.open.set(id, { ...session, name: session.member });
   }
 
   private find(token: string, peek = false): Session | null {

@@ -21,6 +21,9 @@ import { Core } from './core.js';
 import { manifestsOf, packagesOf } from './dapp-set.js';
 import { Doors } from './doors.js';
 import { Events } from './events.js';
+import type { Fork } from './fork.js';
+import { forkTown } from './fork-town.js';
+import { Forks } from './forks.js';
 import { Gigs } from './gigs.js';
 import { cleanName, type KeyStore, type NodeKeys } from './key-files.js';
 import { LedgerCases } from './ledger-cases.js';
@@ -35,7 +38,9 @@ import { Nodes } from './nodes.js';
 import { Notices } from './notices.js';
 import { Peering, type MakeTransport } from './peering.js';
 import { People, recorded } from './people.js';
+import { forgetFiles } from './erased-files.js';
 import { PrivateRecords } from './private-records.js';
+import { RecordKeeper } from './record-keeper.js';
 import { Readiness } from './readiness.js';
 import { SetupLock } from './setup-lock.js';
 import { SignaturePool } from './signature-pool.js';
@@ -78,6 +83,7 @@ export class RunningNode implements TownNode {
   readonly nodes: Nodes;
   readonly keys: MemberKeys;
   private readonly records: PrivateRecords;
+  private readonly recordKeeper: RecordKeeper;
   private readonly sessions: Sessions;
   private readonly peopleCases: People;
   private readonly doorCases: Doors;
@@ -85,6 +91,8 @@ export class RunningNode implements TownNode {
   private readonly gigCases: Gigs;
   private readonly ledgerCases: LedgerCases;
   private readonly noticeCases: Notices;
+  readonly forks: Forks;
+  private readonly townsOnForks = new WeakMap<Fork, TownNode>();
   private readonly readiness: Readiness;
   private readonly bulletin: Bulletin;
   private readonly signers: Signers;
@@ -155,6 +163,22 @@ export class RunningNode implements TownNode {
       trouble: (code, message) => bulletin.setTrouble({ code, message }),
       changed: () => bulletin.peersChanged(),
       joining: (delivery) => this.invitations.receive(delivery),
+      records: {
+        receive: (...message) => this.recordKeeper.receive(...message),
+        peersChanged: () => this.recordKeeper.peersChanged(),
+        stored: () => this.recordKeeper.stored(),
+      },
+    });
+    this.recordKeeper = new RecordKeeper({
+      ...{ store, main, keys, clock },
+      random: randomBytes,
+      steady: () => performance.now(),
+      connected: () => this.peering.heard(),
+      send: (kind, to, body) => this.peering.sendWhileOnline(kind, to, body),
+      changed: () => this.recordsChanged(),
+      erased: (owners) => this.forgetErased(owners),
+      failed: (error) =>
+        logger.warn({ error: String(error) }, 'The keys of records could not be looked after.'),
     });
     this.invitations = new NodeInvitations({
       ...{ store, main, keys, clock, readObject },
@@ -163,7 +187,11 @@ export class RunningNode implements TownNode {
       changed: () => bulletin.nodesChanged(),
       warn: (message) => logger.warn({}, message),
     });
-    this.records = new PrivateRecords(store, main.town);
+    this.records = new PrivateRecords({
+      store,
+      state: main.state,
+      made: (row) => this.recordKeeper.made(row),
+    });
     const names = new Names(view, this.records, keyStore);
     const sessions = (this.sessions = new Sessions(keyStore, main, view, clock));
     this.nodes = new Nodes({
@@ -223,6 +251,16 @@ export class RunningNode implements TownNode {
     });
     this.gigCases = new Gigs(view, main, appender, names, sessions, clock);
     this.ledgerCases = new LedgerCases(store, main, view, records, names, sessions);
+    this.forks = new Forks({
+      ...{ store, keys, clock, main, manifests, view, appender, sessions, keyStore, names, readObject },
+      contracts: view.conversations,
+      tell: async (row, open) => (await this.ledgerCases.entryView(row, open)).says,
+      changed: (entries) => {
+        this.repository?.scheduleFlush();
+        for (const id of entries.slice(0, EVENTS_OF_MERGE_MAX)) this.appended(id);
+      },
+      trouble: (code, message) => bulletin.setTrouble({ code, message }),
+    });
     this.noticeCases = new Notices(store, sessions, this.ledgerCases);
     this.keys = new MemberKeys({ store, main, view, appender, sessions, keyStore, keys, clock });
     this.settleKeys();
@@ -245,6 +283,7 @@ export class RunningNode implements TownNode {
     });
     await this.signers.keep();
     this.invitations.start();
+    this.recordKeeper.start();
   }
 
   /** The dapps could not be started: told as an alarm, while doors and reading go on. */
@@ -289,6 +328,8 @@ export class RunningNode implements TownNode {
     this.expectStop();
     this.bulletin.stop();
     await this.merger.stop();
+    await this.forks.stop();
+    await this.recordKeeper.stop();
     await this.peering.stop();
     await this.signatures.close();
     await this.invitations.stop();
@@ -332,8 +373,24 @@ export class RunningNode implements TownNode {
       );
   }
 
+  /** Keys have come or were destroyed: what was opened is forgotten, the doors show reasons only as long as they may be read. */
+  private recordsChanged(): void {
+    this.records.forget();
+    this.doorCases.recordsChanged();
+  }
+
+  /** What is kept in plain of people whose records were erased, beside the records. */
+  private async forgetErased(owners: readonly string[]): Promise<void> {
+    const { folder, keyStore } = this.parts;
+    await keyStore.forgetNames(owners);
+    this.sessions.forgetNames(owners);
+    await forgetFiles(folder);
+    this.recordsChanged();
+  }
+
   private adopted(merge: MergeRow, entries: readonly EntryId[]): void {
     this.peering.adopted(merge);
+    this.recordKeeper.adopted();
     this.settleKeys();
     this.bulletin.peersChanged();
     void this.invitations.welcomeAdmitted();
@@ -393,6 +450,24 @@ export class RunningNode implements TownNode {
     this.sessions.end(token);
   }
 
+  onLine: TownNode['onLine'] = async (name) => {
+    await this.settled();
+    const fork = await this.forks.open(name);
+    let town = this.townsOnForks.get(fork);
+    if (!town) {
+      const { store, keys, keyStore, clock, url } = this.parts;
+      const { records, sessions } = this;
+      const assertCanRun = (charter: Charter, change: CharterChange): void =>
+        this.assertCanRun(charter, change);
+      town = forkTown(fork, {
+        ...{ store, keys, keyStore, clock, url, records, sessions, assertCanRun },
+        town: this,
+      });
+      this.townsOnForks.set(fork, town);
+    }
+    return town;
+  };
+
   // People, badges, doors, members, gigs --------------------------------------------------------------------------------
 
   people: TownNode['people'] = async (s) => (await this.settled()).peopleCases.list(s);
@@ -441,7 +516,7 @@ export class RunningNode implements TownNode {
     await this.settled();
     const session = this.sessions.needPermission(s, 'charter.change');
     const { set, remove } = input;
-    this.assertCanRun({ set, remove });
+    this.assertCanRun(readCharter(this.view.state), { set, remove });
     return recorded(await this.appender.claim('charter.change', { set, remove: [...remove] }, session));
   }
 
@@ -449,10 +524,10 @@ export class RunningNode implements TownNode {
    * A dapp that this build cannot run would stop every merge after this change, or the next start.
    * @throws TownError `dapp-missing`, `dapp-differs`
    */
-  private assertCanRun(change: CharterChange): void {
+  private assertCanRun(charter: Charter, change: CharterChange): void {
     let next: Charter;
     try {
-      next = changeCharter(readCharter(this.view.state), change);
+      next = changeCharter(charter, change);
     } catch (error) {
       if (error instanceof TownError) return; // The judge refuses it and says why.
       throw error;

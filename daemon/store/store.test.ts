@@ -86,9 +86,14 @@ t.test('an entry applies once, and a batch is taken whole or not at all', async 
   );
   const key = { handle: 'k1', subject: 'p1', month: '2026-11', key: new Uint8Array(32) };
   await store.appendEntries({ entries: [second], privateKeys: [key] });
-  await t.rejects(store.putPrivateKey({ ...key, handle: 'k2' }), { code: 'duplicate-key' });
-  t.same(store.privateKeyOf('p1', '2026-11')?.handle, 'k1');
-  t.same(store.privateKey('k1')?.key, Buffer.alloc(32));
+  await store.takeRecordKeys([
+    { ...key, handle: 'k0' },
+    { ...key, handle: 'k2' },
+  ]);
+  t.same(store.records.handlesOf('p1', 10), ['k0', 'k1', 'k2'], 'nodes that were apart made one each');
+  t.same(store.records.handlesGiven(10), ['k0', 'k2']);
+  t.same(store.records.keyFor('p1', '2026-11')?.handle, 'k0', 'and go by the same one from then on');
+  t.same(store.records.key('k1')?.key, Buffer.alloc(32));
 });
 
 t.test('a gate record that is delivered twice is kept once', async (t) => {
