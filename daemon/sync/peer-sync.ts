@@ -27,6 +27,8 @@ export type Input = { readonly now: number } & (
   | { readonly t: 'nodes'; readonly nodes: readonly NodeId[] }
   /** Blocks of a branch (also the own one) are durable up to here. */
   | { readonly t: 'stored'; readonly node: NodeId; readonly tip: Tip }
+  /** The stewards readmitted a node: what is held of its branch may end earlier, and more of it is fetched again. */
+  | { readonly t: 'resumed'; readonly node: NodeId; readonly tip: Tip | null }
   /** A merge became `main`. */
   | { readonly t: 'adopted'; readonly height: number; readonly main: Sha256 }
   | { readonly t: 'heads'; readonly from: NodeId; readonly body: HeadsBody }
@@ -144,6 +146,8 @@ function take(state: SyncState, input: Input): Stepped {
         progressed({ ...state, tips: new Map(state.tips).set(node, tip), frozen, changed: true }, now),
       );
     }
+    case 'resumed':
+      return only(resumed(state, input.node, input.tip, now));
     case 'adopted':
       invariant(input.height >= state.height, 'main only grows');
       if (input.main === state.main) return only(state);
@@ -162,6 +166,18 @@ function take(state: SyncState, input: Input): Stepped {
       return only({ ...state, answering });
     }
   }
+}
+
+function resumed(state: SyncState, node: NodeId, tip: Tip | null, now: number): SyncState {
+  const tips = new Map(state.tips);
+  if (tip === null) tips.delete(node);
+  else tips.set(node, tip);
+  const others = <Name extends string>(names: ReadonlySet<Name>): ReadonlySet<Name> =>
+    new Set([...names].filter((name) => name !== node));
+  const failures = new Map([...state.failures].filter(([key]) => !key.startsWith(`${node} `)));
+  const { frozen, told } = state;
+  const thawed = { frozen: others(frozen), told: others(told) };
+  return progressed({ ...state, ...thawed, tips, failures, changed: true }, now);
 }
 
 /** What was asked of a node that is gone is soon asked of another, or of itself when it is back. */

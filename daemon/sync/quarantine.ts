@@ -7,6 +7,7 @@ import { parseCommit } from '../ledger/git-object.js';
 import { sha256 } from '../ledger/hash.js';
 import type { KeyId, NodeId, Oid, Sha256 } from '../ledger/ids.js';
 import { invariant, TownError } from '../ledger/ids.js';
+import { seqAfter, type Resumption } from '../ledger/kernel-evidence.js';
 import { sshVerify } from '../ledger/sshsig.js';
 import type { RawBlock } from './block-batch.js';
 
@@ -33,6 +34,8 @@ export interface BranchContext {
   readonly heldAt: (seq: number) => Sha256 | null;
   /** The git id of an adopted merge; null where it is not adopted (yet). */
   readonly mergeOid: (base: Sha256) => Oid | null;
+  /** Where the branch goes on since its node was readmitted: other blocks below `next` are void. */
+  readonly resumes?: Resumption | undefined;
 }
 
 /** Two different blocks that one node signed for one number. */
@@ -63,7 +66,7 @@ export interface Admission {
  * Takes blocks of one branch, in order. Those that are held already are left out.
  * Refusals: `bad-block`, `bad-commit`, `bad-signature`, those of entries, `unknown-base` (of an entry); `unknown-node`, `other-branch`; `gap` (not
  * contiguous); `other-predecessor` (signed, but it follows another block than the tip: the one before it is evidence);
- * `equivocation` (another block is held at its number).
+ * `equivocation` (another block is held at its number); `void-block` (the stewards readmitted the node with another one).
  */
 export function admitBlocks(batch: readonly RawBlock[], branch: BranchContext): Admission {
   const admitted: Block[] = [];
@@ -107,15 +110,23 @@ export function admitBlock(item: RawBlock, branch: BranchContext): Block | 'held
   const place = claimedPlace(item.raw);
   if (place.town !== branch.town || place.line !== branch.line || place.node !== node)
     throw new TownError('other-branch', 'The block is of another town, line or node than was asked for.');
-  const next = (tip?.seq ?? 0) + 1;
+  const { resumes } = branch;
+  const next = seqAfter(tip ?? { id: NO_BLOCK, seq: 0 }, resumes);
+  const id = sha256(item.raw);
   if (place.seq > next)
     throw new TownError('gap', `Block ${next} of ${node} is missing before block ${place.seq}.`);
   if (place.seq < next) {
     const held = branch.heldAt(place.seq);
-    if (held === null || held === sha256(item.raw)) return 'held';
+    const isVoid = resumes !== undefined && place.seq < resumes.next;
+    if (held === null || held === id || isVoid) return 'held';
     assertSigned(item.raw, key);
     throw new EquivocationError({ node, seq: place.seq, held, other: item });
   }
+  if (place.seq === resumes?.seq && id !== resumes.head)
+    throw new TownError(
+      'void-block',
+      `Block ${place.seq} of ${node} is not the one that the stewards readmitted the node with.`,
+    );
   if (place.prev !== (tip?.id ?? NO_BLOCK)) {
     assertSigned(item.raw, key);
     throw new TownError(
