@@ -12,6 +12,7 @@ import {
 } from './allowances.js';
 import { dueId, writeDue } from './dues.js';
 import { isMemberId, isNodeId, type NodeId } from './ids.js';
+import { isSuspended } from './kernel-evidence.js';
 import {
   KERNEL,
   authorOf,
@@ -34,6 +35,12 @@ export const openAllowance: Handler = (entry, state, context) => {
   const { charter, tau, arrival } = context;
   if (!charter.nodes[node])
     return refuse('no-such-node', `The charter names no node ${node}.`, 'charter/charter');
+  if (isSuspended(state, node))
+    return refuse(
+      'node-suspended',
+      'This node is suspended: its payments would not be merged.',
+      `nodes/${node}`,
+    );
   const { id } = authorOf(entry, context);
   const about = `allowances/${allowanceKey(id, node)}`;
   if (readFence(state, id, node))

@@ -21,7 +21,7 @@ export const T0 = 1_700_000_000_000 as Millis;
 /** A secret key from a word: the same in every run. */
 export const secretOf = (word: string): Uint8Array => Buffer.from(sha256(`secret ${word}`), 'hex');
 
-/** The dapp `notes`: `put {key, value}`, `forbid {key}` (restrictive), `hold {id, amount}`, `pay {id, to, amount}`, `seen {key}` and
+/** The dapp `notes`: `put {key, value}`, `forbid {key}` (restrictive), `hold {id, amount, deadline?}`, `pay {id, to, amount}`, `seen {key}` and
  * `meter {member, to, amount}` (facts); `bill` (claim) and `alarm` (restrictive fact) ask for the same charge, in vain. */
 export const NOTES: DappManifest = {
   name: 'notes',
@@ -52,7 +52,7 @@ export function notesContract(): (message: ToContract) => FromContract {
   let call: ToContract & { t: 'apply' };
   const verdict = (forbidden: boolean): FromContract => {
     const { entry } = call;
-    const { key, value, id, amount, to } = entry.body as { [name: string]: never };
+    const { key, value, id, amount, to, deadline } = entry.body as { [name: string]: never };
     const me = `member.${entry.author.member}`;
     const accept = (more: object): FromContract => ({
       t: 'accept',
@@ -69,7 +69,9 @@ export function notesContract(): (message: ToContract) => FromContract {
       case 'notes.forbid':
         return accept({ writes: [{ collection: 'forbidden', key, value: true }] });
       case 'notes.hold':
-        return accept({ postings: [{ op: 'lock', id, from: me, amount }] });
+        return accept({
+          postings: [{ op: 'lock', id, from: me, amount, ...(deadline === undefined ? {} : { deadline }) }],
+        });
       case 'notes.pay':
         return accept({ postings: [{ op: 'post', id, parts: [{ to, amount }] }] });
       case 'notes.meter':
