@@ -26,6 +26,7 @@ export type CoreStore = Pick<
   | 'appendEntries'
   | 'putBlock'
   | 'adopt'
+  | 'cutBranch'
   | 'logConsensus'
   | 'forgetConsensus'
   | 'putRefs'
@@ -34,6 +35,7 @@ export type CoreStore = Pick<
 /** And as much as its peering needs. */
 export type PeeringStore = Pick<
   Store,
+  | 'archive'
   | 'branches'
   | 'blockEntries'
   | 'blocksFrom'

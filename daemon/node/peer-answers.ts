@@ -1,4 +1,4 @@
-/** What peers ask for, read from the store as far as it fits into a message. */
+/** What peers ask for, read from the store as far as it fits into a message; old entries from git. */
 import { entriesText } from '../ledger/block.js';
 import type { NodeId } from '../ledger/ids.js';
 import type { BlockRow } from '../store/rows.js';
@@ -7,19 +7,32 @@ import type { HaveBody, WantBody } from '../sync/bodies.js';
 import type { PeeringStore } from './core-store.js';
 import { MAIN } from './main-line.js';
 
+/** Text of old entries that is read for one answer: deflated it is more than fits. */
+const READ_AHEAD_BYTES = 1024 * 1024;
+
 export class PeerAnswers {
   constructor(private readonly store: PeeringStore) {}
 
-  /** As much of what is wanted as fits into one message; null where there is nothing of it. */
-  to(what: WantBody): HaveBody | null {
+  /**
+   * As much of what is wanted as fits into one message; null where there is nothing of it. A promise where git has to be read:
+   * it rejects with what `Archive.blockText` throws.
+   */
+  to(what: WantBody): HaveBody | null | Promise<HaveBody | null> {
     if ('merges' in what) {
       const { from, to } = what.merges;
       const { packed, count } = packMerges(this.mergesFrom(from, to));
       return count === 0 ? null : { merges: { from, packed } };
     }
     const { node, from, to } = what.blocks;
-    const { packed, count } = packBlocks(this.blocksFrom(node, from, to));
-    return count === 0 ? null : { blocks: { node, from, packed } };
+    const blocks = this.store.blocksFrom(node, MAIN, from, to - from + 1);
+    const answer = (raw: Iterable<RawBlock>): HaveBody | null => {
+      const { packed, count } = packBlocks(raw);
+      return count === 0 ? null : { blocks: { node: node as NodeId, from, packed } };
+    };
+    const [first] = blocks;
+    // A branch goes to the archive from its beginning on.
+    if (first === undefined || this.store.blockEntries(first.id).length > 0) return answer(this.hot(blocks));
+    return this.old(blocks).then(answer);
   }
 
   private *mergesFrom(from: number, to: number): Generator<RawMerge> {
@@ -30,14 +43,25 @@ export class PeerAnswers {
     }
   }
 
-  private *blocksFrom(node: NodeId, from: number, to: number): Generator<RawBlock> {
-    for (const block of this.store.blocksFrom(node, MAIN, from, to - from + 1)) yield this.rawOf(block);
+  private *hot(blocks: readonly BlockRow[]): Generator<RawBlock> {
+    for (const { id, raw, entries } of blocks) {
+      const rows = this.store.blockEntries(id);
+      // It went to the archive this moment: who asked gets what stands before it, and asks again.
+      if (rows.length !== entries) return;
+      const texts = rows.map(({ bytes }) => ({ text: Buffer.from(bytes).toString('utf8') }));
+      yield { raw, entries: Buffer.from(entriesText(texts)) };
+    }
   }
 
-  private rawOf({ id, raw }: BlockRow): RawBlock {
-    const texts = this.store
-      .blockEntries(id)
-      .map(({ bytes }) => ({ text: Buffer.from(bytes).toString('utf8') }));
-    return { raw, entries: Buffer.from(entriesText(texts)) };
+  private async old(blocks: readonly BlockRow[]): Promise<RawBlock[]> {
+    const read: RawBlock[] = [];
+    let bytes = 0;
+    for (const { id, raw } of blocks) {
+      const text = await this.store.archive.blockText(id);
+      if (text === null || bytes > READ_AHEAD_BYTES) break;
+      read.push({ raw, entries: Buffer.from(text) });
+      bytes += text.length;
+    }
+    return read;
   }
 }

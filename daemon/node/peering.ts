@@ -6,10 +6,11 @@
 import type { Message as ConsensusMessage } from '../consensus/gossip.js';
 import { quorumOf } from '../consensus/quorum.js';
 import { keyOfNode } from '../ledger/charter.js';
-import type { JsonObject, KeyId, NodeId } from '../ledger/ids.js';
+import type { EntryId, JsonObject, KeyId, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
+import { readmittedNodes } from '../ledger/kernel-evidence.js';
 import type { MergeRow } from '../store/rows.js';
-import { readHave, readHeads, readWant } from '../sync/bodies.js';
+import { readHave, readHeads, readWant, type HaveBody } from '../sync/bodies.js';
 import { joinAskFilter, readJoinTopic } from '../sync/joining.js';
 import {
   headsTopic,
@@ -115,6 +116,8 @@ export class Peering {
   private told: ReadonlyMap<NodeId, number> = new Map();
   private readonly early = new Map<NodeId, Delivery>();
   private stopped = false;
+  /** Readmissions that were carried out here. */
+  private readonly resumed = new Set<EntryId>();
   private readonly welcome: Welcomed | null;
 
   constructor(private readonly parts: PeeringParts) {
@@ -151,7 +154,7 @@ export class Peering {
         this.inbox.refuse({ code, reason: `From ${from}: ${reason}` }, parts.clock.now());
         this.feed({ t: 'settled', item, refused: code });
         const isUnsound = item === 'merges' && UNSOUND.has(code);
-        if (isUnsound || code === 'equivocation') parts.trouble(code, reason);
+        if (isUnsound) parts.trouble(code, reason);
       },
       failed: (code, reason) => parts.trouble(code, reason),
     });
@@ -231,6 +234,7 @@ export class Peering {
       },
     });
     this.sender.use(this.transport);
+    this.resume();
     this.transport.start();
     this.schedule();
   }
@@ -257,6 +261,23 @@ export class Peering {
     this.feed({ t: 'nodes', nodes });
     this.takeEarly();
     this.intake.pump();
+    this.resume();
+  }
+
+  /** Branches of nodes that were readmitted since this was looked at last go on from where the stewards said. */
+  private resume(): void {
+    const { main, peerBlocks, trouble } = this.parts;
+    const fresh = readmittedNodes(main.state).filter(({ entry }) => !this.resumed.has(entry));
+    if (fresh.length === 0) return;
+    for (const { entry } of fresh) this.resumed.add(entry);
+    peerBlocks.equivocations
+      .resume(fresh.map(({ node }) => node))
+      .then((tips) => {
+        for (const [node, last] of tips)
+          this.feed({ t: 'resumed', node, tip: last && { seq: last.seq, head: last.id } });
+        this.intake.pump();
+      })
+      .catch((error: unknown) => trouble('store-failed', String(error)));
   }
 
   /** A message to the other validators; they may miss it. */
@@ -486,11 +507,23 @@ export class Peering {
       return;
     }
     const { to, item, what } = output;
+    const send = (body: HaveBody | null): void => {
+      if (body !== null) this.sendWhileOnline('have', to, body as unknown as JsonObject);
+      const now = steady();
+      this.answersFrom = now + (now - began);
+      this.feed({ t: 'answered', to, item });
+    };
     const body = this.answers.to(what);
-    if (body !== null) this.sendWhileOnline('have', to, body as unknown as JsonObject);
-    const now = steady();
-    this.answersFrom = now + (now - began);
-    this.feed({ t: 'answered', to, item });
+    if (!(body instanceof Promise)) return send(body);
+    // What is old is read from git first.
+    const failed = (error: unknown): void => {
+      this.parts.trouble('archive-unreadable', `Old blocks cannot be given to peers: ${String(error)}`);
+      send(null);
+    };
+    body.then(
+      (read) => this.later(() => send(read)),
+      (error) => this.later(() => failed(error)),
+    );
   }
 }
 

@@ -5,6 +5,7 @@
 import type { Database, Statement } from 'better-sqlite3';
 import { type EntryId, type NodeId, type Oid, type Sha256, TownError } from '../ledger/ids.js';
 import type { GitObject } from '../ledger/git-object.js';
+import { Archive } from './archive.js';
 import { ArchivedReads } from './archived-reads.js';
 import { corrupt, isCorruption } from './database.js';
 import { summedColumns } from './row-sums.js';
@@ -53,14 +54,28 @@ export class StoreReads {
   readonly records: RecordReads;
   /** Where the entries are that these reads do not find any more: only git has them (archive.ts). */
   readonly archived: ArchivedReads;
+  /** Entries wherever they are: the way to read what may be old. */
+  readonly archive: Archive;
+  #readGit: ((oid: Oid) => Promise<GitObject>) | null = null;
 
   constructor(db: Database) {
     this.#db = db;
     this.archived = new ArchivedReads(db);
+    this.archive = new Archive(this, (oid) => {
+      if (this.#readGit !== null) return this.#readGit(oid);
+      return Promise.reject(
+        new TownError('starting', 'The repository is not open yet.', 'Try again in a moment.'),
+      );
+    });
     this.records = new RecordReads(
       (sql, ...values) => this.#one(sql, ...values),
       (sql, limit, ...values) => this.#all(sql, limit, ...values),
     );
+  }
+
+  /** How git is read for the archive: objects that are staged or in the repository, each held against its name. */
+  attachGit(read: (oid: Oid) => Promise<GitObject>): void {
+    this.#readGit = read;
   }
 
   // Entries, as long as they are not in the archive: pending ones, and the newest of the merged.

@@ -62,6 +62,7 @@ export class Repository {
    */
   static async open(folder: string, store: Store, options: RepositoryOptions = {}): Promise<Repository> {
     const repository = new Repository(resolve(folder), store, options);
+    store.attachGit((oid) => repository.read(oid));
     await repository.#files.prepare(resolve(dirname(resolve(folder)), 'allowed_signers'));
     await repository.#refuseLostHistory();
     await repository.flush();
