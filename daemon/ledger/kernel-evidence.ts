@@ -13,9 +13,9 @@
 import { NO_BLOCK } from './block.js';
 import { keyOfNode } from './charter.js';
 import { assertEquivocation, type Equivocated } from './equivocation.js';
-import type { EntryId, Sha256 } from './ids.js';
+import type { EntryId, NodeId, Sha256 } from './ids.js';
 import { TownError, isNodeId, isSha256 } from './ids.js';
-import { KERNEL, badBody, hasOnly, refuse, tooFewStewards, type Handler } from './kernel.js';
+import { KERNEL, badBody, hasOnly, keysOf, refuse, tooFewStewards, type Handler } from './kernel.js';
 import { branchName, readBranch, type BranchMark, type BranchPart } from './order.js';
 import { readJson, writeJson, type StateReader } from './state.js';
 
@@ -47,6 +47,13 @@ export const readStanding = (state: StateReader, node: string): NodeStanding | u
 
 export const isSuspended = (state: StateReader, node: string): boolean =>
   readStanding(state, node)?.status === 'suspended';
+
+/** Nodes that were suspended and are not any more, with the entry that readmitted them. */
+export const readmittedNodes = (state: StateReader): readonly { node: NodeId; entry: EntryId }[] =>
+  [...keysOf(state, 'nodes')].flatMap((key) => {
+    const standing = readStanding(state, key);
+    return standing?.status === 'active' ? [{ node: key as NodeId, entry: standing.entry }] : [];
+  });
 
 /** Where a node's branch goes on since it was readmitted; undefined where nothing was cut. */
 export const resumptionOf = (state: StateReader, node: string, line: string): Resumption | undefined =>

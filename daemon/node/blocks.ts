@@ -3,9 +3,9 @@ import { BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX, NO_BLOCK, makeBlock } from '../ledg
 import { verifyEntry, type VerifiedEntry } from '../ledger/entry.js';
 import type { Millis, NodeId } from '../ledger/ids.js';
 import { TownError, invariant } from '../ledger/ids.js';
-import { readFork } from '../ledger/kernel-forks.js';
-import type { BranchPart } from '../ledger/order.js';
-import { readBranch } from '../ledger/order.js';
+import { resumptionOf, seqAfter } from '../ledger/kernel-evidence.js';
+import { foldableTo, readFork } from '../ledger/kernel-forks.js';
+import { readBranch, type BranchPart } from '../ledger/order.js';
 import type { BlockRow, EntryRow } from '../store/rows.js';
 import type { CoreStore } from './core-store.js';
 import type { Clock } from './clock.js';
@@ -35,6 +35,8 @@ export class Blocks {
     private readonly settledBelow: () => number,
     /** A block is durable. */
     private readonly made: (block: MadeBlock) => void = () => undefined,
+    /** Of whom nothing is offered for a merge: suspended, or about to be, as this node's view has it. */
+    private readonly isSuspended: (node: NodeId) => boolean = () => false,
   ) {}
 
   /**
@@ -63,8 +65,10 @@ export class Blocks {
     );
     if (rows.length === 0) return false;
     const before = this.store.lastBlock(node, line);
+    const resumes = resumptionOf(this.main.state, node, line);
+    const seq = seqAfter(before ?? { id: NO_BLOCK, seq: 0 }, resumes);
     const { block, objects } = makeBlock(
-      { town, line, node, seq: (before?.seq ?? 0) + 1, prev: before?.id ?? NO_BLOCK, base: base.id },
+      { town, line, node, seq, prev: before?.id ?? NO_BLOCK, base: base.id },
       { prev: before?.oid ?? null, main: before?.base === base.id ? null : base.oid },
       rows.map((row) => verifyEntry(textOf(row))),
       this.clock.now(),
@@ -117,6 +121,7 @@ export class Blocks {
         ({ node, line, seq, unmergedBlocks }) =>
           unmergedBlocks > 0 &&
           nodes[node] &&
+          !this.isSuspended(node) &&
           Math.min(seq, this.foldableTo(node, line)) > (readBranch(this.main.state, node, line)?.seq ?? 0),
       );
   }
@@ -126,10 +131,10 @@ export class Blocks {
    * goes before the block that the stewards named is here: what it stands on is what they signed.
    */
   private foldableTo(node: NodeId, line: string): number {
-    if (line === this.main.line) return Infinity;
-    if (this.main.line !== MAIN) return 0;
-    const fork = readFork(this.main.state, line);
-    return fork?.node === node && this.store.block(fork.head) ? fork.seq : 0;
+    const { state } = this.main;
+    if (this.main.line !== MAIN) return line === this.main.line ? Infinity : 0;
+    const fork = line === MAIN ? undefined : readFork(state, line);
+    return fork && !this.store.block(fork.head) ? 0 : foldableTo(state, node, line);
   }
 
   /** A branch's blocks that this line has not merged, oldest first. What a draft has merged is unmerged on `main`. */

@@ -1,6 +1,7 @@
 /** The heart of a node: `main`, the view, the way of an entry into a block, and merging. Effects are given from outside. */
 import type { VerifiedEntry } from '../ledger/entry.js';
 import type { EntryId } from '../ledger/ids.js';
+import { isSuspended } from '../ledger/kernel-evidence.js';
 import { isRestrictive, type Manifests } from '../ledger/judge.js';
 import type { MergeRow } from '../store/rows.js';
 import type { CoreStore } from './core-store.js';
@@ -8,6 +9,7 @@ import { Appender } from './appender.js';
 import { Blocks, type MadeBlock } from './blocks.js';
 import type { Clock } from './clock.js';
 import type { Exchange } from './drive.js';
+import { Equivocations } from './equivocations.js';
 import type { NodeKeys } from './key-files.js';
 import type { MainLine } from './main-line.js';
 import { MergeWorkshop, type MergeWorkshopParts } from './merge-workshop.js';
@@ -69,7 +71,10 @@ export class Core {
       // A revocation sets out at once, so that it holds at the doors of the others too; should it fail, the next merge cuts it.
       if (isRestrictive(entry, manifests)) blocks.cut().catch(() => undefined);
     });
-    const blocks = new Blocks(store, main, keys, clock, () => appender.settledBelow, blockMade);
+    const blocks = new Blocks(
+      ...([store, main, keys, clock, () => appender.settledBelow, blockMade] as const),
+      (node) => isSuspended(view.state, node),
+    );
     const workshop = new MergeWorkshop({
       store,
       main,
@@ -83,6 +88,7 @@ export class Core {
       readObject,
       silentUpTo: parts.silentUpTo,
     });
+    const equivocations = new Equivocations({ store, main, view, appender, trouble });
     this.main = main;
     this.view = view;
     this.appender = appender;
@@ -95,9 +101,12 @@ export class Core {
       clock,
       broadcast,
       alarm,
+      equivocated: (first, second) => equivocations.ofVotes(first, second),
       trouble,
       isHeard,
     });
-    this.peerBlocks = new PeerBlocks(store, view, manifests, () => this.merger.blocksChanged());
+    this.peerBlocks = new PeerBlocks(store, view, manifests, equivocations, () =>
+      this.merger.blocksChanged(),
+    );
   }
 }

@@ -11,7 +11,7 @@ import { gossip, type Message } from '../consensus/gossip.js';
 import { proposerOf, type HeightState } from '../consensus/height-state.js';
 import { proposalRecord, voteRecord } from '../consensus/own-records.js';
 import { signProposal } from '../consensus/proposal.js';
-import { signVote, valueIdOf } from '../consensus/vote.js';
+import { signVote, valueIdOf, type Vote } from '../consensus/vote.js';
 import type { Clock } from './clock.js';
 import type { CoreStore } from './core-store.js';
 import type { NodeKeys } from './key-files.js';
@@ -47,6 +47,8 @@ export interface HeightWorkParts {
   readonly clock: Clock;
   /** This height is held up. */
   readonly alarm: (alarm: Alarm) => void;
+  /** A validator voted twice for one place. */
+  readonly equivocated: (first: Vote, second: Vote) => void;
   /** Something that people should look at, whatever becomes of this height. */
   readonly trouble: (code: string, message: string) => void;
   /** Sends a message to the other validators; they may miss it. */
@@ -195,10 +197,12 @@ export class HeightWork {
       case 'decide':
         return this.decide(output);
       case 'evidence':
-        // Kept by the algorithm's rules; suspending the node comes with governance.
+        if ('step' in output.first && 'step' in output.second)
+          return this.parts.equivocated(output.first, output.second);
+        // Two proposals harm nobody: whoever votes for both is found out. People are told all the same.
         return this.parts.trouble(
           'equivocation',
-          `The validator ${output.first.node} signed two different things for one place.`,
+          `The validator ${output.first.node} proposed two different merges in one round.`,
         );
       case 'alarm':
         throw new TownError(

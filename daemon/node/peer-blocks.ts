@@ -7,6 +7,7 @@ import { readKey } from '../ledger/kernel.js';
 import type { NewEntry } from '../store/rows.js';
 import type { CoreStore } from './core-store.js';
 import { branchRef } from './blocks.js';
+import type { Equivocations } from './equivocations.js';
 import { MAIN } from './main-line.js';
 import type { View } from './view.js';
 
@@ -15,6 +16,8 @@ export class PeerBlocks {
     private readonly store: CoreStore,
     private readonly view: View,
     private readonly manifests: Manifests,
+    /** Of nodes that signed two blocks for one number. */
+    readonly equivocations: Equivocations,
     /** Told after each block: what waited for it can go on. */
     private readonly changed: () => void,
   ) {}

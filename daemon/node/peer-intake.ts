@@ -6,6 +6,7 @@ import { parseCertificate } from '../consensus/certificate.js';
 import { sha256 } from '../ledger/hash.js';
 import type { KeyId, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
+import { resumptionOf } from '../ledger/kernel-evidence.js';
 import { unpackBlocks, unpackMerges, type RawBlock, type RawMerge } from '../sync/block-batch.js';
 import type { HaveBody, Tip } from '../sync/bodies.js';
 import { admitBlocks, Quarantine } from '../sync/quarantine.js';
@@ -126,7 +127,9 @@ export class PeerIntake {
       tip: before,
       heldAt: (seq) => store.blocksFrom(node, MAIN, seq, 1)[0]?.id ?? null,
       mergeOid: (base) => (base === main.head.id ? main.head.oid : (store.mergeById(base)?.oid ?? null)),
+      resumes: resumptionOf(main.state, node, MAIN),
     });
+    if (refused?.equivocation) peerBlocks.equivocations.ofBlocks(refused.equivocation);
     let refusal: { readonly code: string; readonly reason: string } | null = refused;
     try {
       await peerBlocks.take(admitted);

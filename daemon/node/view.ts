@@ -8,6 +8,7 @@ import type { MainLine } from './main-line.js';
 import { verifyEntry, type VerifiedEntry } from '../ledger/entry.js';
 import type { EntryId, Json, JsonObject, Millis, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
+import { isSuspended } from '../ledger/kernel-evidence.js';
 import {
   askQuery,
   isRestrictive,
@@ -121,7 +122,9 @@ export class View {
   /** Takes in what another node's block restricts, at once: revocations do not wait for a merge; grants do. */
   takeForeign(entries: readonly VerifiedEntry[]): Promise<void> {
     return this.hold(async () => {
-      for (const entry of entries) if (isRestrictive(entry, this.manifests)) await this.take(entry);
+      for (const entry of entries)
+        if (isRestrictive(entry, this.manifests) && !isSuspended(this.main.state, entry.node))
+          await this.take(entry);
     });
   }
 
@@ -144,7 +147,7 @@ export class View {
     // What a node that was taken out has left is never merged: it would restrict here, and nowhere else, for ever.
     const { nodes } = this.main.charter;
     for (const block of this.store.blocksUnmergedOn(line, FOREIGN_BLOCKS_MAX))
-      if (block.node !== this.node && nodes[block.node])
+      if (block.node !== this.node && nodes[block.node] && !isSuspended(state, block.node))
         for (const entry of this.store.blockEntries(block.id).map(entryOf))
           if (isRestrictive(entry, this.manifests)) await this.judgeOn(fresh, entry);
     this.overlay = fresh;

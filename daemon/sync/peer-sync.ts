@@ -173,7 +173,7 @@ function resumed(state: SyncState, node: NodeId, tip: Tip | null, now: number): 
   if (tip === null) tips.delete(node);
   else tips.set(node, tip);
   const others = <Name extends string>(names: ReadonlySet<Name>): ReadonlySet<Name> =>
-    new Set([...names].filter((name) => name !== node));
+    new Set([...names].filter((name: string) => name !== node));
   const failures = new Map([...state.failures].filter(([key]) => !key.startsWith(`${node} `)));
   const { frozen, told } = state;
   const thawed = { frozen: others(frozen), told: others(told) };

@@ -97,6 +97,7 @@ type SimulatedWrites = Pick<
   | 'appendEntries'
   | 'putBlock'
   | 'adopt'
+  | 'cutBranch'
   | 'putRefs'
   | 'logConsensus'
   | 'forgetConsensus'
@@ -127,6 +128,10 @@ export class SimulatedStore extends StoreReads implements SimulatedWrites {
 
   adopt(batch: Operations['adopt']['takes']): Promise<void> {
     return this.#write('adopt', batch);
+  }
+
+  cutBranch(batch: Operations['cutBranch']['takes']): Promise<number> {
+    return this.#write('cutBranch', batch);
   }
 
   putRefs(batch: Operations['putRefs']['takes']): Promise<void> {
