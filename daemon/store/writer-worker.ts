@@ -19,8 +19,11 @@ import { makeWrites } from './writes.js';
 
 /** After so many requests the log is folded into the database once nobody waits; */
 const requestsBeforeCheckpoint = 200;
-/** and after so many even if somebody does: it bounds the log's size. */
-const requestsBeforeForcedCheckpoint = 20_000;
+/**
+ * and after so many even if somebody does: it bounds the log's size, and a log that is begun anew in its place costs the disk less
+ * than one that grows (a growing file is two writes more for its file system at every sync).
+ */
+const requestsBeforeForcedCheckpoint = 2_000;
 /** How long nothing may have come for the writer to count as idle. */
 const idleMs = 40;
 /** A reader is in the way of cutting off the log: again after this. */
@@ -127,22 +130,44 @@ class Writer {
   close(): void {
     clearTimeout(this.#scrubbing);
     clearTimeout(this.#idle);
+    // SQLite folds the log in as it closes, but keeps to itself what fails then.
+    this.#checkpoint();
     this.db.close();
   }
 
   #outcomes(requests: readonly WriteRequest[]): Outcome[] {
     try {
-      this.#begin.run();
-      const outcomes = requests.map((request) => this.#one(request));
-      this.#commit.run();
-      this.#transactions += 1;
-      return outcomes;
+      return this.#together(requests) ?? this.#oneByOne(requests);
     } catch (error) {
       const failure = passing(error);
       if (failure === null) throw error;
       if (this.db.inTransaction) this.db.exec('ROLLBACK');
       return requests.map(() => ({ failed: failureOf(failure) }));
     }
+  }
+
+  /** All at once, with nothing kept to undo a single one; null, and nothing done, where one of them is refused. */
+  #together(requests: readonly WriteRequest[]): Outcome[] | null {
+    this.#begin.run();
+    let outcomes: Outcome[];
+    try {
+      outcomes = requests.map(({ name, takes }) => ({ gives: this.#writes[name](takes as never) }));
+    } catch (error) {
+      if (ofTheDisk(error) || passing(error) !== null) throw error;
+      this.db.exec('ROLLBACK');
+      return null;
+    }
+    this.#commit.run();
+    this.#transactions += 1;
+    return outcomes;
+  }
+
+  #oneByOne(requests: readonly WriteRequest[]): Outcome[] {
+    this.#begin.run();
+    const outcomes = requests.map((request) => this.#one(request));
+    this.#commit.run();
+    this.#transactions += 1;
+    return outcomes;
   }
 
   /** A refused request is undone alone; the others of the batch stay. */

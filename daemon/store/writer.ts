@@ -14,6 +14,8 @@ import {
 
 /** Requests that may wait; more are refused with `store-busy`. */
 const waitingMax = 10_000;
+/** While the writer has nothing to do, so many requests are sent before their turn is over: both threads work at once then. */
+const sentAtOnce = 16;
 /** How long opening (check and migration included) and closing may take. */
 const openMs = 120_000;
 const closeMs = 60_000;
@@ -96,7 +98,9 @@ export class WriterThread {
       if (refusal !== null) return reject(refusal);
       this.#waiting.push({ request: { name, takes }, resolve: resolve as (gives: never) => void, reject });
       // What the same turn asks for goes into the same transaction.
-      if (this.#sent.length > 0 || this.#scheduled) return;
+      if (this.#sent.length > 0) return;
+      if (this.#waiting.length >= sentAtOnce) return this.#send();
+      if (this.#scheduled) return;
       this.#scheduled = true;
       queueMicrotask(() => {
         this.#scheduled = false;
