@@ -78,6 +78,11 @@ const requests: [method: string, path: string, body?: object][] = [
   ['put', '/api/nodes/{id}/validator', { validator: true, anyway: true }],
   ['delete', '/api/nodes/{id}'],
   ['post', '/api/nodes/sync'],
+  ['get', '/api/forks'],
+  ['post', '/api/forks', { name: 'budget', from: 'abcdef0123456789' }],
+  ['get', '/api/forks/{name}'],
+  ['post', '/api/forks/{name}/drop'],
+  ['post', '/api/forks/{name}/adopt', { cosigners: [{ name: 'Grace', passphrase }] }],
 ];
 
 const inPath: Record<string, string> = {
@@ -85,6 +90,7 @@ const inPath: Record<string, string> = {
   badge: '9'.repeat(64),
   step: 'take',
   key: '7'.repeat(64),
+  name: 'budget',
 };
 const urlOf = (path: string): string => path.replace(/\{(\w+)\}/g, (_, name: string) => inPath[name] ?? name);
 

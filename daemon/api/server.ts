@@ -13,9 +13,11 @@ import { doorRoutes, tapRoute } from './door-routes.js';
 import { handleClientError, handleError, handleNotFound } from './errors.js';
 import { eventRoutes } from './event-routes.js';
 import { eventStreamLimits, EventStreams, type EventStreamLimits } from './event-streams.js';
+import { forkRoutes } from './fork-routes.js';
 import { gigRoutes } from './gig-routes.js';
 import { checkOrigin, hostCheck } from './guard.js';
 import { joinTownRoutes } from './join-town-routes.js';
+import { addLines, byLine } from './line.js';
 import { keyRequestRoute, keyRoutes } from './key-routes.js';
 import { ledgerRoutes } from './ledger-routes.js';
 import { memberRoutes } from './member-routes.js';
@@ -77,7 +79,7 @@ function readOnlyJson(app: FastifyInstance): void {
  * Closing ends the live streams. Throws what fastify throws when it cannot be put together: a fault of the program.
  */
 export async function buildApi(options: ApiOptions): Promise<FastifyInstance> {
-  const { node } = options;
+  const node = byLine(options.node);
   const app = fastify({
     loggerInstance: options.logger,
     logController: new LogController({ disableRequestLogging: true }),
@@ -143,6 +145,7 @@ export async function buildApi(options: ApiOptions): Promise<FastifyInstance> {
   });
   app.addHook('preClose', async () => streams.close());
 
+  addLines(app, options.node);
   const triesPerMinute = options.triesPerMinute ?? 10;
   await app.register(sessionRoutes, { node, streams, triesPerMinute });
   await app.register(tapRoute, { node });
@@ -158,6 +161,7 @@ export async function buildApi(options: ApiOptions): Promise<FastifyInstance> {
     await signedIn.register(keyRoutes, { node });
     await signedIn.register(noticeRoutes, { node });
     await signedIn.register(nodeRoutes, { node });
+    await signedIn.register(forkRoutes, { node, triesPerMinute });
     await signedIn.register(eventRoutes, { streams });
   });
   await app.register(panelFiles, { folder: options.panelFolder });

@@ -3,6 +3,7 @@
  * was called, and answers with every optional field filled. The real node is tested through the API elsewhere.
  */
 import { TownError } from '../ledger/ids.js';
+import { forksInMemory } from './forks-in-memory.js';
 import type { KeyCases, OwnKeyView } from '../node/key-cases.js';
 import type { LedgerGraph } from '../node/ledger-graph.js';
 import type { NodeCases, NodeInvited, NodesView, NodeView } from '../node/node-cases.js';
@@ -409,6 +410,9 @@ export class TownInMemory implements Shape.TownNode {
       ? this.#note('show', [s, id], { kind: 'merge' as const, merge })
       : this.#note('show', [s, id], { kind: 'entry' as const, entry });
   mergeNow = (s: string): Promise<Shape.MergeView | null> => this.#note('mergeNow', [s], merge);
+
+  forks = forksInMemory((method, args, answer) => this.#note(method, args, answer), recorded);
+  onLine = (name: string): Promise<Shape.TownNode> => this.#note('onLine', [name], this);
 
   nodes: NodeCases = {
     list: (s) => this.#noteNow('nodes.list', [s], nodes),

@@ -61,6 +61,7 @@ export const entryView = component<Shape.EntryView>()(
     at: millis(),
     node: Type.String(),
     n: count(),
+    line: Type.Optional(Type.String({ description: 'the draft it was recorded on; absent: main' })),
     by: Type.String(),
     member: orNull(Type.String()),
     state: oneOf('pending', 'merged', 'rejected'),

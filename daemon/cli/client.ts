@@ -12,8 +12,11 @@ export interface RequestOptions {
 }
 
 export class Client {
-  /** @param url origin of the daemon, without a path */
-  constructor(readonly url: string) {}
+  /** @param url origin of the daemon, without a path; @param line the draft that it is all about, else `main` */
+  constructor(
+    readonly url: string,
+    private readonly line?: string,
+  ) {}
 
   async get<T>(path: string, token?: string): Promise<T> {
     return this.request<T>('GET', path, { token });
@@ -52,6 +55,7 @@ export class Client {
     options: RequestOptions & { signal?: AbortSignal },
   ): Promise<Response> {
     const headers: Record<string, string> = { accept: 'application/json' };
+    if (this.line !== undefined) headers['x-town-line'] = this.line;
     if (options.token !== undefined) headers['authorization'] = `Bearer ${options.token}`;
     if (options.body !== undefined) headers['content-type'] = 'application/json';
     try {

@@ -19,6 +19,7 @@ interface GlobalOptions {
   readonly url?: string;
   readonly data?: string;
   readonly as?: string;
+  readonly line?: string;
   readonly wait?: boolean;
 }
 
@@ -45,13 +46,13 @@ export class Context {
 
   /** The daemon: by --url, TOWN_URL, or what it wrote into its data folder. */
   async client(): Promise<Client> {
-    this.known ??= new Client(await this.url());
+    this.known ??= new Client(await this.url(), this.options.line);
     return this.known;
   }
 
   /** Takes the URL of a link, unless one was given. */
   useUrl(url: string): void {
-    if (this.options.url === undefined) this.known = new Client(checkedUrl(url));
+    if (this.options.url === undefined) this.known = new Client(checkedUrl(url), this.options.line);
   }
 
   private async url(): Promise<string> {

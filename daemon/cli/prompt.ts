@@ -30,16 +30,46 @@ export async function passphrase(source: PassphraseSource, isNew: boolean): Prom
   return first;
 }
 
-async function firstLine(path: string): Promise<string> {
+/**
+ * The passphrases of several people: the lines of a file in their order (`-`: standard input), or each is asked at the terminal.
+ * @throws CliError (usage) where there is neither, or the file has too few lines
+ */
+export async function passphrasesOf(
+  names: readonly string[],
+  { passphraseFile }: PassphraseSource,
+): Promise<readonly string[]> {
+  if (names.length === 0) return [];
+  if (passphraseFile !== undefined) {
+    const lines = await linesOf(passphraseFile, names.length);
+    if (lines.length >= names.length) return lines.slice(0, names.length);
+    throw usageError(`Expected ${names.length} passphrases, one a line, got ${lines.length}.`);
+  }
+  if (!process.stdin.isTTY)
+    throw usageError(
+      'Passphrases are needed and there is no terminal to ask for them.',
+      'Give them with --passphrase-file FILE, one a line (- is standard input).',
+    );
+  const list: string[] = [];
+  for (const name of names) list.push(await askHidden(`Passphrase of ${name}: `));
+  return list;
+}
+
+const firstLine = async (path: string): Promise<string> => (await linesOf(path, 1))[0] ?? '';
+
+/** The first lines of a file, as many as are wanted and there are. */
+async function linesOf(path: string, wanted: number): Promise<readonly string[]> {
   const file = path === '-' ? null : await open(path, 'r').catch(unreadable(path));
   try {
     let text = '';
     const stream = file === null ? process.stdin : file.createReadStream({ autoClose: false });
     for await (const chunk of stream) {
       text += String(chunk);
-      if (text.includes('\n') || text.length > fileBytesMax) break;
+      if (text.split('\n').length > wanted || text.length > fileBytesMax * wanted) break;
     }
-    return text.split(/\r?\n/, 1)[0] ?? '';
+    return text
+      .replace(/\r?\n$/, '')
+      .split(/\r?\n/)
+      .slice(0, wanted);
   } finally {
     await file?.close();
   }

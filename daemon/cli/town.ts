@@ -6,6 +6,7 @@ import { TownError } from '../ledger/ids.js';
 import { addBackupCommands } from './backup-commands.js';
 import { CliError, EXIT_OK, EXIT_REFUSED, EXIT_USAGE } from './cli-error.js';
 import { addDoorCommands } from './door-commands.js';
+import { addForkCommands } from './fork-commands.js';
 import { addGigCommands } from './gig-commands.js';
 import { addJoinCommand } from './join-command.js';
 import { addKeyCommands } from './key-commands.js';
@@ -30,6 +31,7 @@ function makeProgram(): Command {
     .option('--url <url>', 'the daemon, e.g. http://127.0.0.1:4870')
     .option('--data <dir>', 'its data folder (default .data)')
     .option('--as <name>', 'use the saved session of this name')
+    .option('--line <draft>', 'work on this draft instead of main: people, members, credits, gigs, charter')
     .option('--wait', 'after a change: wait for the merge and its verdict')
     .version(version(), '-V, --version')
     .addHelpText('after', after)
@@ -47,6 +49,7 @@ function makeProgram(): Command {
   addNoticeCommands(town);
   addDoorCommands(town);
   addGigCommands(town);
+  addForkCommands(town);
   addPeerCommands(town);
   return town;
 }

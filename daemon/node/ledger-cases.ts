@@ -10,7 +10,7 @@ import { nodeIdOf } from '../ledger/signature.js';
 import type { EntryRow, MergeRow } from '../store/rows.js';
 import type { Store } from '../store/store.js';
 import { tellEntry } from './explain.js';
-import type { MainLine } from './main-line.js';
+import { MAIN, type MainLine } from './main-line.js';
 import { ABOUT, type Names } from './names.js';
 import type { PrivateRecords } from './private-records.js';
 import type { Session, Sessions } from './sessions.js';
@@ -82,6 +82,7 @@ export class LedgerCases {
       at: row.at,
       node: row.node,
       n: row.n,
+      ...(row.line === MAIN ? {} : { line: row.line }),
       by,
       member: row.member ?? readKey(this.view.state, entry.by)?.member ?? null,
       state: row.state,

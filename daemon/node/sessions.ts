@@ -123,6 +123,15 @@ export class Sessions {
   /** The session, if its roles permit this. @throws TownError `signed-out`, `key-revoked`, `not-allowed` */
   needPermission(token: string, permission: string): Session {
     const session = this.need(token);
+    const status = readMember(this.view.state, session.member)?.status;
+    if (status === 'suspended' || status === 'left')
+      throw new TownError(
+        `member-${status}`,
+        status === 'left' ? 'You have left the town.' : 'You are suspended: you can look, and receive credits.',
+        status === 'left'
+          ? 'A steward can invite you anew.'
+          : 'A steward can reinstate you (town member reinstate).',
+      );
     if (!this.may(session, permission))
       throw new TownError(
         'not-allowed',

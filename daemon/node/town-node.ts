@@ -254,6 +254,7 @@ export class RunningNode implements TownNode {
     this.forks = new Forks({
       ...{ store, keys, clock, main, manifests, view, appender, sessions, keyStore, names, readObject },
       contracts: view.conversations,
+      flush: async () => this.repository?.flush(),
       tell: async (row, open) => (await this.ledgerCases.entryView(row, open)).says,
       changed: (entries) => {
         this.repository?.scheduleFlush();
@@ -457,10 +458,11 @@ export class RunningNode implements TownNode {
     if (!town) {
       const { store, keys, keyStore, clock, url } = this.parts;
       const { records, sessions } = this;
+      const flush = async (): Promise<void> => this.repository?.flush();
       const assertCanRun = (charter: Charter, change: CharterChange): void =>
         this.assertCanRun(charter, change);
       town = forkTown(fork, {
-        ...{ store, keys, keyStore, clock, url, records, sessions, assertCanRun },
+        ...{ store, keys, keyStore, clock, url, records, sessions, assertCanRun, flush },
         town: this,
       });
       this.townsOnForks.set(fork, town);

@@ -5,6 +5,7 @@
  */
 import type { DoorWiring, GateRecord } from '../gate/shapes.js';
 import type { JsonObject } from '../ledger/ids.js';
+import type { ForkCases } from './fork-cases.js';
 import type { KeyCases } from './key-cases.js';
 import type { LedgerGraph } from './ledger-graph.js';
 import type { NodeCases } from './node-cases.js';
@@ -20,6 +21,8 @@ export interface EntryView {
   readonly at: number;
   readonly node: string;
   readonly n: number;
+  /** The draft it was recorded on; absent: `main`. */
+  readonly line?: string;
   /** Name of the author where this node may read it, else their id. */
   readonly by: string;
   readonly member: string | null;
@@ -241,6 +244,10 @@ export interface Page<T> {
 export interface TownNode {
   /** The nodes of the town. */
   readonly nodes: NodeCases;
+  /** Draft forks of this node. */
+  readonly forks: ForkCases;
+  /** The town as one of its drafts sees it. @throws TownError `no-such-fork` */
+  onLine(name: string): Promise<TownNode>;
 
   status(): StatusView;
   /** Calls back for each event until the returned function is called. */

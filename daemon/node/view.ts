@@ -90,6 +90,17 @@ export class View {
     if (!this.included.has(entry.id)) await this.judge(entry);
   }
 
+  /** Whether the last judging anew took this in. */
+  includes(id: EntryId): boolean {
+    return this.included.has(id);
+  }
+
+  /** Makes sure that the view holds what is not merged, these entries with it: durable ones. Only inside `hold`. */
+  async include(ids: Iterable<EntryId>): Promise<void> {
+    for (const id of ids) if (!this.included.has(id)) this.isBehind = true;
+    await this.catchUp();
+  }
+
   /** Asks a dapp's read-only question on the view. */
   ask(dapp: string, name: string, args: JsonObject): Promise<Json> {
     return this.hold(async () => {
