@@ -81,14 +81,19 @@ export function addNodeCommands(town: Command): void {
         ...(options.driver === undefined ? {} : { driver: options.driver }),
         onProgress: progress.show,
       }).finally(progress.end);
-      const { merges, blocks, entries, gitObjects, values } = report.checked;
-      const checked = `Checked ${merges} merges, ${blocks} blocks, ${entries} entries, ${gitObjects} git objects, ${values} values of the state.`;
+      const { merges, blocks, entries, gitObjects, rows, values, files } = report.checked;
+      const checked = `Checked ${merges} merges, ${blocks} blocks, ${entries} entries, ${gitObjects} git objects, ${values} values of the state, ${rows} rows, ${files} files.`;
       const problems = report.problems.map(
         (problem) => `${plain(problem.where)}: ${plain(problem.what)}\n  ${plain(problem.repair)}`,
       );
       context.tell(
         report,
-        [checked, ...problems, report.ok ? 'All of it holds.' : 'Not all of it holds.'].join('\n'),
+        [
+          checked,
+          ...report.notes.map(plain),
+          ...problems,
+          report.ok ? 'All of it holds.' : 'Not all of it holds.',
+        ].join('\n'),
       );
       if (!report.ok) process.exitCode = EXIT_REFUSED;
     });

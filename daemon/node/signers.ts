@@ -6,7 +6,8 @@ import { writeAllowedSigners } from '../store/allowed-signers.js';
 import type { Store } from '../store/store.js';
 import type { MainLine } from './main-line.js';
 
-const KNOWN_META = 'signers';
+/** The meta value with the lines of the file, as a JSON array, sorted. */
+export const SIGNERS_META = 'signers';
 
 export class Signers {
   private isWritten = false;
@@ -19,12 +20,12 @@ export class Signers {
 
   /** Keys of every node that ever wrote here: old commits stay verifiable. Writes only what is new. */
   async keep(): Promise<void> {
-    const known = new Set(JSON.parse(this.store.meta(KNOWN_META) ?? '[]') as string[]);
+    const known = new Set(JSON.parse(this.store.meta(SIGNERS_META) ?? '[]') as string[]);
     const before = known.size;
     for (const [id, { key }] of Object.entries(this.main.charter.nodes))
       known.add(allowedSignersLine(`${id}@node.invalid`, key as KeyId));
     if (known.size === before && this.isWritten) return;
-    if (known.size > before) await this.store.setMeta(KNOWN_META, JSON.stringify([...known].sort()));
+    if (known.size > before) await this.store.setMeta(SIGNERS_META, JSON.stringify([...known].sort()));
     await writeAllowedSigners(join(this.folder, 'allowed_signers'), [...known]);
     this.isWritten = true;
   }

@@ -1,0 +1,102 @@
+/**
+ * A flipped bit anywhere in a data folder: `town verify` finds it, or it changes nothing (a free page, bytes that nobody reads).
+ * FLIPS=n tries n places instead of 150; FLIP_SEED=n other ones.
+ */
+import { randomInt } from 'node:crypto';
+import { cpSync, readFileSync, readdirSync, statSync, writeFileSync, chmodSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { spawnSync } from 'node:child_process';
+import t from 'tap';
+import { makeTown, meaningOf } from './testing/whole-town.js';
+import { verifyTown } from './verify-town.js';
+
+t.setTimeout(3_600_000);
+const packagesFolder = fileURLToPath(new URL('../../packages', import.meta.url));
+const flips = Number(process.env['FLIPS'] ?? 150);
+const withoutGit = spawnSync('git', ['--version']).error !== undefined && process.env['CI'] !== 'true';
+
+/**
+ * No second copy and no sum says what should stand there; their form is checked. The log of the last run, locks and the SQLite index
+ * of the log are made anew.
+ */
+const UNKNOWABLE =
+  /^(config\.json|gate\/|keys\/(badge|town)\.key|keys\/members\/|lock|daemon\.json|town\.db-shm|sessions|ledger\.git\/info\/)/;
+
+function filesOf(folder: string, name = ''): string[] {
+  return readdirSync(join(folder, name), { withFileTypes: true }).flatMap((entry) => {
+    const child = name === '' ? entry.name : `${name}/${entry.name}`;
+    if (entry.isDirectory()) return filesOf(folder, child);
+    return entry.isFile() ? [child] : [];
+  });
+}
+
+/** A place, the same for the same seed: files by turns, so that small ones get their share, the bit anywhere in the file. */
+function places(folder: string, count: number, seed: number): { file: string; bit: number }[] {
+  const files = filesOf(folder).filter(
+    (name) => !UNKNOWABLE.test(name) && statSync(join(folder, name)).size > 0,
+  );
+  let state = seed >>> 0;
+  const next = (below: number): number => {
+    // mulberry32
+    state = (state + 0x6d2b79f5) >>> 0;
+    let x = Math.imul(state ^ (state >>> 15), 1 | state);
+    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x;
+    return Math.floor((((x ^ (x >>> 14)) >>> 0) / 2 ** 32) * below);
+  };
+  // Half of them in the database, which is most of the bytes and has most of what could go unseen.
+  return Array.from({ length: count }, (_, i) => {
+    const databases = files.filter((name) => name.startsWith('town.db'));
+    const file = (i % 2 === 0 ? databases[next(databases.length)] : files[next(files.length)]) as string;
+    return { file, bit: next(statSync(join(folder, file)).size * 8) };
+  });
+}
+
+function flip(path: string, bit: number): void {
+  const { mode } = statSync(path);
+  const bytes = readFileSync(path);
+  bytes[bit >> 3] = (bytes[bit >> 3] as number) ^ (1 << (bit & 7));
+  chmodSync(path, 0o600);
+  writeFileSync(path, bytes);
+  chmodSync(path, mode);
+}
+
+for (const how of ['stopped', 'killed'] as const)
+  t.test(
+    `every flipped bit of a town that was ${how} is found, or changes nothing`,
+    { skip: withoutGit },
+    async (t) => {
+      const town = join(t.testdir({}), 'town');
+      await makeTown(town, how);
+      const seed = Number(process.env['FLIP_SEED'] ?? randomInt(2 ** 31));
+      t.comment(`FLIP_SEED=${seed}`);
+      const folder = join(t.testdirName, 'copy');
+      cpSync(town, folder, { recursive: true });
+      const verify = () => verifyTown(folder, { packagesFolder, driver: 'process', untilWrong: true });
+      const whole = await verify();
+      t.same(whole.problems, [], 'the town is whole before');
+      const meaning = meaningOf(folder);
+      const tally = { found: 0, harmless: 0 };
+      for (const { file, bit } of places(town, Math.ceil(flips / 2), seed)) {
+        cpSync(town, folder, { recursive: true, force: true });
+        flip(join(folder, file), bit);
+        const what = `bit ${bit} of ${file} (FLIP_SEED=${seed})`;
+        const report = await verify().catch((error: Error) =>
+          t.fail(`${what}: ${error.stack ?? error.message}`),
+        );
+        if (report === false || report === true) continue;
+        if (!report.ok) tally.found += 1;
+        else {
+          tally.harmless += 1;
+          let after = 'cannot be read';
+          try {
+            after = meaningOf(folder);
+          } catch (error) {
+            after = (error as Error).message;
+          }
+          if (after !== meaning) t.fail(`${what} was not found and is not harmless: ${after.slice(0, 200)}`);
+        }
+      }
+      t.ok(tally.found > tally.harmless, JSON.stringify(tally));
+    },
+  );

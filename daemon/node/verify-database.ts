@@ -1,0 +1,202 @@
+/**
+ * The database under verification: its header, its log, every page, every row against its own sum or hash, and what no merge has
+ * judged yet against the history.
+ */
+import { open } from 'node:fs/promises';
+import type { Database } from 'better-sqlite3';
+import { NO_BLOCK, claimedPlace, entriesText, readBlock } from '../ledger/block.js';
+import { keyOfNode } from '../ledger/charter.js';
+import type { Oid, Sha256 } from '../ledger/ids.js';
+import { TownError } from '../ledger/ids.js';
+import { readCharter } from '../ledger/kernel.js';
+import { databaseFile, openForReading } from '../store/database.js';
+import { LedgerRows } from '../store/ledger-rows.js';
+import { StoreReads } from '../store/reads.js';
+import { checkRows } from '../store/check-rows.js';
+import { checkWal } from '../store/wal-check.js';
+import type { SignaturePool } from './signature-pool.js';
+import type { Walked } from './verify-history.js';
+import type { Findings } from './verify-report.js';
+
+/** A database that may be damaged. */
+export interface OpenedDatabase {
+  readonly db: Database;
+  readonly store: StoreReads;
+  readonly rows: LedgerRows;
+  /** The last merge when it was opened. */
+  readonly last: { readonly height: number; readonly id: Sha256; readonly oid: Oid } | null;
+  /** Judged entries that have no row: as many as the archive should have. */
+  notInRows: number;
+  /** What the rows say; undefined where they cannot be read. */
+  read<T>(question: () => T): T | undefined;
+}
+
+/** Opens the database to read it; null, with a problem told, where that cannot be done at all. */
+export function openDamaged(folder: string, findings: Findings): OpenedDatabase | null {
+  let db: Database | null = null;
+  const cannot = (error: unknown): void =>
+    findings.problem('database', 'town.db', `The database cannot be read: ${(error as Error).message}.`);
+  const read = <T>(question: () => T): T | undefined => {
+    try {
+      return question();
+    } catch (error) {
+      cannot(error);
+      return undefined;
+    }
+  };
+  try {
+    db = openForReading(folder);
+    // A moment of its own: what the daemon adds meanwhile is not looked at.
+    db.exec('BEGIN');
+    const store = new StoreReads(db);
+    const last = store.lastMerge();
+    return { db, store, rows: new LedgerRows(db), last, notInRows: 0, read };
+  } catch (error) {
+    db?.close();
+    cannot(error);
+    return null;
+  }
+}
+
+export function closeDatabase(database: OpenedDatabase | null): void {
+  database?.db.close();
+}
+
+/** Every page and row by itself. */
+export async function verifyDatabase(
+  folder: string,
+  database: OpenedDatabase | null,
+  findings: Findings,
+  onProgress: (done: number, total: number, what: string) => void = () => undefined,
+): Promise<void> {
+  await verifyHeader(folder, findings);
+  await verifyLog(folder, findings);
+  if (database === null) return;
+  const bad = (where: string, what: string): void => findings.problem('database', where, what);
+  try {
+    onProgress(0, 1, 'pages of the database');
+    const pages = database.db.pragma('integrity_check(20)', { simple: false }) as {
+      integrity_check: string;
+    }[];
+    for (const { integrity_check: found } of pages)
+      if (found !== 'ok') bad('town.db', found.replaceAll('\n', '; '));
+    for (const { where, what } of checkRows(database.db, (done, total) => {
+      findings.checked.rows = done;
+      onProgress(done, total, 'rows of the database');
+    }))
+      bad(where, what);
+  } catch (error) {
+    bad('town.db', `The database cannot be read: ${(error as Error).message}.`);
+  }
+}
+
+/** What `integrity_check` does not look at: fields of the header that decide who may open the file, and how. */
+async function verifyHeader(folder: string, findings: Findings): Promise<void> {
+  try {
+    const file = await open(databaseFile(folder), 'r');
+    const header = Buffer.alloc(100);
+    await file.read(header, 0, 100, 0).finally(() => file.close());
+    const isRight =
+      header.subarray(0, 16).toString('latin1') === 'SQLite format 3\0' &&
+      (header[18] as number) <= 2 &&
+      (header[19] as number) <= 2 &&
+      header[18] === header[19] &&
+      [64, 32, 32].every((value, i) => header[21 + i] === value) &&
+      header[20] === 0 &&
+      header.readUInt32BE(44) === 4 &&
+      header.readUInt32BE(56) === 1 &&
+      header.subarray(72, 92).every((byte) => byte === 0);
+    if (!isRight)
+      findings.problem('database', 'town.db', 'The header of the database file is not as it was written.');
+  } catch (error) {
+    findings.problem('database', 'town.db', `It cannot be read: ${(error as Error).message}.`);
+  }
+}
+
+async function verifyLog(folder: string, findings: Findings): Promise<void> {
+  const found = await checkWal(`${databaseFile(folder)}-wal`);
+  if (found.t === 'damaged')
+    findings.problem(
+      'database',
+      'town.db-wal',
+      `Frame ${found.frame} of the log is damaged: ${found.what}. SQLite drops all that comes after it. (Was the power cut while it was written, nothing that was acknowledged is missing.)`,
+    );
+  if (found.t === 'torn')
+    findings.notes.push(
+      'The last write in the log of the database is not whole: the power was cut, or it is being written. It was not acknowledged.',
+    );
+}
+
+/** What stands beside the history: blocks and entries that no merge has judged, the archive's count, the state's rows. */
+export async function verifyPending(
+  database: OpenedDatabase,
+  walked: Walked,
+  pool: SignaturePool,
+  findings: Findings,
+): Promise<void> {
+  const { rows } = database;
+  const archived = rows.archivedEntries();
+  if (database.notInRows !== archived)
+    findings.problem(
+      'database',
+      'entries',
+      `${database.notInRows} entries of the history are not among the rows; the archive has ${archived}.`,
+    );
+  const charter = readCharter(walked.state);
+  const unmerged = rows.unmergedBlocks();
+  for (const { id, oid, raw } of unmerged) {
+    const where = `block ${id.slice(0, 12)}…`;
+    try {
+      const place = claimedPlace(raw);
+      const key = keyOfNode(charter, place.node);
+      if (key === undefined) continue; // of a node that was taken out: nobody will fold it in
+      const texts = rows.entriesOfBlock(id);
+      await pool.prepare(texts);
+      const prev = place.prev === NO_BLOCK ? null : rows.blockOid(place.prev);
+      const before = prev === null ? null : rows.commit(prev);
+      const isOnOther = before === null || claimedPlace(before).base !== place.base;
+      const main = isOnOther ? (walked.oids.get(place.base) ?? null) : null;
+      const block = readBlock(raw, Buffer.from(entriesText(texts.map((text) => ({ text })))), key, {
+        prev,
+        main,
+      });
+      if (block.id !== id || block.oid !== oid)
+        throw new TownError('bad-block', 'It has another name than its bytes.');
+      findings.checked.blocks += 1;
+      findings.checked.entries += block.entries.length;
+    } catch (error) {
+      if (!(error instanceof TownError)) throw error;
+      findings.problem('database', where, error.message);
+    }
+  }
+  const loose = rows.unblockedEntries();
+  const { entries } = await pool.check(loose.map(({ bytes }) => Buffer.from(bytes).toString('utf8')));
+  findings.checked.entries += loose.length;
+  entries.forEach((verdict, i) => {
+    const { id } = loose[i] as { id: string };
+    if (verdict === id) return;
+    const what = typeof verdict === 'string' ? 'Its bytes have another name.' : verdict.message;
+    findings.problem('database', `entry ${id.slice(0, 12)}…`, what);
+  });
+  compareState(database, walked, findings);
+}
+
+/** The rows of the state against the replayed one. */
+function compareState({ store, read }: OpenedDatabase, { state }: Walked, findings: Findings): void {
+  const lineOf = ({
+    dapp,
+    collection,
+    key,
+    value,
+  }: Record<'dapp' | 'collection' | 'key' | 'value', string>): string =>
+    `${dapp}/${collection}/${key} ${value}`;
+  const there = new Set(read(() => [...store.allState()].map(lineOf)) ?? []);
+  findings.checked.values = there.size;
+  for (const row of state.rows()) {
+    const line = lineOf(row);
+    if (!there.delete(line))
+      findings.problem('database', 'state', `The database lacks ${line.slice(0, 120)}.`);
+  }
+  for (const line of there)
+    findings.problem('database', 'state', `The database has ${line.slice(0, 120)}, the replay has not.`);
+}

@@ -1,0 +1,384 @@
+/**
+ * Walks a town's history from its genesis to the head, believing nothing: signatures, chain and content of every block and merge,
+ * every certificate, every merge replayed by the dapps' own contracts. What it leads to goes to a `HistorySink`, which holds it
+ * against what is stored, or stores it anew.
+ */
+import { parseCertificate, verifyCertificate } from '../consensus/certificate.js';
+import { valueIdOf } from '../consensus/vote.js';
+import { chooseDriver } from '../dapps/choose-driver.js';
+import type { ContractDriver } from '../dapps/driver.js';
+import type { DappPackage } from '../dapps/package.js';
+import { NO_BLOCK, claimedPlace, readBlock, type Block, type BlockPlace } from '../ledger/block.js';
+import { keyOfNode, parseCharter, type Charter } from '../ledger/charter.js';
+import { parseCommit, type GitObject } from '../ledger/git-object.js';
+import type { KeyId, Millis, NodeId, Oid, Sha256 } from '../ledger/ids.js';
+import { TownError } from '../ledger/ids.js';
+import { readCharter } from '../ledger/kernel.js';
+import { confirmMerge, readGenesis, readMerge, type BuiltMerge, type Genesis } from '../ledger/merge.js';
+import { branchName, readBranch, type BranchPart } from '../ledger/order.js';
+import { replay } from '../ledger/replay.js';
+import { assertSupply } from '../ledger/supply.js';
+import { State } from '../ledger/state.js';
+import type { StateTree } from '../ledger/state-tree.js';
+import { manifestsOf, packagesOf } from './dapp-set.js';
+import { Conversations } from './drive.js';
+import type { LedgerSource } from './ledger-source.js';
+import { MAIN } from './main-line.js';
+import type { SignaturePool } from './signature-pool.js';
+
+/** A branch's blocks as a merge folds them in, whole. */
+export interface FoldedPart extends BranchPart {
+  readonly blocks: readonly Block[];
+}
+
+/** What the walk finds out, in order. Each is awaited before the next. */
+export interface HistorySink {
+  genesis(genesis: Genesis, state: State): Promise<void>;
+  /** A merge as the replay confirmed it, before its writes are applied to `state`. `certificate`: as kept, proven. */
+  merge(
+    built: BuiltMerge,
+    parts: readonly FoldedPart[],
+    certificate: string | null,
+    state: State,
+  ): Promise<void>;
+  /** Something is wrong that the walk can go on from. */
+  problem(where: string, what: string): void;
+}
+
+export interface WalkOptions {
+  readonly source: LedgerSource;
+  /** The git id of the merge to walk to. */
+  readonly head: Oid;
+  readonly packages: readonly DappPackage[];
+  readonly driver?: 'container' | 'process' | undefined;
+  readonly pool: SignaturePool;
+  readonly sink: HistorySink;
+  /** Told after each merge: merges and entries so far, and how many merges there are. */
+  readonly onProgress?: ((done: WalkDone) => void) | undefined;
+}
+
+export interface WalkDone {
+  readonly merges: number;
+  readonly mergesTotal: number;
+  readonly blocks: number;
+  readonly entries: number;
+}
+
+/** A history has no more merges than this, a branch no more blocks in one merge. */
+const MERGES_MAX = 50_000_000;
+const BLOCKS_OF_MERGE_MAX = 4096;
+/** Entries whose signatures are checked ahead of the replay: less than are remembered as good. */
+const AHEAD_ENTRIES = 4096;
+
+/** A block as it was read, its signature not yet checked. */
+interface ReadBlock {
+  readonly commit: GitObject;
+  readonly place: BlockPlace;
+  readonly entries: Uint8Array;
+}
+
+/** A merge with the blocks that it folds in, by the order of its heads. */
+interface ReadMerge {
+  readonly commit: GitObject;
+  readonly branches: readonly (readonly ReadBlock[])[];
+}
+
+/** Where the walk ended. */
+export interface Walked {
+  readonly state: State;
+  readonly done: WalkDone;
+  /** Git ids of all merges by their ids. */
+  readonly oids: ReadonlyMap<Sha256, Oid>;
+}
+
+/** @throws TownError that names the first place behind which nothing can be replayed */
+export async function walkHistory(options: WalkOptions): Promise<Walked> {
+  const walk = new Walk(options);
+  try {
+    return await walk.run();
+  } finally {
+    await walk.close();
+  }
+}
+
+class Walk {
+  private readonly state = new State();
+  private readonly times = new Map<Sha256, Millis>();
+  private readonly oids = new Map<Sha256, Oid>();
+  /** The last block read of each branch. */
+  private readonly readTo = new Map<string, Oid>();
+  /** The last block folded in of each branch. */
+  private readonly lastOf = new Map<string, { readonly oid: Oid; readonly base: Sha256 }>();
+  private driver: ContractDriver | null = null;
+  private done = { merges: 0, mergesTotal: 0, blocks: 0, entries: 0 };
+
+  constructor(private readonly options: WalkOptions) {}
+
+  async close(): Promise<void> {
+    await this.driver?.stop();
+  }
+
+  async run(): Promise<Walked> {
+    const chain = await this.chain();
+    this.done.mergesTotal = chain.length;
+    let at = await this.genesis(chain[0] as Oid);
+    this.count(0, 0);
+    let height = 1;
+    for await (const read of this.readAhead(chain)) {
+      at = await within(`merge ${height}`, () => this.step(at, height, read));
+      height += 1;
+    }
+    return { state: this.state, done: this.done, oids: this.oids };
+  }
+
+  private count(blocks: number, entries: number): void {
+    this.done.merges += 1;
+    this.done.blocks += blocks;
+    this.done.entries += entries;
+    this.options.onProgress?.(this.done);
+  }
+
+  /** The git ids from genesis to the head, by first parents. */
+  private async chain(): Promise<readonly Oid[]> {
+    const oids: Oid[] = [];
+    for (let oid: Oid | undefined = this.options.head; oid !== undefined;) {
+      if (oids.length === MERGES_MAX)
+        throw new TownError('history-too-long', `The history has more than ${MERGES_MAX} merges.`);
+      oids.push(oid);
+      const found: GitObject = await within(`the merge ${oids.length - 1} before the head`, () =>
+        this.options.source.read(oid as Oid),
+      );
+      oid = parseCommit(found.data).fields.parents[0] as Oid | undefined;
+    }
+    return oids.reverse();
+  }
+
+  private async genesis(oid: Oid): Promise<{ tree: StateTree; id: Sha256; oid: Oid }> {
+    return within('genesis', async () => {
+      const { source, sink } = this.options;
+      const commit = await source.read(oid);
+      const file = async (name: string): Promise<unknown> => {
+        const bytes = await source.fileOf(commit, name);
+        if (bytes === null) throw new TownError('missing-file', `Genesis has no ${name}.`);
+        return JSON.parse(Buffer.from(bytes).toString('utf8'));
+      };
+      const charter = parseCharter(await file('charter.json'));
+      const { nonce } = (await file('genesis.json')) as { nonce: Sha256 };
+      const genesis = readGenesis(commit.data, charter, nonce);
+      await sink.genesis(genesis, this.state);
+      this.state.apply(genesis.writes);
+      this.remember(genesis.merge);
+      return { tree: genesis.tree, id: genesis.merge.id, oid };
+    });
+  }
+
+  private remember({ id, oid, time }: { id: Sha256; oid: Oid; time: Millis }): void {
+    this.times.set(id, time);
+    this.oids.set(id, oid);
+  }
+
+  /** Reads merges ahead of the replay and has their signatures checked on other cores meanwhile. */
+  private async *readAhead(chain: readonly Oid[]): AsyncGenerator<ReadMerge> {
+    const ahead: { readonly read: ReadMerge; readonly entries: number; readonly checked: Promise<void> }[] =
+      [];
+    let entries = 0;
+    for (const [height, oid] of chain.entries()) {
+      if (height === 0) continue;
+      const read = await within(`merge ${height}`, () => this.read(oid));
+      const texts = read.branches.flatMap((blocks) =>
+        blocks.flatMap((block) => Buffer.from(block.entries).toString('utf8').split('\n').slice(0, -1)),
+      );
+      ahead.push({ read, entries: texts.length, checked: this.prepare(read, texts) });
+      entries += texts.length;
+      while (entries > AHEAD_ENTRIES) {
+        const first = ahead.shift();
+        if (!first) break;
+        entries -= first.entries;
+        await first.checked;
+        yield first.read;
+      }
+    }
+    for (const { read, checked } of ahead) {
+      await checked;
+      yield read;
+    }
+  }
+
+  private prepare({ branches }: ReadMerge, texts: readonly string[]): Promise<void> {
+    const charter = readCharter(this.state);
+    const commits = branches.flat().flatMap(({ commit, place }) => {
+      const key = keyOfNode(charter, place.node);
+      return key === undefined ? [] : [{ raw: commit.data, key }];
+    });
+    return this.options.pool.prepare(texts, commits);
+  }
+
+  private async read(oid: Oid): Promise<ReadMerge> {
+    const commit = await this.options.source.read(oid);
+    const heads = parseCommit(commit.data).fields.parents.slice(1);
+    const branches: (readonly ReadBlock[])[] = [];
+    for (const head of heads) branches.push(await this.readBranch(head));
+    return { commit, branches };
+  }
+
+  /** The blocks of one branch from where it was read to, up to a head. */
+  private async readBranch(head: Oid): Promise<readonly ReadBlock[]> {
+    const { source } = this.options;
+    const blocks: ReadBlock[] = [];
+    let name: string | null = null;
+    for (let oid: Oid | undefined = head; oid !== undefined;) {
+      if (name !== null && this.readTo.get(name) === oid) break;
+      const commit: GitObject = await source.read(oid);
+      const place = claimedPlace(commit.data);
+      name ??= branchName(place.node, place.line);
+      if (blocks.length === BLOCKS_OF_MERGE_MAX)
+        throw new TownError(
+          'bad-merge',
+          `It folds in more than ${BLOCKS_OF_MERGE_MAX} blocks of one branch.`,
+        );
+      blocks.push({ commit, place, entries: await source.entriesOf(commit) });
+      oid =
+        place.prev === NO_BLOCK ? undefined : (parseCommit(commit.data).fields.parents[0] as Oid | undefined);
+      if (this.readTo.get(name) === oid) break;
+    }
+    if (name !== null) this.readTo.set(name, head);
+    return blocks.reverse();
+  }
+
+  private async step(
+    before: { tree: StateTree; id: Sha256; oid: Oid },
+    height: number,
+    read: ReadMerge,
+  ): Promise<{ tree: StateTree; id: Sha256; oid: Oid }> {
+    const { source, sink } = this.options;
+    const charter = readCharter(this.state);
+    const claimed = readMerge(read.commit.data, (node) => keyOfNode(charter, node));
+    if (claimed.parent !== before.id || claimed.height !== height)
+      throw new TownError('bad-merge', 'It does not follow the merge before it.');
+    const found = await source.certificates(height, claimed.oid);
+    const certificate = this.certify(height, found, read.commit.data, charter, before.id);
+    const parts = read.branches.map((blocks) => this.partOf(blocks, charter));
+    const heads = parts.map(({ blocks }) => blocks.at(-1)?.id);
+    if (heads.join() !== claimed.heads.join())
+      throw new TownError('bad-merge', 'The heads that it names are not those of its parents.');
+    const packages = packagesOf(charter, this.options.packages);
+    const driver = await this.contracts(claimed.town);
+    await driver.start(packages);
+    const result = await new Conversations(driver).run(
+      replay({
+        town: claimed.town,
+        line: MAIN,
+        height,
+        time: claimed.time,
+        parent: claimed.parent,
+        state: this.state,
+        parts,
+        baseTime: (base) => this.timeOf(base, height),
+        manifests: manifestsOf(packages),
+      }),
+    );
+    const oids = parts.map(({ blocks }) => blocks.at(-1)?.oid as Oid);
+    const built = confirmMerge(claimed, { main: before.oid, heads: oids }, before.tree, result);
+    await sink.merge(built, parts, certificate, this.state);
+    this.state.apply(built.writes);
+    assertSupply(this.state, readCharter(this.state).supply);
+    this.remember(claimed);
+    const blocks = parts.flatMap((part) => part.blocks);
+    this.count(
+      blocks.length,
+      blocks.reduce((sum, { entries }) => sum + entries.length, 0),
+    );
+    return { tree: built.tree, id: claimed.id, oid: claimed.oid };
+  }
+
+  private timeOf(base: Sha256, height: number): Millis {
+    const time = this.times.get(base);
+    if (time !== undefined) return time;
+    throw new TownError('unknown-base', `No merge before ${height} is called ${base.slice(0, 12)}….`);
+  }
+
+  /** The first certificate that proves the merge; each that does not is a problem. */
+  private certify(
+    height: number,
+    found: readonly string[],
+    raw: Uint8Array,
+    charter: Charter,
+    parent: Sha256,
+  ): string | null {
+    const where = `certificate ${height}`;
+    const keys = new Map(charter.validators.map((id) => [id as NodeId, charter.nodes[id]?.key as KeyId]));
+    for (const text of found)
+      try {
+        const certificate = parseCertificate(text);
+        verifyCertificate(certificate, keys, charter.quorum);
+        const { value } = certificate;
+        if (value === valueIdOf(raw) && certificate.height === height && certificate.parent === parent)
+          return text;
+        this.options.sink.problem(where, 'It is for another merge.');
+      } catch (error) {
+        if (!(error instanceof TownError)) throw error;
+        this.options.sink.problem(where, error.message);
+      }
+    this.options.sink.problem(where, 'No certificate proves the merge.');
+    return null;
+  }
+
+  /** One branch's blocks, each read strictly and following the one before it. */
+  private partOf(read: readonly ReadBlock[], charter: Charter): FoldedPart {
+    const { node, line } = (read[0] as ReadBlock).place;
+    const key = keyOfNode(charter, node);
+    if (key === undefined)
+      throw new TownError('unknown-node', `It folds in blocks of ${node}, which is not in the charter.`);
+    const mark = readBranch(this.state, node, line);
+    let prev = mark?.head ?? NO_BLOCK;
+    let before: { readonly oid: Oid; readonly base: Sha256 } | null =
+      this.lastOf.get(branchName(node, line)) ?? null;
+    const blocks: Block[] = read.map(({ commit, place, entries }) => {
+      if (place.line !== line || place.node !== node || place.prev !== prev)
+        throw new TownError(
+          'bad-block',
+          `Block ${place.seq} of ${node} does not follow the block before it.`,
+        );
+      const main = before?.base === place.base ? null : (this.oids.get(place.base) ?? null);
+      const block = readBlock(commit.data, entries, key, { prev: before?.oid ?? null, main });
+      prev = block.id;
+      before = block;
+      return block;
+    });
+    const last = blocks.at(-1) as Block;
+    this.lastOf.set(branchName(node, line), { oid: last.oid, base: last.base });
+    return { node, line, tau: (mark?.tau ?? 0) as Millis, blocks };
+  }
+  private async contracts(town: string): Promise<ContractDriver> {
+    if (this.driver) return this.driver;
+    // A name of its own, so that the containers of a running daemon are left alone.
+    const { driver } = await chooseDriver({
+      town,
+      node: `verify-${process.pid}`,
+      log: () => undefined,
+      prefer: this.options.driver,
+    });
+    this.driver = driver;
+    return driver;
+  }
+}
+
+/** Names the place in what goes wrong there. */
+async function within<T>(where: string, task: () => Promise<T>): Promise<T> {
+  try {
+    return await task();
+  } catch (error) {
+    if (!(error instanceof TownError) || error instanceof HistoryError) throw error;
+    throw new HistoryError(where, error);
+  }
+}
+
+/** What is wrong with a history, and where. */
+export class HistoryError extends TownError {
+  constructor(
+    readonly where: string,
+    error: TownError,
+  ) {
+    super(error.code, error.message, error.advice);
+  }
+}
