@@ -3,13 +3,16 @@ import { deflateSync } from 'node:zlib';
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import type { JsonObject, Millis, Sha256 } from '../ledger/ids.js';
+import type { Block } from '../ledger/block.js';
+import type { JsonObject, Millis, NodeId, Sha256 } from '../ledger/ids.js';
+import { readStanding } from '../ledger/kernel-evidence.js';
+import { readBranch } from '../ledger/order.js';
 import { makeMerge } from '../ledger/merge.js';
 import { packMerges } from '../sync/block-batch.js';
-import type { HaveBody } from '../sync/bodies.js';
+import type { HaveBody, WantBody } from '../sync/bodies.js';
 import { headsTopic } from '../sync/message.js';
-import { until } from './testing/core-town.js';
-import { certify, placeOf, rawOf, tipOf } from './testing/hostile-node.js';
+import { until, type CoreNode } from './testing/core-town.js';
+import { certify, placeOf, rawOf, tipOf, type HostileNode } from './testing/hostile-node.js';
 import { goOn, hash, headsOf, refusedBy, stranger, syncAll, townWithLiar } from './testing/hostile-town.js';
 
 t.setTimeout(600_000);
@@ -166,35 +169,107 @@ t.test('of the branch that a liar offers, nothing is taken but what holds', asyn
   await goOn(t, all);
 });
 
+/** Gives these blocks to whoever asks for gamma's branch; the asker may matter. */
+const offering =
+  (gamma: HostileNode, blocksFor: (asker: NodeId) => readonly Block[]) =>
+  (want: WantBody): HaveBody | null => {
+    const asker = gamma.wants[gamma.wants.length - 1]?.from as NodeId;
+    if (!('blocks' in want)) return null;
+    const { from } = want.blocks;
+    const blocks = blocksFor(asker).filter(({ seq }) => seq >= from);
+    return blocks.length === 0 ? null : gamma.blocks(from, blocks.map(rawOf));
+  };
+
+const standingOf = ({ core }: CoreNode, node: NodeId) => readStanding(core.main.state, node)?.status;
+
 t.test(
-  'two blocks with one number are evidence, told to people; of that branch nothing more is taken',
+  'two blocks with one number suspend their node at every honest node, until a steward readmits it',
   async (t) => {
-    const { alpha, gamma, all } = await townWithLiar(t);
+    const { alpha, beta, gamma, all } = await townWithLiar(t);
     const me = gamma.keys.id;
+    const at = placeOf(alpha);
     const block = (key: string) =>
-      gamma.block(null, placeOf(alpha), [gamma.entry('notes.put', { key, value: 1 }, alpha.head.id)]);
+      gamma.block(null, at, [gamma.entry('notes.seen', { key: `gamma-${key}` }, at.id)]);
     const [one, other] = [block('one'), block('other')];
-    gamma.answer = () => gamma.blocks(1, [rawOf(one)]);
-    await gamma.heads(headsOf(alpha, { [me]: tipOf(one) }));
-    await until('the one', () => all.every(({ store }) => store.block(one.id) !== null), all);
-    gamma.answer = () => gamma.blocks(1, [rawOf(other)]);
-    await refusedBy(all, 'equivocation', () => gamma.heads(headsOf(alpha, { [me]: tipOf(other) })));
-    t.ok(
-      all.every(({ alarms }) => alarms.some((alarm) => alarm.startsWith('equivocation'))),
-      'people are told',
+    // Each is told another: neither has a quorum, and neither is merged.
+    gamma.answer = offering(gamma, (asker) => [asker === alpha.keys.id ? one : other]);
+    await gamma.heads(headsOf(alpha, { [me]: { seq: 1, head: hash('whichever') } }));
+    await until(
+      'each to have its own',
+      () => alpha.store.block(one.id) !== null && beta.store.block(other.id) !== null,
+      all,
     );
-    gamma.wants.length = 0;
-    await gamma.heads(headsOf(alpha, { [me]: { seq: 9, head: hash('more') } }));
-    await sleep(1000);
-    t.same(
-      gamma.wants.filter(({ body }) => 'blocks' in body),
-      [],
-      'it is not asked for more',
+    await until(
+      'the suspension at both',
+      () => all.every((node) => standingOf(node, me) === 'suspended'),
+      all,
+    );
+    t.ok(
+      all.every(({ alarms }) => alarms.some((alarm) => /^equivocation: .*node readmit/.test(alarm))),
+      'people are told whom it is about and what to do',
+    );
+    t.ok(
+      all.every(({ store }) => store.ref(`refs/evidence/${me}/1`) !== null),
+      'the other block is kept in git',
     );
     await gamma.leave();
     await goOn(t, all, /equivocation|branches-differ/);
+    t.ok(
+      all.every(({ core }) => readBranch(core.main.state, me, 'main') === undefined),
+      'of its branch nothing is merged',
+    );
+    await alpha.core.appender.fact('notes.seen', { key: 'own' });
+    await until('facts of the others to be merged as before', () => beta.note('own') !== undefined, all);
+
+    const on = gamma.block(one, placeOf(alpha), [gamma.entry('notes.seen', { key: 'gamma-on' }, at.id)], {
+      seq: 4,
+    });
+    await alpha.claim('ada', 'node.readmit', { node: me, line: 'main', head: one.id, seq: 1, next: 4 });
+    await until('the readmission', () => all.every((node) => standingOf(node, me) === 'active'), all);
+    gamma.answer = offering(gamma, () => [one, on]);
+    await gamma.heads(headsOf(alpha, { [me]: tipOf(on) }));
+    await until(
+      'its branch to go on',
+      () => all.every((node) => readBranch(node.core.main.state, me, 'main')?.head === on.id),
+      all,
+    );
+    t.same(
+      all.map((node) => [node.note('gamma-one'), node.note('gamma-other'), node.note('gamma-on')]),
+      all.map(() => ['"seen"', undefined, '"seen"']),
+    );
+    t.ok(all.every(({ store }) => store.block(other.id) === null && store.lastBlock(me, 'main')?.seq === 4));
+    await gamma.leave();
+    await goOn(t, all, /equivocation|branches-differ/);
+    t.same(
+      all.map((node) => standingOf(node, me)),
+      ['active', 'active'],
+      'the same evidence does not suspend it again',
+    );
   },
 );
+
+t.test('who has signed two blocks is not asked for more of its branch', async (t) => {
+  const { alpha, gamma, all } = await townWithLiar(t);
+  const me = gamma.keys.id;
+  const block = (key: string) =>
+    gamma.block(null, placeOf(alpha), [gamma.entry('notes.put', { key, value: 1 }, alpha.head.id)]);
+  const [one, other] = [block('one'), block('other')];
+  gamma.answer = () => gamma.blocks(1, [rawOf(one)]);
+  await gamma.heads(headsOf(alpha, { [me]: tipOf(one) }));
+  await until('the one', () => all.every(({ store }) => store.block(one.id) !== null), all);
+  gamma.answer = () => gamma.blocks(1, [rawOf(other)]);
+  await refusedBy(all, 'equivocation', () => gamma.heads(headsOf(alpha, { [me]: tipOf(other) })));
+  gamma.wants.length = 0;
+  await gamma.heads(headsOf(alpha, { [me]: { seq: 9, head: hash('more') } }));
+  await sleep(1000);
+  t.same(
+    gamma.wants.filter(({ body }) => 'blocks' in body),
+    [],
+    'it is not asked for more',
+  );
+  await gamma.leave();
+  await goOn(t, all, /equivocation|branches-differ/);
+});
 
 t.test('a block on a merge that never comes waits within a bound, and nobody waits for it', async (t) => {
   const { alpha, gamma, all } = await townWithLiar(t);
