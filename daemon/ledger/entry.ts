@@ -64,10 +64,21 @@ export function signEntry(
     sig: signText(secretKey, DOMAIN, message),
     ...(cosigned.length > 0 ? { cosigned } : {}),
   };
-  const text = canonicalize(entry);
-  assertSize(text);
   assertEntry(entry as unknown as Json);
+  const text = signedLine(message, entry);
+  assertSize(text);
   return { ...entry, id: entryIdOf(text), text } as VerifiedEntry;
+}
+
+/**
+ * The canonical line: the text that was signed with the signatures at their places, the counterpart of `signedText`. Quotation marks
+ * inside of strings are escaped and the body comes before, so the last place is the field's.
+ */
+function signedLine(message: string, { sig, cosigned }: Entry): string {
+  const others = cosigned === undefined ? '' : `"cosigned":${canonicalize(cosigned)},`;
+  const line = message.lastIndexOf('"line":"');
+  const town = message.lastIndexOf('"town":"');
+  return `${message.slice(0, line)}${others}${message.slice(line, town)}"sig":"${sig}",${message.slice(town)}`;
 }
 
 /** The id of an entry: SHA-256 of its line, without the line feed. */
