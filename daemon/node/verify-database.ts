@@ -13,6 +13,7 @@ import { databaseFile, openForReading } from '../store/database.js';
 import { LedgerRows } from '../store/ledger-rows.js';
 import { StoreReads } from '../store/reads.js';
 import { checkRows } from '../store/check-rows.js';
+import { schemaVersion } from '../store/migrations.js';
 import { checkWal } from '../store/wal-check.js';
 import type { SignaturePool } from './signature-pool.js';
 import type { Walked } from './verify-history.js';
@@ -74,17 +75,18 @@ export async function verifyDatabase(
   if (database === null) return;
   const bad = (where: string, what: string): void => findings.problem('database', where, what);
   try {
+    const version = database.db.pragma('user_version', { simple: true });
+    if (version !== schemaVersion)
+      bad('town.db', `It says version ${String(version)} of its tables, not ${schemaVersion}.`);
     onProgress(0, 1, 'pages of the database');
-    const pages = database.db.pragma('integrity_check(20)', { simple: false }) as {
-      integrity_check: string;
-    }[];
-    for (const { integrity_check: found } of pages)
-      if (found !== 'ok') bad('town.db', found.replaceAll('\n', '; '));
-    for (const { where, what } of checkRows(database.db, (done, total) => {
-      findings.checked.rows = done;
-      onProgress(done, total, 'rows of the database');
-    }))
-      bad(where, what);
+    const problems = await checkRows(database.db, {
+      problemsMax: 100,
+      onProgress: (done, total) => {
+        findings.checked.rows = done;
+        onProgress(done, total, 'rows of the database');
+      },
+    });
+    for (const { table, row, what } of problems) bad(row === null ? table : `${table} ${row}`, what);
   } catch (error) {
     bad('town.db', `The database cannot be read: ${(error as Error).message}.`);
   }

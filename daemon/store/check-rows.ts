@@ -1,115 +1,212 @@
 /**
- * Every row of the database against what it was written with: the short sum, or the hash that names its bytes. Together with
- * SQLite's `integrity_check`, which looks at the pages and indexes, no bit of it can change unseen.
+ * Looks through a whole database for what a flipped bit or a torn page left: SQLite's own check of every page and index,
+ * the sum or the hash of every row, and what the tables say of each other. Reads only.
  */
 import { createHash } from 'node:crypto';
 import type { Database } from 'better-sqlite3';
-import { checkModulus, checkOf } from './archiving.js';
+import { archivedNumber, checkModulus, checkOf, unpacked } from './archiving.js';
 import { gitHash } from './database.js';
-import { schemaVersion } from './migrations.js';
 import { rowSum, summedColumns, type SummedTable, type Value } from './row-sums.js';
 
 export interface RowProblem {
-  /** The table, and the row by its key. */
-  readonly where: string;
+  readonly table: string;
+  /** Which row: its key as a person reads it (`height 12`, `refs/heads/main`); null: the file as a whole. */
+  readonly row: string | null;
   readonly what: string;
 }
 
-/** The column whose bytes are named by a hash, and the one that has it. */
-const hashed: { readonly [table: string]: { readonly bytes: string; readonly id: string } } = {
-  entries: { bytes: 'bytes', id: 'id' },
-  blocks: { bytes: 'raw', id: 'id' },
-  merges: { bytes: 'raw', id: 'id' },
+export interface CheckRowsOptions {
+  /** Rows done and how many there are, now and then. */
+  readonly onProgress?: (done: number, total: number) => void;
+  /** Ends the check early after so many problems. */
+  readonly problemsMax?: number;
+}
+
+/** Rows between two calls of `onProgress`, after which others may do something too. */
+const rowsPerTurn = 2_000;
+
+/** What a person calls a row, where that is not its key. */
+const names: { readonly [table: string]: readonly string[] } = {
+  entries: ['id'],
+  blocks: ['id'],
+  consensus_log: ['height', 'round', 'step'],
+  notices: ['member', 'at'],
 };
 
-/** Tables that have no sums: `objects` is named by its hashes, `archived` is checked by block, the rest is SQLite's own. */
-const withoutSums = new Set(['objects', 'archived']);
-
-const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
-const isSame = (a: Uint8Array, b: Uint8Array): boolean => Buffer.from(a).equals(b);
+/** Bytes that have a hash of their own beside the sum: the column, and the one that names it. */
+const hashed: { readonly [table: string]: readonly [bytes: string, name: string] } = {
+  entries: ['bytes', 'id'],
+  blocks: ['raw', 'id'],
+  merges: ['raw', 'id'],
+};
 
 /**
- * Checks every table, one row at a time. Reads only; the connection may stand in a transaction.
- * @param onProgress rows so far and of all; told every thousand rows
+ * Checks every row of every table that this program knows. An empty list: nothing is wrong with the database by itself;
+ * whether it fits the history, a replay tells.
  */
-export function* checkRows(
+export async function checkRows(
   db: Database,
-  onProgress: (done: number, total: number) => void = () => undefined,
-): Generator<RowProblem, void, void> {
-  const version = db.pragma('user_version', { simple: true }) as number;
-  if (version !== schemaVersion) {
-    yield { where: 'town.db', what: `It says version ${version} of its tables, not ${schemaVersion}.` };
+  { onProgress, problemsMax = 1_000 }: CheckRowsOptions = {},
+): Promise<RowProblem[]> {
+  const problems: RowProblem[] = [];
+  const isFull = (): boolean => problems.length >= problemsMax;
+  const add = (table: string, row: string | null, what: string): void => {
+    if (!isFull()) problems.push({ table, row, what });
+  };
+  for (const line of db.pragma(`integrity_check(${problemsMax})`) as { integrity_check: string }[])
+    if (line.integrity_check !== 'ok') add('database', null, line.integrity_check.replaceAll('\n', '; '));
+  for (const { table, parent } of db.pragma('foreign_key_check') as { table: string; parent: string }[])
+    add(table, null, `A row names one of ${parent} that is not there.`);
+
+  const tables = Object.keys(summedColumns) as SummedTable[];
+  const countOf = (table: string): number =>
+    attempt(() => db.prepare(`SELECT count(*) FROM "${table}"`).pluck().get() as number, 0);
+  const total = [...tables, 'objects', 'archived'].reduce((sum, table) => sum + countOf(table), 0);
+  let done = 0;
+  const turn = async (): Promise<void> => {
+    done += 1;
+    if (done % rowsPerTurn !== 0) return;
+    onProgress?.(done, total);
+    await new Promise((resolve) => setImmediate(resolve));
+  };
+
+  for (const table of tables) {
+    try {
+      const named = names[table] ?? keyOf(db, table);
+      for (const row of rowsOf(db, table)) {
+        await turn();
+        const name = named.map((key) => String(row[key])).join(' ');
+        const sum = rowSum(...summedColumns[table].map((column) => row[column] as Value));
+        if (!sum.equals((row['sum'] ?? Buffer.alloc(0)) as Buffer))
+          add(table, name, 'It does not have the content that it was stored with.');
+        const [bytes, id] = hashed[table] ?? [];
+        if (bytes !== undefined && id !== undefined && sha256(row[bytes] as Buffer) !== row[id])
+          add(table, name, 'Its bytes do not have the hash that names it.');
+        if (isFull()) return problems;
+      }
+    } catch (error) {
+      // What cannot even be read; the check of the pages has named it too.
+      add(table, null, `It cannot be read: ${(error as Error).message}.`);
+    }
+  }
+  try {
+    for (const { oid, type, data } of stagedObjects(db)) {
+      await turn();
+      if (gitHash(data, type) !== oid) add('objects', oid, 'Its bytes do not have the hash that names it.');
+    }
+    await checkArchive(db, add, turn);
+  } catch (error) {
+    add('archived', null, `It cannot be read: ${(error as Error).message}.`);
+  }
+  onProgress?.(total, total);
+  return problems;
+}
+
+type Row = { readonly [column: string]: unknown };
+
+/** In pages, so that no statement stays open while others have their turn. */
+function* rowsOf(db: Database, table: SummedTable): Generator<Row> {
+  const columns = [...summedColumns[table], ...(hashed[table]?.slice(0, 1) ?? []), 'sum'].join(', ');
+  const withoutRowid = isWithoutRowid(db, table);
+  if (withoutRowid) {
+    // These are small, or (the state) made of small rows.
+    const key = keyOf(db, table);
+    const order = key.join(', ');
+    const marks = key.map(() => '?').join(', ');
+    const first = db.prepare(`SELECT ${columns} FROM "${table}" ORDER BY ${order} LIMIT ${rowsPerTurn}`);
+    const next = db.prepare(
+      `SELECT ${columns} FROM "${table}" WHERE (${order}) > (${marks}) ORDER BY ${order} LIMIT ${rowsPerTurn}`,
+    );
+    for (let page = first.all() as Row[]; page.length > 0;) {
+      yield* page;
+      const last = page[page.length - 1]!;
+      page = next.all(...key.map((column) => last[column])) as Row[];
+    }
     return;
   }
-  const tables = db
-    .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name")
-    .pluck()
-    .all() as string[];
-  const count = (table: string): number =>
-    db.prepare(`SELECT count(*) FROM "${table}"`).pluck().get() as number;
-  const total = tables.reduce((sum, table) => sum + count(table), 0);
-  let done = 0;
-  const counted = (): void => {
-    done += 1;
-    if (done % 1000 === 0 || done === total) onProgress(done, total);
-  };
-  for (const table of tables) {
-    if (table in summedColumns) yield* checkSums(db, table as SummedTable, counted);
-    else if (table === 'objects') yield* checkObjects(db, counted);
-    else if (table === 'archived') yield* checkArchive(db, counted);
-    else if (!withoutSums.has(table))
-      yield { where: table, what: 'The database has a table that is not ours.' };
+  const page = db.prepare(
+    `SELECT rowid AS at, ${columns} FROM "${table}" WHERE rowid > ? ORDER BY rowid LIMIT ${rowsPerTurn}`,
+  );
+  for (
+    let rows = page.all(-1) as Row[];
+    rows.length > 0;
+    rows = page.all(rows[rows.length - 1]!['at']) as Row[]
+  )
+    yield* rows;
+}
+
+const keyOf = (db: Database, table: string): string[] =>
+  db.prepare('SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk').pluck().all(table) as string[];
+
+const isWithoutRowid = (db: Database, table: string): boolean =>
+  (db.prepare('SELECT wr FROM pragma_table_list WHERE name = ?').pluck().get(table) as number) === 1;
+
+function* stagedObjects(db: Database): Generator<{ oid: string; type: string; data: Buffer }> {
+  const next = db.prepare('SELECT seq, oid, type, data FROM objects WHERE seq > ? ORDER BY seq LIMIT 1');
+  for (let seq = 0; ;) {
+    const row = next.get(seq) as { seq: number; oid: string; type: string; data: Buffer } | undefined;
+    if (row === undefined) return;
+    yield row;
+    seq = row.seq;
   }
 }
 
-function* checkSums(db: Database, table: SummedTable, counted: () => void): Generator<RowProblem> {
-  const columns: readonly string[] = summedColumns[table];
-  const named = hashed[table];
-  const sql = `SELECT ${[...columns, 'sum', ...(named ? [named.bytes] : [])].join(', ')} FROM ${table}`;
-  const at = named ? columns.indexOf(named.id) : -1;
-  for (const row of db.prepare(sql).raw().iterate() as IterableIterator<Value[]>) {
-    counted();
-    const where = `${table} ${String(row[0]).slice(0, 40)}`;
-    if (!isSame(rowSum(...row.slice(0, columns.length)), row[columns.length] as Uint8Array))
-      yield { where, what: 'The row is not as it was written: its sum does not fit.' };
-    if (named && sha256(row[columns.length + 1] as Uint8Array) !== row[at])
-      yield { where, what: `Its ${named.bytes} are not those it was stored with.` };
+type Add = (table: string, row: string | null, what: string) => void;
+
+/** What the archive says of each block adds up to what was noted when it went there, and names blocks and entries that fit. */
+async function checkArchive(db: Database, add: Add, turn: () => Promise<void>): Promise<void> {
+  const sums = new Map<number, { count: number; ids: number }>();
+  const page = db
+    .prepare('SELECT segment, id, block FROM archived WHERE (segment, id, block) > (?, ?, ?) LIMIT ?')
+    .safeIntegers();
+  type Place = { readonly segment: bigint; readonly id: bigint; readonly block: bigint };
+  let last: Place = { segment: -1n, id: 0n, block: 0n };
+  for (;;) {
+    const rows = page.all(last.segment, last.id, last.block, rowsPerTurn) as Place[];
+    for (const { id, block } of rows) {
+      const sum = sums.get(Number(block)) ?? { count: 0, ids: 0 };
+      sums.set(Number(block), { count: sum.count + 1, ids: (sum.ids + checkOf(id)) % checkModulus });
+      await turn();
+    }
+    if (rows.length < rowsPerTurn) break;
+    last = rows[rows.length - 1]!;
+  }
+  const blocks = db
+    .prepare(
+      'SELECT a.number, a.block, a.arrivals, a.ids, b.id, b.entries FROM archived_blocks AS a JOIN blocks AS b ON b.row = a.block',
+    )
+    .all() as { number: number; block: number; arrivals: string; ids: number; id: string; entries: number }[];
+  for (const { number, block, arrivals, ids, id, entries } of blocks) {
+    const sum = sums.get(block);
+    sums.delete(block);
+    if (sum?.ids !== ids || sum.count !== entries || unpacked(arrivals).length !== entries)
+      add(
+        'archived',
+        id,
+        `The archive does not name the ${entries} entries of this block (its number ${number}).`,
+      );
+  }
+  for (const block of sums.keys())
+    add('archived', String(block), 'The archive names a block that it does not have.');
+}
+
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+function attempt<T>(task: () => T, otherwise: T): T {
+  try {
+    return task();
+  } catch {
+    return otherwise;
   }
 }
 
-function* checkObjects(db: Database, counted: () => void): Generator<RowProblem> {
-  const sql = 'SELECT oid, type, data FROM objects';
-  for (const [oid, type, data] of db.prepare(sql).raw().iterate() as IterableIterator<
-    [string, string, Uint8Array]
-  >) {
-    counted();
-    if (gitHash(data, type) !== oid)
-      yield { where: `objects ${oid}`, what: 'Its bytes are not those it was stored with.' };
-  }
-}
-
-/** Each block in the archive keeps a check over the numbers of its entries. */
-function* checkArchive(db: Database, counted: () => void): Generator<RowProblem> {
-  const found = new Map<number, number>();
-  const sql = 'SELECT id, block FROM archived';
-  for (const [id, block] of db.prepare(sql).raw().safeIntegers().iterate() as IterableIterator<
-    [bigint, bigint]
-  >) {
-    counted();
-    const row = Number(block);
-    found.set(row, ((found.get(row) ?? 0) + checkOf(id)) % checkModulus);
-  }
-  const kept = db.prepare('SELECT block, ids FROM archived_blocks').raw().iterate() as IterableIterator<
-    [number, number]
-  >;
-  for (const [block, ids] of kept) {
-    if (found.get(block) !== ids)
-      yield {
-        where: `archived ${block}`,
-        what: 'The entries of the block are not those that went to the archive.',
-      };
-    found.delete(block);
-  }
-  for (const block of found.keys())
-    yield { where: `archived ${block}`, what: 'It names a block that is not in the archive.' };
+/** Whether the archive names the entry as one of the block's: for who reads the block from git. */
+export function isArchived(db: Database, id: string, blockId: string): boolean {
+  const sql =
+    'SELECT 1 FROM archived AS a JOIN blocks AS b ON b.row = a.block WHERE a.segment = ? AND a.id = ? AND b.id = ?';
+  const segments = (db.prepare('SELECT max(segment) FROM archived').pluck().get() as number | null) ?? 0;
+  const found = db.prepare(sql);
+  for (let segment = 1; segment <= segments; segment += 1)
+    if (found.get(segment, archivedNumber(id), blockId) !== undefined) return true;
+  return false;
 }
