@@ -83,6 +83,26 @@ const requests: [method: string, path: string, body?: object][] = [
   ['get', '/api/forks/{name}'],
   ['post', '/api/forks/{name}/drop'],
   ['post', '/api/forks/{name}/adopt', { cosigners: [{ name: 'Grace', passphrase }] }],
+  ['get', '/api/allowances'],
+  ['post', '/api/allowances', { node: '0123456789abcdef', amount: 50 }],
+  ['post', '/api/allowances/payments', { to: 'vault', amount: 5, memo: 'coffee' }],
+  ['post', '/api/allowances/returns', { member: 'm0123456789abcdef' }],
+  [
+    'post',
+    '/api/allowances/fences',
+    {
+      member: 'm0123456789abcdef',
+      node: '0123456789abcdef',
+      n: 7,
+      cosigners: [{ name: 'Grace', passphrase }],
+    },
+  ],
+  ['get', '/api/dues'],
+  ['post', '/api/dues/{due}/payments', { amount: 5 }],
+  ['post', '/api/dues/{due}/waiver'],
+  ['post', '/api/members/{id}/suspension', { reason: 'broke the lathe' }],
+  ['delete', '/api/members/{id}/suspension'],
+  ['post', '/api/members/leave'],
 ];
 
 const inPath: Record<string, string> = {
@@ -90,6 +110,7 @@ const inPath: Record<string, string> = {
   badge: '9'.repeat(64),
   step: 'take',
   key: '7'.repeat(64),
+  due: 'e'.repeat(64),
   name: 'budget',
 };
 const urlOf = (path: string): string => path.replace(/\{(\w+)\}/g, (_, name: string) => inPath[name] ?? name);

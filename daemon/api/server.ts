@@ -21,6 +21,7 @@ import { addLines, byLine } from './line.js';
 import { keyRequestRoute, keyRoutes } from './key-routes.js';
 import { ledgerRoutes } from './ledger-routes.js';
 import { memberRoutes } from './member-routes.js';
+import { moneyRoutes } from './money-routes.js';
 import { nodeRoutes } from './node-routes.js';
 import { noticeRoutes } from './notice-routes.js';
 import { panelFiles } from './panel-files.js';
@@ -156,6 +157,7 @@ export async function buildApi(options: ApiOptions): Promise<FastifyInstance> {
     await signedIn.register(peopleRoutes, { node });
     await signedIn.register(doorRoutes, { node });
     await signedIn.register(memberRoutes, { node });
+    await signedIn.register(moneyRoutes, { node, triesPerMinute });
     await signedIn.register(gigRoutes, { node });
     await signedIn.register(ledgerRoutes, { node });
     await signedIn.register(keyRoutes, { node });

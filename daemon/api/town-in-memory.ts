@@ -4,6 +4,7 @@
  */
 import { TownError } from '../ledger/ids.js';
 import { forksInMemory } from './forks-in-memory.js';
+import { moneyInMemory, standingInMemory } from './money-in-memory.js';
 import type { KeyCases, OwnKeyView } from '../node/key-cases.js';
 import type { LedgerGraph } from '../node/ledger-graph.js';
 import type { NodeCases, NodeInvited, NodesView, NodeView } from '../node/node-cases.js';
@@ -93,7 +94,7 @@ export const status: Shape.StatusView = {
     warning: 'No isolation.',
   },
   broker: { listening: true, port: 1883 },
-  supply: { total: 1_000_000, vault: 999_000, members: 950, locked: 50 },
+  supply: { total: 1_000_000, vault: 999_000, members: 900, locked: 50, allowances: 40, suspense: 10 },
   validators: { count: 1, quorum: 1, mayBeOff: 0, heard: 1 },
   peers: { count: 0, connected: 0 },
   startedAt: 1_700_000_000_000,
@@ -141,6 +142,7 @@ const member: Shape.MemberView = {
   balance: 450,
   locked: 50,
   incoming: 0,
+  status: 'active',
   here: true,
 };
 
@@ -153,6 +155,7 @@ const other: Shape.MemberView = {
   balance: null,
   locked: null,
   incoming: null,
+  status: 'left',
   here: false,
 };
 
@@ -412,6 +415,8 @@ export class TownInMemory implements Shape.TownNode {
   mergeNow = (s: string): Promise<Shape.MergeView | null> => this.#note('mergeNow', [s], merge);
 
   forks = forksInMemory((method, args, answer) => this.#note(method, args, answer), recorded);
+  money = moneyInMemory((method, args, answer) => this.#note(method, args, answer), recorded);
+  standing = standingInMemory((method, args, answer) => this.#note(method, args, answer), recorded);
   onLine = (name: string): Promise<Shape.TownNode> => this.#note('onLine', [name], this);
 
   nodes: NodeCases = {

@@ -36,7 +36,7 @@ export const orNull = <Schema extends TSchema>(schema: Schema) => Type.Union([sc
 export const oneOf = <const Words extends readonly string[]>(...words: Words) =>
   Type.Unsafe<Words[number]>({ type: 'string', enum: words });
 export const millis = () => Type.Integer({ description: 'milliseconds since 1970-01-01T00:00Z' });
-const credits = () => Type.Integer({ minimum: 0, description: 'whole credits' });
+export const credits = () => Type.Integer({ minimum: 0, description: 'whole credits' });
 export const count = () => Type.Integer({ minimum: 0 });
 const doorList = () => Type.Union([Type.Array(Type.String()), Type.Literal('*')]);
 const json = () => Type.Unsafe<JsonObject>({ type: 'object', additionalProperties: true });
@@ -190,6 +190,7 @@ export const memberView = component<Shape.MemberView>()(
     balance: orNull(credits()),
     locked: orNull(credits()),
     incoming: orNull(credits()),
+    status: oneOf('active', 'suspended', 'left'),
     here: Type.Boolean(),
   }),
 );
@@ -264,7 +265,14 @@ export const statusView = component<Shape.StatusView>()(
       warning: orNull(Type.String()),
     }),
     broker: Type.Object({ listening: Type.Boolean(), port: orNull(Type.Integer()) }),
-    supply: Type.Object({ total: credits(), vault: credits(), members: credits(), locked: credits() }),
+    supply: Type.Object({
+      total: credits(),
+      vault: credits(),
+      members: credits(),
+      locked: credits(),
+      allowances: credits(),
+      suspense: credits(),
+    }),
     validators: Type.Object({ count: count(), quorum: count(), mayBeOff: count(), heard: count() }),
     peers: Type.Object({ count: count(), connected: count() }),
     startedAt: millis(),

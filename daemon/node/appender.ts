@@ -1,6 +1,6 @@
 /** The way of an entry into this node's branch: numbered, signed, judged if it is a claim, durable, acknowledged. */
 import { signEntry, type EntryContent, type VerifiedEntry } from '../ledger/entry.js';
-import type { JsonObject, KeyId, MemberId, Millis, NodeId } from '../ledger/ids.js';
+import type { EntryId, JsonObject, KeyId, MemberId, Millis, NodeId } from '../ledger/ids.js';
 import { TownError, invariant } from '../ledger/ids.js';
 import { readKey } from '../ledger/kernel.js';
 import { publicKeyOf } from '../ledger/signature.js';
@@ -15,6 +15,8 @@ import type { View } from './view.js';
 const UNMERGED_CLAIMS_MAX = 10_000;
 /** A clock that is further back than this was set back. */
 const SAME_MOMENT_MS = 1_000;
+/** Tries to find a moment in which every fact of this node is in its view. */
+const QUIET_TRIES_MAX = 50;
 
 /** A claim that a rule refuses; nothing of it was recorded. */
 export class Refused extends TownError {
@@ -30,6 +32,10 @@ export interface Signer {
 export class Appender {
   /** Numbers given out to entries that are not durable yet: blocks stop below the lowest. */
   private readonly underway = new Set<number>();
+  /** The tasks behind those numbers. */
+  private readonly flights = new Set<Promise<unknown>>();
+  /** Durable facts whose turn to come into the view has not come. */
+  private readonly untaken = new Set<EntryId>();
   private lastNumber: number;
   private lastAt = 0 as Millis;
   private refusal: (() => TownError) | null = null;
@@ -107,18 +113,63 @@ export class Appender {
     if (!entry) return null;
     this.appended(entry, 'fact');
     // The view hears of it when its turn comes; a busy view hears of it with the next merge.
-    this.view.hold(() => this.view.take(entry)).catch(() => undefined);
+    this.untaken.add(entry.id);
+    this.view
+      .hold(() => this.view.take(entry))
+      .catch(() => undefined)
+      .finally(() => this.untaken.delete(entry.id));
     return entry;
+  }
+
+  /**
+   * Records what this node answers for, such as a payment out of an allowance; durable when it resolves. `check` looks at
+   * a view that holds everything which this node recorded before, and nothing comes between it and the entry's number.
+   * @throws what `check` throws, then nothing was recorded; TownError `busy`
+   */
+  promise(type: string, body: JsonObject, check: () => void): Promise<VerifiedEntry> {
+    invariant(this.main.line === MAIN, 'a node answers for what it records on main, not on a draft');
+    return this.view.hold(async () => {
+      await this.quiet();
+      check();
+      const entry = await this.numbered(async (n) => {
+        const signed = this.sign(n, type, body, this.keys, []);
+        await this.store.appendEntries({ entries: [this.rowOf(signed, 'fact')] });
+        return signed;
+      });
+      await this.view.take(entry);
+      // Somebody waits for it: it is merged as soon as a claim.
+      this.appended(entry, 'claim');
+      return entry;
+    });
+  }
+
+  /** Waits until all that has a number is durable and in the view. Only inside the view's `hold`. */
+  private async quiet(): Promise<void> {
+    const isQuiet = (): boolean =>
+      this.flights.size === 0 && [...this.untaken].every((id) => this.view.includes(id));
+    for (let tries = 0; tries < QUIET_TRIES_MAX; tries += 1) {
+      await Promise.allSettled(this.flights);
+      await this.view.include(this.untaken);
+      if (isQuiet()) return;
+    }
+    throw new TownError(
+      'busy',
+      'So much happens at this node that its count of the allowance is not settled.',
+      'Try again in a moment.',
+    );
   }
 
   private async numbered<T>(task: (n: number) => Promise<T>): Promise<T> {
     if (this.refusal) throw this.refusal();
     const n = (this.lastNumber += 1);
     this.underway.add(n);
+    const flight = task(n);
+    this.flights.add(flight);
     try {
-      return await task(n);
+      return await flight;
     } finally {
       this.underway.delete(n);
+      this.flights.delete(flight);
     }
   }
 

@@ -115,7 +115,7 @@ export class Bulletin {
   status(): StatusView {
     const { store, keys, config, version, main, readiness } = this.parts;
     const { charter, head, state } = main;
-    const { vault, members, locked } = totalsOf(state);
+    const { vault, members, locked, allowances, suspense } = totalsOf(state);
     const count = charter.validators.length;
     const gate = this.parts.gate();
     const { driver, isReady } = readiness;
@@ -141,7 +141,7 @@ export class Bulletin {
         warning: this.warning,
       },
       broker: { listening: brokerPort !== null, port: brokerPort },
-      supply: { total: charter.supply, vault, members, locked },
+      supply: { total: charter.supply, vault, members, locked, allowances, suspense },
       validators: {
         count,
         quorum: quorumOf(count, charter.quorum),

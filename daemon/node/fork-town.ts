@@ -16,10 +16,12 @@ import { Gigs } from './gigs.js';
 import type { KeyStore, NodeKeys } from './key-files.js';
 import { LedgerCases } from './ledger-cases.js';
 import { Members } from './members.js';
+import { Money } from './money.js';
 import { Names } from './names.js';
 import { People, recorded } from './people.js';
 import type { PrivateRecords } from './private-records.js';
 import type { Sessions } from './sessions.js';
+import { Standing } from './standing.js';
 import type { EntryView, MergeView, Page, TownNode } from './use-cases.js';
 
 const PAGE_MAX = 200;
@@ -88,6 +90,7 @@ function ownCases(fork: Fork, parts: ForkTownParts): Partial<TownNode> {
     ...{ store, main, view, appender, records, names, people, sessions, keyStore, keys, clock, url },
   });
   const gigs = new Gigs(view, main, appender, names, sessions, clock);
+  const settled = (): Promise<void> => Promise.resolve();
   const ledger = new ForkLedger(
     fork,
     parts,
@@ -111,6 +114,8 @@ function ownCases(fork: Fork, parts: ForkTownParts): Partial<TownNode> {
     gigs: async (s) => gigs.list(s),
     openGig: (s, input) => gigs.open(s, input),
     gigStep: (s, gig, step, input) => gigs.step(s, gig, step, input),
+    money: new Money({ main, view, appender, records, names, sessions, keyStore, keys, clock, settled }),
+    standing: new Standing({ view, appender, records, sessions, clock, settled }),
     charter: async () => main.charter as unknown as JsonObject,
     changeCharter: async (s, { set, remove }) => {
       const session = sessions.needPermission(s, 'charter.change');

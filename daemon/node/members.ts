@@ -166,6 +166,7 @@ export class Members {
       balance: withBalance ? account.available : null,
       locked: withBalance ? account.locked : null,
       incoming: withBalance ? readIncoming(view.state, accountOf(id)) : null,
+      status: member.status,
       here: keyStore.has(id),
     };
   }
@@ -280,6 +281,8 @@ export class Members {
     const { view, records, clock, appender } = this.parts;
     if (!isMemberId(to) || !readMember(view.state, to))
       throw new TownError('not-found', `There is no member ${to}.`, 'See the list of members.');
+    if (readMember(view.state, to)?.status === 'left')
+      throw new TownError('member-left', 'This member has left the town: the credits would go to nobody.');
     if ((memo?.length ?? 0) > 300) throw new TownError('bad-memo', 'A note has at most 300 characters.');
     const sealed = memo?.trim()
       ? { memo: await records.seal(session.member, ABOUT.memo, memo.trim(), clock.now()) }

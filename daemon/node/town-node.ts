@@ -31,6 +31,7 @@ import { ledgerGraph } from './ledger-graph.js';
 import { MainLine } from './main-line.js';
 import { MemberKeys } from './member-keys.js';
 import { Members } from './members.js';
+import { Money } from './money.js';
 import type { Merger } from './merger.js';
 import { Names } from './names.js';
 import { NodeInvitations } from './node-invitations.js';
@@ -45,6 +46,7 @@ import { Readiness } from './readiness.js';
 import { SetupLock } from './setup-lock.js';
 import { SignaturePool } from './signature-pool.js';
 import { Signers } from './signers.js';
+import { Standing } from './standing.js';
 import { Sessions } from './sessions.js';
 import type { MergeView, Recorded, SessionView, StatusView, TownEvent, TownNode } from './use-cases.js';
 import type { View } from './view.js';
@@ -92,6 +94,8 @@ export class RunningNode implements TownNode {
   private readonly ledgerCases: LedgerCases;
   private readonly noticeCases: Notices;
   readonly forks: Forks;
+  readonly money: Money;
+  readonly standing: Standing;
   private readonly townsOnForks = new WeakMap<Fork, TownNode>();
   private readonly readiness: Readiness;
   private readonly bulletin: Bulletin;
@@ -249,6 +253,11 @@ export class RunningNode implements TownNode {
       clock,
       url: parts.url,
     });
+    const settled = (): Promise<void> => readiness.settled();
+    this.money = new Money({
+      ...{ main, view, appender, records, names, sessions, keyStore, keys, clock, settled },
+    });
+    this.standing = new Standing({ view, appender, records, sessions, clock, settled });
     this.gigCases = new Gigs(view, main, appender, names, sessions, clock);
     this.ledgerCases = new LedgerCases(store, main, view, records, names, sessions);
     this.forks = new Forks({

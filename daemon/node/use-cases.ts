@@ -8,6 +8,7 @@ import type { JsonObject } from '../ledger/ids.js';
 import type { ForkCases } from './fork-cases.js';
 import type { KeyCases } from './key-cases.js';
 import type { LedgerGraph } from './ledger-graph.js';
+import type { MoneyCases, StandingCases } from './money-cases.js';
 import type { NodeCases } from './node-cases.js';
 import type { NoticesView, NoticeView } from './notice-cases.js';
 import type { Recorded } from './recorded.js';
@@ -121,6 +122,8 @@ export interface MemberView {
   readonly locked: number | null;
   /** Credits on their way to the member in entries not merged yet; cannot be spent yet. */
   readonly incoming: number | null;
+  /** Who is suspended has no say and still receives credits; who left neither. */
+  readonly status: 'active' | 'suspended' | 'left';
   /** Whether this node keeps a key of the member, so that they can sign in here. */
   readonly here: boolean;
 }
@@ -191,6 +194,9 @@ export interface StatusView {
     readonly vault: number;
     readonly members: number;
     readonly locked: number;
+    readonly allowances: number;
+    /** What would have gone to members who left: a steward can grant it to others. */
+    readonly suspense: number;
   };
   /** `heard`: connected just now, this node with them. */
   readonly validators: {
@@ -246,6 +252,10 @@ export interface TownNode {
   readonly nodes: NodeCases;
   /** Draft forks of this node. */
   readonly forks: ForkCases;
+  /** Allowances and dues. */
+  readonly money: MoneyCases;
+  /** Suspending, reinstating and leaving. */
+  readonly standing: StandingCases;
   /** The town as one of its drafts sees it. @throws TownError `no-such-fork` */
   onLine(name: string): Promise<TownNode>;
 
