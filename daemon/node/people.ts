@@ -223,6 +223,7 @@ export class People {
   ): Promise<Recorded & { badge: string }> {
     const { person, badge, doors = '*', until } = input;
     this.known(person);
+    this.assertWouldWork(person, badge);
     const body = {
       badge,
       person,
@@ -231,6 +232,19 @@ export class People {
     };
     const { id } = await this.appender.claim('door-access.enrol', body, session);
     return { entry: id, state: 'pending', badge };
+  }
+
+  /** The ledger takes such a badge all the same, for a suspension may come from elsewhere; but who stands here should know. */
+  private assertWouldWork(person: string, badge: string): void {
+    const { state } = this.view;
+    if (readJson<{ status: string }>(state, 'membership', 'people', person)?.status === 'suspended')
+      throw new TownError(
+        'person-suspended',
+        'This person is suspended: a badge would open nothing.',
+        'Reinstate them first.',
+      );
+    if (readJson<BadgeRecord>(state, 'door-access', 'badges', badge)?.status === 'revoked')
+      throw new TownError('badge-revoked', 'This badge is revoked.', 'Reactivate it, or take another one.');
   }
 
   async revoke(token: string, badge: string, reason: string): Promise<Recorded> {

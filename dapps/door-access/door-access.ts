@@ -109,7 +109,10 @@ export const doorAccess: Contract = {
       });
     },
 
-    /** A badge that its person has already gets the new doors and end. */
+    /**
+     * A badge that its person has already gets the new doors and end. Of a person who is suspended it opens nothing until
+     * they are reinstated: the suspension may be of the same merge, and must not lose the badge.
+     */
     async enrol({ body }, ctx, read) {
       onlyFields(body, 'badge', 'person', 'doors', 'until');
       const badge = badgeIn(body);
@@ -117,9 +120,8 @@ export const doorAccess: Contract = {
       const doors = doorsIn(body);
       const until =
         body['until'] === undefined ? {} : { until: integer(body, 'until', 0, 8_640_000_000_000_000) };
-      const who = (await read.get('people', person, 'membership')) as unknown as Person | null;
-      if (!who) throw new Reject('unknown-person', `There is no person ${person}.`);
-      if (who.status !== 'active') throw new Reject('person-suspended', `${person} is suspended.`);
+      if ((await read.get('people', person, 'membership')) === null)
+        throw new Reject('unknown-person', `There is no person ${person}.`);
       if (doors !== '*') {
         for (const door of doors) {
           if (!(await findDoor(read, door))) throw new Reject('unknown-door', `There is no door "${door}".`);
@@ -128,10 +130,18 @@ export const doorAccess: Contract = {
       const known = await findBadge(read, badge);
       if (known && known.person !== person)
         throw new Reject('badge-taken', `This badge belongs to the person ${known.person}.`);
-      if (known?.status === 'revoked')
-        throw new Reject('badge-revoked', 'This badge is revoked: reactivate it first.');
-      const revoked = asObject(await read.get('revocations', badge));
       const value = { person, doors, enrolled: known?.enrolled ?? ctx.tau, ...until };
+      // Revoked, maybe in this very merge: it gets its doors and stays revoked until it is reactivated.
+      if (known?.status === 'revoked') {
+        const { reason, since } = known;
+        const still = {
+          status: 'revoked',
+          ...(reason && { reason }),
+          ...(since !== undefined && { since }),
+        } as const;
+        return accept({ writes: [putBadge(badge, { ...value, ...still })] });
+      }
+      const revoked = asObject(await read.get('revocations', badge));
       if (!revoked) return accept({ writes: [putBadge(badge, { ...value, status: 'active' })] });
       const reason = revoked['reason'] as JsonObject;
       const since = revoked['since'] as number;
