@@ -34,6 +34,8 @@ export function openForWriting(folder: string): Database.Database {
     check(db, file);
     const opened = db;
     migrate(opened, { backup: (step) => backUpBefore(step, opened) });
+    // The log's file is made by now. SQLite syncs the folder as it first syncs the log, but keeps to itself what fails then.
+    syncFolderNow(folder);
     return db;
   } catch (error) {
     db?.close();
@@ -71,9 +73,16 @@ function createPrivately(folder: string, file: string): void {
   if (existsSync(file)) return;
   // The -wal and -shm take their mode from the database file.
   closeSync(openSync(file, 'a', 0o600));
+  syncFolderNow(folder);
+}
+
+function syncFolderNow(folder: string): void {
   const handle = openSync(folder, 'r');
-  fsyncSync(handle);
-  closeSync(handle);
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
 }
 
 function check(db: Database.Database, file: string): void {

@@ -219,6 +219,6 @@ try {
   });
   say({ t: 'ready' });
 } catch (error) {
-  say({ t: 'refused', failure: failureOf(error) });
+  say({ t: 'refused', failure: failureOf(passing(error) ?? error) });
   port.close();
 }

@@ -12,7 +12,7 @@ import { Store } from '../store.js';
 import { tell, tellFatal, told } from './acknowledged.js';
 import { node, sampleBlock, sampleEntry, sampleMerge } from './samples.js';
 
-const rounds = 3;
+const rounds = 2;
 /** More requests than the writer takes before it folds its log in; these change nothing. */
 const requestsToCheckpoint = 220;
 /** Longer than the writer waits for more before it does. */
