@@ -4,7 +4,7 @@ import { badgeHash } from '../gate/badge-number.js';
 import { hexOf } from '../ledger/hash.js';
 import { TownError, type JsonObject } from '../ledger/ids.js';
 import { readJson, type StateReader } from '../ledger/state.js';
-import type { Appender } from './appender.js';
+import { Refused, type Appender } from './appender.js';
 import type { Clock } from './clock.js';
 import { cleanName, type NodeKeys } from './key-files.js';
 import type { MainLine } from './main-line.js';
@@ -238,13 +238,9 @@ export class People {
   private assertWouldWork(person: string, badge: string): void {
     const { state } = this.view;
     if (readJson<{ status: string }>(state, 'membership', 'people', person)?.status === 'suspended')
-      throw new TownError(
-        'person-suspended',
-        'This person is suspended: a badge would open nothing.',
-        'Reinstate them first.',
-      );
+      throw new Refused('person-suspended', 'This person is suspended: reinstate them first.');
     if (readJson<BadgeRecord>(state, 'door-access', 'badges', badge)?.status === 'revoked')
-      throw new TownError('badge-revoked', 'This badge is revoked.', 'Reactivate it, or take another one.');
+      throw new Refused('badge-revoked', 'This badge is revoked: reactivate it, or take another one.');
   }
 
   async revoke(token: string, badge: string, reason: string): Promise<Recorded> {
