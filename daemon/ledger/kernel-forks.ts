@@ -6,7 +6,7 @@ import type { EntryId, NodeId, Sha256 } from './ids.js';
 import { isNodeId, isSha256 } from './ids.js';
 import { isSuspended } from './kernel-evidence.js';
 import { KERNEL, badBody, hasOnly, refuse, tooFewStewards, type Handler } from './kernel.js';
-import { readJson, writeJson, type StateReader } from './state.js';
+import { readJson, writeJson, type Overlay, type StateReader } from './state.js';
 
 /** Lines that ever came home, at most. */
 export const FORKS_MAX = 10_000;
@@ -29,6 +29,10 @@ export const NO_FORKS: ReadonlySet<string> = new Set(['main', 'nodes', 'evidence
 
 export const readFork = (state: StateReader, line: string): AdoptedFork | undefined =>
   readJson<AdoptedFork>(state, KERNEL, 'forks', line);
+
+/** Marks a line as one that came home. */
+export const writeFork = (state: Overlay, line: string, fork: AdoptedFork): void =>
+  writeJson(state, KERNEL, 'forks', line, fork);
 
 /** Every line that came home. */
 export const adoptedForks = (state: StateReader): ReadonlyMap<string, AdoptedFork> =>
@@ -77,6 +81,6 @@ export const adopt: Handler = (entry, state, context) => {
   context.baseTime(base);
   const { height } = context;
   const fork: AdoptedFork = { node, head, seq: seq as number, base, height, entry: entry.id };
-  writeJson(state, KERNEL, 'forks', line, fork);
+  writeFork(state, line, fork);
   return null;
 };

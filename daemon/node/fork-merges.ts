@@ -1,11 +1,12 @@
 /** The merges of a draft fork: signed by its node alone, without a certificate, kept in git and nowhere else. */
-import { parseCommit } from '../ledger/git-object.js';
+import { parseCommit, parseTree, type GitObject } from '../ledger/git-object.js';
 import type { EntryId, KeyId, NodeId, Oid } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { readMerge, type ClaimedMerge } from '../ledger/merge.js';
 import type { Receipt, ReceiptEntry } from '../ledger/replay.js';
-import { readRootFile, type ReadObject } from './fork-snapshot.js';
 import type { Head } from './main-line.js';
+
+export type ReadObject = (oid: Oid) => Promise<GitObject>;
 
 /** Merges that one draft may have. */
 export const FORK_MERGES_MAX = 10_000;
@@ -65,3 +66,11 @@ export const verdictsOf = (merges: readonly ForkMerge[]): Map<EntryId, ForkVerdi
   new Map(
     merges.flatMap(({ merge, entries }) => entries.map((entry) => [entry.id, { ...entry, merge }] as const)),
   );
+
+/** The text of a file at the root of a merge. @throws TownError `no-such-object` */
+async function readRootFile(read: ReadObject, merge: Oid, name: string): Promise<string> {
+  const { fields } = parseCommit((await read(merge)).data);
+  const found = parseTree((await read(fields.tree)).data).find((entry) => entry.name === name);
+  if (!found) throw new TownError('no-such-object', `The merge ${merge} has no ${name}.`);
+  return Buffer.from((await read(found.oid)).data).toString('utf8');
+}

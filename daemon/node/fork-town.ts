@@ -73,6 +73,7 @@ export function forkTown(fork: Fork, parts: ForkTownParts): TownNode {
     get(main, what) {
       if (Object.hasOwn(own, what)) return own[what as keyof TownNode];
       const value: unknown = Reflect.get(main, what);
+      if (value === undefined) return undefined;
       if (AS_ON_MAIN.has(what)) return typeof value === 'function' ? value.bind(main) : value;
       if (typeof value === 'function') return () => Promise.reject(mainOnly(fork.name, what));
       throw mainOnly(fork.name, what);
@@ -161,7 +162,7 @@ class ForkLedger {
     const { code = null, reason = null, other = null, merge } = verdict;
     const state = verdict.verdict === 'rejected' ? 'rejected' : 'merged';
     const judged: EntryRow = { ...row, state, verdict: verdict.verdict, code, reason, other, height: null };
-    return { ...(await this.cases.entryView(judged, open)), merge: merge.id, height: merge.height };
+    return { ...this.cases.entryView(judged, open), merge: merge.id, height: merge.height };
   }
 
   async merges(

@@ -9,13 +9,21 @@ import type { Manifests } from '../ledger/judge.js';
 import { keyOfNode } from '../ledger/charter.js';
 import { makeMerge } from '../ledger/merge.js';
 import { replay } from '../ledger/replay.js';
+import type { StateWrite } from '../ledger/state.js';
+import { readState } from '../store/snapshot.js';
 import { Appender, type Signer } from './appender.js';
 import { Blocks } from './blocks.js';
 import type { Clock } from './clock.js';
 import type { CoreStore } from './core-store.js';
 import { Serial, type Conversations } from './drive.js';
-import { readForkMerges, verdictsOf, type ForkMerge, type ForkVerdict } from './fork-merges.js';
-import { readSnapshot, type ReadObject } from './fork-snapshot.js';
+import {
+  readForkMerges,
+  verdictsOf,
+  type ForkMerge,
+  type ForkVerdict,
+  type ReadObject,
+} from './fork-merges.js';
+
 import type { NodeKeys } from './key-files.js';
 import { MainLine, type Head } from './main-line.js';
 import { headsOf } from './merge-workshop.js';
@@ -95,7 +103,8 @@ export class Fork {
     const merges = await readForkMerges(readObject, name, base, tip, keyOf);
     const last = merges[merges.length - 1]?.merge;
     const head: Head = last ? { height: last.height, id: last.id, oid: last.oid, time: last.time } : base;
-    const rows = await readSnapshot(readObject, tip);
+    const rows: StateWrite[] = [];
+    for await (const row of readState({ read: readObject }, tip)) rows.push(row);
     const line = MainLine.fork(store, main.town, name, base, rows, head);
     const fork = new Fork(name, base, line, [...merges], verdictsOf(merges), parts);
     fork.appender.assertOpen = assertOpen;

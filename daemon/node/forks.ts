@@ -6,9 +6,10 @@ import { verifyEntry } from '../ledger/entry.js';
 import { parseCommit, parseTrailers } from '../ledger/git-object.js';
 import type { EntryId, MemberId, Millis, Sha256 } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
-import { readFork } from '../ledger/kernel-forks.js';
+import { readFork, writeFork } from '../ledger/kernel-forks.js';
 import type { BranchPart } from '../ledger/order.js';
 import { replay } from '../ledger/replay.js';
+import { Overlay } from '../ledger/state.js';
 import { forgetSecretKey } from '../ledger/signature.js';
 import type { EntryRow, MergeRow } from '../store/rows.js';
 import type { Store } from '../store/store.js';
@@ -81,7 +82,7 @@ export class Forks implements ForkCases {
 
   async stop(): Promise<void> {
     const forks = await Promise.all([...this.loaded.values()].map((fork) => fork.catch(() => null)));
-    await Promise.all(forks.map((fork) => fork?.stop()));
+    for (const fork of forks) await fork?.stop();
   }
 
   // Which there are ------------------------------------------------------------------------------------------------------
@@ -247,7 +248,12 @@ export class Forks implements ForkCases {
     rows: readonly EntryRow[],
   ): Promise<{ readonly verdicts: ReadonlyMap<EntryId, ForkJudgement>; readonly changes: ForkChanges }> {
     const { main, manifests, contracts, keys, clock, names } = this.parts;
-    const { head, town, state } = main;
+    const { head, town } = main;
+    // As if the stewards had signed already.
+    const state = new Overlay(main.state);
+    const asked = { node: keys.id, head: fork.base.id, seq: 1, base: fork.base.id };
+    const { entry, height } = { entry: fork.base.id as string as EntryId, height: head.height };
+    writeFork(state, fork.name, { ...asked, entry, height });
     const entries = rows.map(({ bytes }) => verifyEntry(Buffer.from(bytes).toString('utf8')));
     const part: BranchPart = {
       node: keys.id,
@@ -266,7 +272,7 @@ export class Forks implements ForkCases {
     );
     return {
       verdicts: new Map(result.receipt.entries.map((entry) => [entry.id, judgementOf(entry)])),
-      changes: changesOf(state, result.writes, (member) => names.ofMember(member)),
+      changes: changesOf(main.state, result.writes, (member) => names.ofMember(member)),
     };
   }
 
