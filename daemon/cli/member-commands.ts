@@ -1,6 +1,7 @@
 /** `town member`: credit members, invitations, and moving credits. */
 import { InvalidArgumentError, type Command } from 'commander';
 import type { MemberView, Recorded, SessionView } from '../node/use-cases.js';
+import { confirm } from './confirm.js';
 import { Context } from './context.js';
 import { find } from './find.js';
 import { credits, plain, short, table, time } from './output.js';
@@ -86,6 +87,52 @@ export function addMemberCommands(town: Command): void {
       const recorded = await context.post<Recorded>('/api/credits/grant', { to: to.id, amount, ...options });
       await context.tellRecorded(recorded, `${credits(amount)} credits of the vault go to ${nameOf(to)}.`);
     });
+
+  addStandingCommands(member);
+}
+
+function addStandingCommands(member: Command): void {
+  member
+    .command('suspend')
+    .description('take a member’s say, at once; they go on receiving credits')
+    .argument('<member>', 'whom: id, a unique start of it, or name')
+    .option('--reason <text>', 'why; only nodes that may read private records can show it')
+    .action(async (word: string, options: { reason?: string }, command: Command) => {
+      const context = new Context(command);
+      const found = await findMember(context, word);
+      const recorded = await context.post<Recorded>(`/api/members/${found.id}/suspension`, options);
+      await context.tellRecorded(recorded, `${nameOf(found)} is suspended.`);
+    });
+
+  member
+    .command('reinstate')
+    .description('give a suspended member their say back')
+    .argument('<member>', 'whom: id, a unique start of it, or name')
+    .action(async (word: string, _options: object, command: Command) => {
+      const context = new Context(command);
+      const found = await findMember(context, word);
+      const { token } = await context.saved();
+      const client = await context.client();
+      const path = `/api/members/${found.id}/suspension`;
+      const recorded = await client.request<Recorded>('DELETE', path, { token });
+      await context.tellRecorded(recorded, `${nameOf(found)} is reinstated.`);
+    });
+
+  member
+    .command('leave')
+    .description('leave the town: what you have available goes to the vault, your keys end')
+    .option('--yes', 'do not ask')
+    .action(async (options: { yes?: true }, command: Command) => {
+      const context = new Context(command);
+      const about =
+        'You leave the town for good: your available credits go to the vault, your roles and keys end.\nLocked credits and allowances that come back later go to the town as well.';
+      if (!options.yes && !(await confirm(about, 'Leave the town?', 'Say --yes.')))
+        return context.tell({ left: false }, 'Nothing was changed.');
+      await context.tellRecorded(
+        await context.post<Recorded>('/api/members/leave'),
+        'You have left the town.',
+      );
+    });
 }
 
 /** A whole number of credits, 1 or more. */
@@ -96,7 +143,8 @@ export function wholeCredits(text: string): number {
   return value;
 }
 
-async function findMember(context: Context, word: string): Promise<MemberView> {
+/** A member by id, a unique start of it, or name. */
+export async function findMember(context: Context, word: string): Promise<MemberView> {
   const members = await context.get<MemberView[]>('/api/members');
   return find(
     members,
@@ -107,7 +155,8 @@ async function findMember(context: Context, word: string): Promise<MemberView> {
   );
 }
 
-const nameOf = (member: MemberView): string => plain(member.name ?? short(member.id));
+/** What a member is called, safe for a terminal. */
+export const nameOf = (member: MemberView): string => plain(member.name ?? short(member.id));
 
 /** What others own is between them and those who may grant credits. */
 const told = (amount: number | null): string => (amount === null ? '-' : credits(amount));
@@ -118,6 +167,7 @@ function memberTable(members: readonly MemberView[]): string {
     [
       { head: 'member', cell: (member) => short(member.id) },
       { head: 'name', cell: (member) => member.name ?? '-' },
+      { head: 'status', cell: (member) => member.status },
       { head: 'roles', cell: (member) => member.roles.join(', ') },
       { head: 'balance', cell: (member) => told(member.balance), right: true },
       { head: 'locked', cell: (member) => told(member.locked), right: true },

@@ -12,6 +12,7 @@ import { addJoinCommand } from './join-command.js';
 import { addKeyCommands } from './key-commands.js';
 import { addLedgerCommands } from './ledger-commands.js';
 import { addMemberCommands } from './member-commands.js';
+import { addMoneyCommands } from './money-commands.js';
 import { addNodeCommands } from './node-commands.js';
 import { addNoticeCommands } from './notice-commands.js';
 import { plain } from './output.js';
@@ -45,6 +46,7 @@ function makeProgram(): Command {
   addLedgerCommands(town);
   addPeopleCommands(town);
   addMemberCommands(town);
+  addMoneyCommands(town);
   addKeyCommands(town);
   addNoticeCommands(town);
   addDoorCommands(town);

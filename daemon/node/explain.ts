@@ -5,6 +5,7 @@ export interface Told {
   /** Names where they may be known, else ids. */
   readonly by: string;
   readonly member: (id: unknown) => string;
+  readonly node: (id: unknown) => string;
   readonly person: (id: unknown) => string;
   /** The record of a door event where it may be read. */
   readonly record: { readonly person?: string; readonly reason?: string } | null;
@@ -13,6 +14,8 @@ export interface Told {
 }
 
 const short = (value: unknown): string => `${String(value).slice(0, 8)}…`;
+
+const payee = (to: unknown, member: Told['member']): string => (to === 'vault' ? 'the town' : member(to));
 
 const because = ({ reason }: Told): string => (reason === null ? '' : `: ${reason}`);
 
@@ -44,7 +47,22 @@ const tellers: { readonly [type: string]: Teller } = {
   'credit.transfer': (body, { by, member }) =>
     `${by} sent ${String(body['amount'])} credits to ${member(body['to'])}`,
   'credit.grant': (body, { by, member }) =>
-    `${by} granted ${String(body['amount'])} credits from the vault to ${member(body['to'])}`,
+    `${by} granted ${String(body['amount'])} credits from ${body['from'] === 'suspense' ? 'suspense' : 'the vault'} to ${member(body['to'])}`,
+  'member.suspend': (body, told) =>
+    `${told.by} suspended the member ${told.member(body['member'])}${because(told)}`,
+  'member.reinstate': (body, { by, member }) => `${by} reinstated the member ${member(body['member'])}`,
+  'member.leave': (_body, { by }) => `${by} left the town`,
+  'allowance.open': (body, { by, node }) =>
+    `${by} put ${String(body['amount'])} credits at ${node(body['node'])}, to be paid out there`,
+  'allowance.pay': (body, { by, member }) =>
+    `${by} paid ${String(body['amount'])} credits of ${member(body['member'])} to ${payee(body['to'], member)}`,
+  'allowance.return': (body, { by, member }) =>
+    `${by} gave back what was left of the allowance of ${member(body['member'])}`,
+  'allowance.fence': (body, { by, member, node }) =>
+    `${by} had the allowance of ${member(body['member'])} at ${node(body['node'])} closed`,
+  'due.pay': (body, { by }) =>
+    `${by} paid ${body['amount'] === undefined ? 'the whole' : `${String(body['amount'])} credits`} of the due ${short(body['due'])}`,
+  'due.waive': (body, { by }) => `${by} waived the due ${short(body['due'])}`,
   'charter.change': (body, { by }) => {
     const places = [
       ...Object.keys((body['set'] ?? {}) as JsonObject),

@@ -31,6 +31,7 @@ const ABOUT_FIELD: { readonly [field: string]: string } = {
 const ABOUT_FIELD_OF: { readonly [place: string]: string } = {
   'membership.suspend reason': ABOUT.suspension,
   'door-access.revoke reason': ABOUT.revocation,
+  'member.suspend reason': ABOUT.suspension,
 };
 
 export class LedgerCases {
@@ -71,6 +72,7 @@ export class LedgerCases {
     const says = tellEntry(entry.type, entry.body, {
       by,
       member: (id) => this.names.ofMember(String(id)) ?? String(id),
+      node: (id) => this.main.charter.nodes[String(id)]?.name ?? String(id),
       person: (id) => (open ? this.names.ofPerson(String(id)) : null) ?? String(id),
       record: typeof record === 'object' ? record : null,
       reason: open && typeof plain['reason'] === 'string' ? plain['reason'] : null,
