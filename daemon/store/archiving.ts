@@ -16,8 +16,9 @@ const stepGateRecords = 500;
 export const archivedNumber = (id: EntryId | string): bigint =>
   BigInt.asIntN(64, BigInt(`0x${id.slice(0, 16)}`));
 
-/** What a row of the archive adds to the check of its block: the upper bits of the id. */
-export const checkOf = (number: bigint): number => Number(BigInt.asUintN(64, number) >> 13n);
+/** What a row of the archive adds to the check of its block: the upper bits of the id, and the segment. */
+export const checkOf = (number: bigint, segment: number): number =>
+  Number(BigInt.asUintN(64, number) >> 13n) + segment;
 export const checkModulus = 2 ** 52;
 
 /** One step. How many entries and records it moved: 0 when there is nothing to do. */
@@ -28,13 +29,16 @@ export function archiveOldest(bounds: ArchiveBounds, tables: Tables): number {
 function archiveEntries({ entriesKept }: ArchiveBounds, tables: Tables): number {
   const count = tables.one('SELECT count(*) FROM entries') as number;
   let moved = 0;
-  while (count - moved > entriesKept && moved < stepEntries) {
+  while (moved < stepEntries) {
     const block = tables.one(
       'SELECT block FROM entries WHERE height IS NOT NULL ORDER BY height, row LIMIT 1',
     ) as string | null | undefined;
     // Without a block it cannot be found in git; with one that is not durable there it is not yet.
     if (block === undefined || block === null || isStaged(block, tables)) break;
-    moved += archiveBlock(block, tables);
+    const size = tables.one('SELECT entries FROM blocks WHERE id = ?', block) as number;
+    if (count - moved - size < entriesKept) break;
+    archiveBlock(block, size, tables);
+    moved += size;
   }
   return moved;
 }
@@ -54,14 +58,13 @@ interface Moving {
   readonly n: number;
 }
 
-function archiveBlock(block: string, tables: Tables): number {
+function archiveBlock(block: string, size: number, tables: Tables): void {
   const entries = tables.all(
     'SELECT row, id, kind, n FROM entries WHERE block = ? ORDER BY idx',
     block,
   ) as Moving[];
   const row = tables.one('SELECT row FROM blocks WHERE id = ?', block) as number;
-  const expected = tables.one('SELECT entries FROM blocks WHERE id = ?', block) as number;
-  invariant(entries.length === expected, `all entries of block ${block} are here until it is in the archive`);
+  invariant(entries.length === size, `all entries of block ${block} are here until it is in the archive`);
   let segment = (tables.one('SELECT max(segment) FROM archived') ?? 1) as number;
   const inSegment = tables.one('SELECT count(*) FROM archived WHERE segment = ?', segment) as number;
   if (inSegment >= segmentEntries) segment += 1;
@@ -69,7 +72,7 @@ function archiveBlock(block: string, tables: Tables): number {
   const numbers = entries.map(({ id }) => archivedNumber(id));
   for (const id of numbers.toSorted((a, b) => (a < b ? -1 : 1))) {
     tables.run('INSERT INTO archived VALUES (?, ?, ?)', segment, id, row);
-    ids = (ids + checkOf(id)) % checkModulus;
+    ids = (ids + checkOf(id, segment)) % checkModulus;
   }
   const number = (tables.one('SELECT coalesce(max(number), 0) + 1 FROM archived_blocks') ?? 1) as number;
   const facts = entries.flatMap(({ kind }, idx) => (kind === 'fact' ? [idx] : []));
@@ -82,7 +85,6 @@ function archiveBlock(block: string, tables: Tables): number {
   const where = '(node, line) = (SELECT node, line FROM blocks WHERE id = @block) AND archived < @archived';
   tables.change('branches', ['archived'], where, last);
   tables.run('DELETE FROM entries WHERE block = ?', block);
-  return entries.length;
 }
 
 /** Growing numbers as runs, `first+more`, separated by commas: what came together takes a few characters. */

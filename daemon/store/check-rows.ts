@@ -53,9 +53,17 @@ export async function checkRows(
   const add = (table: string, row: string | null, what: string): void => {
     if (!isFull()) problems.push({ table, row, what });
   };
-  for (const line of db.pragma(`integrity_check(${problemsMax})`) as { integrity_check: string }[])
+  const pages = (what: string): unknown[] => {
+    try {
+      return db.pragma(what) as unknown[];
+    } catch (error) {
+      add('database', null, (error as Error).message);
+      return [];
+    }
+  };
+  for (const line of pages(`integrity_check(${problemsMax})`) as { integrity_check: string }[])
     if (line.integrity_check !== 'ok') add('database', null, line.integrity_check.replaceAll('\n', '; '));
-  for (const { table, parent } of db.pragma('foreign_key_check') as { table: string; parent: string }[])
+  for (const { table, parent } of pages('foreign_key_check') as { table: string; parent: string }[])
     add(table, null, `A row names one of ${parent} that is not there.`);
 
   const tables = Object.keys(summedColumns) as SummedTable[];
@@ -125,12 +133,12 @@ function* rowsOf(db: Database, table: SummedTable): Generator<Row> {
     return;
   }
   const page = db.prepare(
-    `SELECT rowid AS at, ${columns} FROM "${table}" WHERE rowid > ? ORDER BY rowid LIMIT ${rowsPerTurn}`,
+    `SELECT rowid AS its_row, ${columns} FROM "${table}" WHERE rowid > ? ORDER BY rowid LIMIT ${rowsPerTurn}`,
   );
   for (
     let rows = page.all(-1) as Row[];
     rows.length > 0;
-    rows = page.all(rows[rows.length - 1]!['at']) as Row[]
+    rows = page.all(rows[rows.length - 1]!['its_row']) as Row[]
   )
     yield* rows;
 }
@@ -163,9 +171,12 @@ async function checkArchive(db: Database, add: Add, turn: () => Promise<void>): 
   let last: Place = { segment: -1n, id: 0n, block: 0n };
   for (;;) {
     const rows = page.all(last.segment, last.id, last.block, rowsPerTurn) as Place[];
-    for (const { id, block } of rows) {
+    for (const { id, block, segment } of rows) {
       const sum = sums.get(Number(block)) ?? { count: 0, ids: 0 };
-      sums.set(Number(block), { count: sum.count + 1, ids: (sum.ids + checkOf(id)) % checkModulus });
+      sums.set(Number(block), {
+        count: sum.count + 1,
+        ids: (sum.ids + checkOf(id, Number(segment))) % checkModulus,
+      });
       await turn();
     }
     if (rows.length < rowsPerTurn) break;
