@@ -370,9 +370,16 @@ export class RecordKeeper {
       const begins = Date.parse(`${first}-01T00:00:00Z`) as MissingKey['at'];
       missing.push(...store.records.missingBefore(begins, HANDLES_MAX).filter(isOver));
     }
-    if (!this.mayRead) for (const handle of store.records.handlesGiven(HANDLES_MAX)) gone.add(handle);
+    const given = this.mayRead ? [] : store.records.handlesGiven(HANDLES_MAX);
+    for (const handle of given) gone.add(handle);
     const fresh = owners.filter((owner) => store.meta(erasedMeta(owner)) === null);
     await this.destroy({ handles: [...gone], persons: fresh, missing });
+    // Should this node be let read again, it asks for them.
+    if (given.length > 0) {
+      const at = main.head.time;
+      const named = given.map((handle) => ({ handle, node: this.parts.keys.id, at }));
+      await this.note(Number(store.meta(FOLLOWED_META) ?? '0'), named);
+    }
     if (fresh.length > 0) {
       const members = fresh.map((owner) => memberOf(state, owner)).filter((member) => member !== null);
       await this.parts.erased([...fresh, ...members]);

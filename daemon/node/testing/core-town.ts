@@ -18,7 +18,7 @@ import { Core, type CoreParts } from '../core.js';
 import { storeGenesis } from '../genesis-store.js';
 import type { NodeKeys } from '../key-files.js';
 import { MainLine } from '../main-line.js';
-import { Peering } from '../peering.js';
+import { Peering, type RecordPeering } from '../peering.js';
 
 export function keysOf(name: string): NodeKeys {
   const secretKey = secretOf(name);
@@ -124,6 +124,8 @@ export const claimOf = (
 export interface CoreNodeOptions extends HeartOptions {
   /** Of the broker; null: it meets nobody. */
   readonly url: string | null;
+  /** Who looks after the keys of records, where somebody does. */
+  readonly records?: RecordPeering & { adopted(): void };
 }
 
 export class CoreNode {
@@ -137,13 +139,16 @@ export class CoreNode {
     readonly keys: NodeKeys,
   ) {}
 
-  static async start({ url, ...options }: CoreNodeOptions): Promise<CoreNode> {
+  static async start({ url, records, ...options }: CoreNodeOptions): Promise<CoreNode> {
     const { name, keys, alarms, store, repository, core } = await openHeart(options, {
       heldByQuorum: (node) => peering.heldByQuorum(node),
       broadcast: (message) => peering.broadcast(message),
       isHeard: (node) => peering.isHeard(node),
       blockMade: (block) => peering.blockMade(block),
-      adopted: (merge) => peering.adopted(merge),
+      adopted: (merge) => {
+        peering.adopted(merge);
+        records?.adopted();
+      },
     });
     const peering: Peering = new Peering({
       ...{ store, keys, main: core.main },
@@ -155,6 +160,7 @@ export class CoreNode {
       trouble: (code, message) => void alarms.push(`${code}: ${message}`),
       changed: () => undefined,
       joining: () => undefined,
+      ...(records ? { records } : {}),
     });
     await core.view.rebuild(() => Promise.resolve());
     core.merger.start();
