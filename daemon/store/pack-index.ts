@@ -1,5 +1,6 @@
 /** The index of a pack, version 2 (gitformat-pack(5)): 256 running counts, names in order, CRCs, offsets, two checksums. */
 import { createHash } from 'node:crypto';
+import { invariant } from '../ledger/ids.js';
 import { PackError, checksumBytes } from './pack-format.js';
 
 export interface IndexedEntry {
@@ -17,22 +18,60 @@ const smallOffsetMax = 0x7fff_ffff;
 
 /** The index of a pack with these entries, in any order. Offsets below 2 GiB. */
 export function packIndex(entries: readonly IndexedEntry[], packChecksum: Buffer): Buffer {
-  const sorted = entries.toSorted((a, b) => Buffer.compare(a.oid, b.oid));
-  const count = sorted.length;
-  const tables = Buffer.alloc(indexHeadBytes + count * rowBytes);
-  tables.writeUInt32BE(magic, 0);
-  tables.writeUInt32BE(2, 4);
-  const fanout = new Uint32Array(256);
-  for (const { oid } of sorted) fanout[oid[0]!]! += 1;
-  let total = 0;
-  fanout.forEach((here, first) => tables.writeUInt32BE((total += here), 8 + first * 4));
-  const at = placesOf(count);
-  sorted.forEach(({ oid, crc, offset }, position) => {
-    oid.copy(tables, at.oids + position * checksumBytes);
-    tables.writeUInt32BE(crc, at.crcs + position * 4);
-    tables.writeUInt32BE(offset, at.offsets + position * 4);
-  });
-  return Buffer.concat([tables, packChecksum, sha1(tables, packChecksum)]);
+  const table = new IndexTable(entries.length);
+  for (const entry of entries) table.add(entry);
+  return table.bytes(packChecksum);
+}
+
+/** Entries of a pack to be: 32 bytes for each, so that a million of them are no matter on a small board. */
+export class IndexTable {
+  readonly #oids: Buffer;
+  readonly #offsets: Uint32Array;
+  readonly #crcs: Uint32Array;
+  #count = 0;
+
+  /** @param countMax the most that will be added */
+  constructor(countMax: number) {
+    this.#oids = Buffer.alloc(countMax * checksumBytes);
+    this.#offsets = new Uint32Array(countMax);
+    this.#crcs = new Uint32Array(countMax);
+  }
+
+  add({ oid, offset, crc }: IndexedEntry): void {
+    invariant(
+      this.#count < this.#offsets.length && offset <= smallOffsetMax,
+      'an index has room for its entries',
+    );
+    oid.copy(this.#oids, this.#count * checksumBytes);
+    this.#offsets[this.#count] = offset;
+    this.#crcs[this.#count] = crc;
+    this.#count += 1;
+  }
+
+  /** The file. @param packChecksum of the pack, 20 bytes */
+  bytes(packChecksum: Buffer): Buffer {
+    const count = this.#count;
+    const oids = this.#oids;
+    const sorted = new Uint32Array(count).map((_, row) => row);
+    sorted.sort((a, b) => {
+      const [from, to] = [a * checksumBytes, b * checksumBytes];
+      return oids.compare(oids, to, to + checksumBytes, from, from + checksumBytes);
+    });
+    const tables = Buffer.alloc(indexHeadBytes + count * rowBytes);
+    tables.writeUInt32BE(magic, 0);
+    tables.writeUInt32BE(2, 4);
+    const fanout = new Uint32Array(256);
+    for (let row = 0; row < count; row += 1) fanout[oids[row * checksumBytes]!]! += 1;
+    let total = 0;
+    fanout.forEach((here, first) => tables.writeUInt32BE((total += here), 8 + first * 4));
+    const at = placesOf(count);
+    sorted.forEach((row, position) => {
+      oids.copy(tables, at.oids + position * checksumBytes, row * checksumBytes, (row + 1) * checksumBytes);
+      tables.writeUInt32BE(this.#crcs[row]!, at.crcs + position * 4);
+      tables.writeUInt32BE(this.#offsets[row]!, at.offsets + position * 4);
+    });
+    return Buffer.concat([tables, packChecksum, sha1(tables, packChecksum)]);
+  }
 }
 
 /** Where the tables of an index of so many objects begin. */
@@ -120,10 +159,11 @@ export class PackIndex {
     return -1;
   }
 
-  /** Places of the order by offset: how the pack is read from its beginning to its end. */
-  byOffset(): number[] {
-    const offsets = Array.from({ length: this.count }, (_, position) => this.offset(position));
-    return offsets.map((_, position) => position).sort((a, b) => offsets[a]! - offsets[b]!);
+  /** Places of the order by offset: how the pack is read from its beginning to its end. @throws PackError */
+  byOffset(): { readonly positions: Uint32Array; readonly offsets: Float64Array } {
+    const offsets = new Float64Array(this.count).map((_, position) => this.offset(position));
+    const positions = new Uint32Array(this.count).map((_, position) => position);
+    return { positions: positions.sort((a, b) => offsets[a]! - offsets[b]!), offsets };
   }
 }
 

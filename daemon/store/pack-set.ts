@@ -3,7 +3,7 @@
  * what is open stays readable when it is unlinked, and a miss looks for new packs before it says so.
  */
 import fs from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { PackError } from './pack-format.js';
@@ -198,26 +198,4 @@ function bytesOf(file: number, { at, length }: ReadRequest): Promise<Buffer> {
       else reject(error);
     });
   });
-}
-
-/** As `answered`, at once: for a worker. */
-export function answeredNow<T>(reading: Reading<T>, files: { pack: number; idx: number }): T {
-  let step = reading.next();
-  while (step.done !== true) {
-    const { file, at, length } = step.value;
-    const bytes = Buffer.allocUnsafe(Math.max(0, length));
-    step = reading.next(bytes.subarray(0, fs.readSync(files[file], bytes, 0, bytes.length, Math.max(0, at))));
-  }
-  return step.value;
-}
-
-/** Size of a pack's two files; null where it is not there (any more). */
-export async function packFileBytes(folder: string, name: string): Promise<number | null> {
-  try {
-    const path = join(folder, `pack-${name}`);
-    return (await stat(`${path}.pack`)).size + (await stat(`${path}.idx`)).size;
-  } catch (error) {
-    if (isMissing(error)) return null;
-    throw error;
-  }
 }

@@ -1,67 +1,22 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { execFile } from 'node:child_process';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import t, { type Test } from 'tap';
-import { blobObject, treeObject, type GitObject } from '../ledger/git-object.js';
+import t from 'tap';
+import { blobObject } from '../ledger/git-object.js';
 import type { Oid } from '../ledger/ids.js';
 import { DeltaBase, applyDelta } from './pack-delta.js';
 import { backBytes, entryHead, readEntryHead } from './pack-format.js';
-import { writePack } from './pack.js';
 import { GitObjects, readWithIsomorphicGit } from './repository-reader.js';
-
-const git = (folder: string, args: string[], input?: string | Buffer): string =>
-  execFileSync('git', ['-C', folder, ...args], { encoding: 'utf8', stdio: 'pipe', input });
-
-function bareRepository(t: Test): string {
-  const folder = mkdtempSync(join(tmpdir(), 'town-pack-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-  git(folder, ['init', '-q', '--bare']);
-  return folder;
-}
-
-async function addPack(gitdir: string, objects: readonly GitObject[]): Promise<string> {
-  const { pack, idx, name } = await writePack(objects);
-  writeFileSync(join(gitdir, 'objects', 'pack', `pack-${name}.pack`), pack);
-  writeFileSync(join(gitdir, 'objects', 'pack', `pack-${name}.idx`), idx);
-  return name;
-}
-
-/** Versions of one text that change little, and the trees that lead to them: what deltas are for. */
-function versions(count: number): { blobs: GitObject[]; trees: GitObject[] } {
-  const others = Array.from({ length: 60 }, (_, index) => blobObject(Buffer.from(`other ${index}`)));
-  const blobs = Array.from({ length: count }, (_, version) =>
-    blobObject(
-      Buffer.from(
-        Array.from(
-          { length: 80 },
-          (__, line) => `line ${line} ${(line <= version % 80 ? version : version - 80) - (version % 80)}\n`,
-        ).join(''),
-      ),
-    ),
-  );
-  const trees = blobs.map(({ oid }) =>
-    treeObject([
-      { name: 'changes.json', oid, kind: 'file' },
-      ...others.map((other, index) => ({ name: `k${index}.json`, oid: other.oid, kind: 'file' as const })),
-    ]),
-  );
-  return { blobs: [...others, ...blobs], trees };
-}
-
-/** A commit of git's own over each tree, so that a repack keeps them. */
-function commitAll(gitdir: string, trees: readonly GitObject[]): void {
-  const person = 'a <a@b> 1700000000 +0000';
-  let text = 'reset refs/heads/main\n\n';
-  trees.forEach(({ oid }, index) => {
-    text += `commit refs/heads/main\nmark :${index + 1}\nauthor ${person}\ncommitter ${person}\ndata 1\nx\n`;
-    text += `${index > 0 ? `from :${index}\n` : ''}M 040000 ${oid} \n\n`;
-  });
-  git(gitdir, ['fast-import', '--quiet', '--force'], text);
-}
-
-const bytesEqual = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
+import {
+  addPack,
+  bareRepository,
+  bytesEqual,
+  commitAll,
+  git,
+  packsOf,
+  versions,
+} from './testing/pack-folders.js';
 
 t.test('a delta makes of its base exactly the target, whatever both are', (t) => {
   const byte = fc.integer({ min: 0, max: 255 });
@@ -177,11 +132,6 @@ for (const offsets of [true, false]) {
   );
 }
 
-const packsOf = (gitdir: string): string[] =>
-  readdirSync(join(gitdir, 'objects', 'pack'))
-    .filter((name) => name.endsWith('.idx'))
-    .map((name) => join(gitdir, 'objects', 'pack', name));
-
 t.test('a reader never sees a hole while packs are replaced under it', async (t) => {
   const gitdir = bareRepository(t);
   const { blobs, trees } = versions(60);
@@ -201,10 +151,8 @@ t.test('a reader never sees a hole while packs are replaced under it', async (t)
   });
   for (const depth of [1, 10, 50, 3, 20]) {
     await new Promise<void>((resolve, reject) =>
-      import('node:child_process').then(({ execFile }) =>
-        execFile('git', ['-C', gitdir, 'repack', '-adfq', `--depth=${depth}`], (error) =>
-          error === null ? resolve() : reject(error),
-        ),
+      execFile('git', ['-C', gitdir, 'repack', '-adfq', `--depth=${depth}`], (error) =>
+        error === null ? resolve() : reject(error),
       ),
     );
   }

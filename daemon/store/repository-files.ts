@@ -1,10 +1,15 @@
 /** The files of a bare git repository, written so that no power cut leaves one half-written. */
 import { existsSync } from 'node:fs';
-import { readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
+import { readdir, readFile, rename, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Oid } from '../ledger/ids.js';
 import { makeFolderDurably, syncFolder, writeFileDurably, writeSynced } from './durable-file.js';
 import type { PackFiles } from './pack.js';
+import { packDisk } from './pack-disk.js';
+import { PackError } from './pack-format.js';
+import { rebuiltIndex } from './pack-rebuild.js';
+import { setAside } from './set-aside.js';
+import { supersededFile, supersededIn } from './superseded.js';
 import type { Ref } from './rows.js';
 
 /** A stock git that holds the lock of a ref is waited for this long; a longer one is dead. */
@@ -18,16 +23,10 @@ export class RepositoryFiles {
   readonly #packs: string;
   /** What the loose refs say, by name; so that only moved ones are written. */
   #loose = new Map<string, string>();
-  #packBytes = 0;
 
   constructor(folder: string) {
     this.#folder = folder;
     this.#packs = join(folder, 'objects', 'pack');
-  }
-
-  /** Bytes of all packs, as far as they were seen or written. */
-  get packBytes(): number {
-    return this.#packBytes;
   }
 
   /** Makes the repository or what is missing of it, and clears away what a killed process left half-written. */
@@ -54,7 +53,6 @@ export class RepositoryFiles {
     await syncFolder(this.#packs);
     await rename(temps.idx, join(this.#packs, `pack-${name}.idx`));
     await syncFolder(this.#packs);
-    this.#packBytes += pack.length;
   }
 
   /** Moves the refs that are elsewhere. What they point to must be durable. Durable when it resolves. */
@@ -92,16 +90,32 @@ export class RepositoryFiles {
     if ((await this.#text(name)) !== text) await writeFileDurably(join(this.#folder, name), text, 0o644);
   }
 
-  /** A pack without its index, an index without its pack and temporary files: their objects are still in the store. */
+  /** Removes temporary files, superseded packs that are half gone, and indexes without a pack; gives a pack its index back. */
   async #clearPacks(): Promise<void> {
     const names = await readdir(this.#packs);
     const here = new Set(names);
-    this.#packBytes = 0;
+    const superseded = new Set(supersededIn(await this.#text(supersededFile)).map(({ pack }) => pack));
     for (const name of names) {
       const path = join(this.#packs, name);
-      const half = /^tmp_/.test(name) || isAlone(name, here);
-      if (half) await unlink(path);
-      else if (name.endsWith('.pack')) this.#packBytes += (await stat(path)).size;
+      const of = /^pack-([0-9a-f]{40})\.(pack|idx|rev|bitmap)$/.exec(name);
+      if (name.startsWith('tmp_')) await unlink(path);
+      else if (of === null) continue;
+      else if (of[2] === 'pack') {
+        if (!here.has(`pack-${of[1]}.idx`)) await this.#withoutIndex(of[1]!, superseded.has(of[1]!));
+      } else if (!here.has(`pack-${of[1]}.pack`)) await unlink(path);
+    }
+  }
+
+  /** What an interrupted flush leaves, or what somebody lost: its objects may be nowhere else. */
+  async #withoutIndex(name: string, superseded: boolean): Promise<void> {
+    const path = join(this.#packs, `pack-${name}.pack`);
+    if (superseded) return unlink(path);
+    try {
+      const idx = rebuiltIndex(packDisk, path);
+      await writeFileDurably(path.replace(/pack$/, 'idx'), idx, 0o444);
+    } catch (error) {
+      if (!(error instanceof PackError)) throw error;
+      await setAside(this.#folder, [path]);
     }
   }
 
@@ -122,12 +136,6 @@ export class RepositoryFiles {
     };
     await walk('refs', 0);
   }
-}
-
-function isAlone(name: string, names: ReadonlySet<string>): boolean {
-  if (name.endsWith('.pack')) return !names.has(name.replace(/\.pack$/, '.idx'));
-  if (name.endsWith('.idx')) return !names.has(name.replace(/\.idx$/, '.pack'));
-  return false;
 }
 
 async function writeLock(path: string, text: string): Promise<void> {

@@ -7,13 +7,15 @@
 import { dirname, resolve } from 'node:path';
 import { type Oid, TownError } from '../ledger/ids.js';
 import type { GitObject } from '../ledger/git-object.js';
+import type { Combined } from './pack-combine.js';
+import { PackMaintenance } from './pack-maintenance.js';
 import { writePack } from './pack.js';
 import { RepositoryFiles } from './repository-files.js';
 import { GitObjects } from './repository-reader.js';
 import type { Store } from './store.js';
 
 export interface RepositoryOptions {
-  /** A scheduled flush could not be done now (a full disk, say); it is tried again in 30 s. */
+  /** A flush (again in 30 s) or a combining of packs (in an hour) could not be done now: a full disk, say. */
   onTrouble?(error: Error): void;
 }
 
@@ -40,6 +42,7 @@ export class Repository {
   readonly #store: Store;
   readonly #files: RepositoryFiles;
   readonly #objects: GitObjects;
+  readonly #maintenance: PackMaintenance;
   readonly #onTrouble: (error: Error) => void;
   #queue: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | null = null;
@@ -52,6 +55,10 @@ export class Repository {
     this.#files = new RepositoryFiles(folder);
     this.#objects = new GitObjects(folder);
     this.#onTrouble = (error) => options.onTrouble?.(error);
+    this.#maintenance = new PackMaintenance(folder, {
+      onTrouble: (error) => this.#onTrouble(error),
+      onSyncFailed: (error) => store.fail(error),
+    });
   }
 
   /**
@@ -67,6 +74,8 @@ export class Repository {
     await repository.#refuseLostHistory();
     await repository.flush();
     for (const { name, oid } of store.refs()) await repository.#requirePresent(name, oid);
+    repository.#maintenance.soon();
+    repository.#maintenance.removeLater();
     return repository;
   }
 
@@ -102,10 +111,25 @@ export class Repository {
     return staged ?? this.#objects.read(oid);
   }
 
+  /**
+   * Combines packs now, as it happens by itself on idle: some where there are many.
+   * @param all one pack of all, however few they are
+   * @throws TownError `combine-failed`: the packs are as they were
+   */
+  combine({ all = false }: { all?: boolean } = {}): Promise<Combined[]> {
+    return this.#maintenance.combine(all);
+  }
+
+  /** Removes now the packs that were combined, which otherwise stay a minute for who reads them. @returns their names */
+  removeCombined(): Promise<readonly string[]> {
+    return this.#maintenance.remove();
+  }
+
   /** Flushes a last time. Throws what that throws; the store can be closed all the same. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    await this.#maintenance.close();
     try {
       await this.flush();
     } finally {
@@ -125,6 +149,7 @@ export class Repository {
     }
     await this.#files.putRefs(refs);
     if (after > 0) await this.#store.dropStaged(lastStaged);
+    if (after > 0) this.#maintenance.soon();
   }
 
   #flushIn(ms: number): void {
