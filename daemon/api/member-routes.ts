@@ -55,11 +55,16 @@ export const memberRoutes: FastifyPluginAsyncTypebox<{ readonly node: TownNode }
     {
       schema: {
         tags: ['credits'],
-        summary: 'Gives credits of the vault to a member',
+        summary: 'Gives credits of the vault, or of suspense, to a member',
         body: input.exactly({
           to: input.id('a member'),
           amount: input.amount(),
           reason: input.reason(),
+          from: Type.Optional(
+            Type.Literal('suspense', {
+              description: 'leave it out for the vault; "suspense": what would have gone to members who left',
+            }),
+          ),
         }),
         response: input.answers(recordedView),
       },

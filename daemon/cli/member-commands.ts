@@ -81,12 +81,25 @@ export function addMemberCommands(town: Command): void {
     .argument('<member>', 'to whom: id, a unique start of it, or name')
     .argument('<amount>', 'whole credits', wholeCredits)
     .requiredOption('--reason <text>', 'why')
-    .action(async (word: string, amount: number, options: { reason: string }, command: Command) => {
-      const context = new Context(command);
-      const to = await findMember(context, word);
-      const recorded = await context.post<Recorded>('/api/credits/grant', { to: to.id, amount, ...options });
-      await context.tellRecorded(recorded, `${credits(amount)} credits of the vault go to ${nameOf(to)}.`);
-    });
+    .option('--suspense', 'out of what would have gone to members who left, instead of the vault')
+    .action(
+      async (
+        word: string,
+        amount: number,
+        options: { reason: string; suspense?: true },
+        command: Command,
+      ) => {
+        const context = new Context(command);
+        const to = await findMember(context, word);
+        const { reason, suspense } = options;
+        const recorded = await context.post<Recorded>('/api/credits/grant', {
+          ...{ to: to.id, amount, reason },
+          ...(suspense ? { from: 'suspense' } : {}),
+        });
+        const source = suspense ? 'suspense' : 'the vault';
+        await context.tellRecorded(recorded, `${credits(amount)} credits of ${source} go to ${nameOf(to)}.`);
+      },
+    );
 
   addStandingCommands(member);
 }

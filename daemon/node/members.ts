@@ -266,9 +266,12 @@ export class Members {
     return this.pay('credit.transfer', session, input.to, input.amount, input.memo);
   }
 
-  async grant(token: string, input: { to: string; amount: number; reason: string }): Promise<Recorded> {
+  async grant(
+    token: string,
+    input: { to: string; amount: number; reason: string; from?: 'suspense' | undefined },
+  ): Promise<Recorded> {
     const session = this.parts.sessions.needPermission(token, 'credit.grant');
-    return this.pay('credit.grant', session, input.to, input.amount, input.reason);
+    return this.pay('credit.grant', session, input.to, input.amount, input.reason, input.from);
   }
 
   private async pay(
@@ -277,6 +280,7 @@ export class Members {
     to: string,
     amount: number,
     memo: string | undefined,
+    from?: 'suspense',
   ): Promise<Recorded> {
     const { view, records, clock, appender } = this.parts;
     if (!isMemberId(to) || !readMember(view.state, to))
@@ -287,6 +291,7 @@ export class Members {
     const sealed = memo?.trim()
       ? { memo: await records.seal(session.member, ABOUT.memo, memo.trim(), clock.now()) }
       : {};
-    return recorded(await appender.claim(type, { to, amount, ...sealed }, session));
+    const source = from === undefined ? {} : { from };
+    return recorded(await appender.claim(type, { to, amount, ...sealed, ...source }, session));
   }
 }

@@ -11,6 +11,7 @@ import type { LedgerGraph } from './ledger-graph.js';
 import type { MoneyCases, StandingCases } from './money-cases.js';
 import type { NodeCases } from './node-cases.js';
 import type { NoticesView, NoticeView } from './notice-cases.js';
+import type { RecordCases } from './record-cases.js';
 import type { Recorded } from './recorded.js';
 
 export type EntryState = 'pending' | 'merged' | 'rejected';
@@ -72,6 +73,8 @@ export interface PersonView {
   /** Null where the record is erased or this node may not read it. */
   readonly name: string | null;
   readonly contact: string | null;
+  /** Whether name and contact can be read; else why not: they were erased, or their key is not at this node. */
+  readonly record: 'readable' | 'erased' | 'not-here';
   readonly status: 'active' | 'suspended';
   /** Why the person is suspended, where this node may read it. */
   readonly reason?: string;
@@ -256,6 +259,8 @@ export interface TownNode {
   readonly money: MoneyCases;
   /** Suspending, reinstating and leaving. */
   readonly standing: StandingCases;
+  /** Sealed records of persons. */
+  readonly recordCases: RecordCases;
   /** The town as one of its drafts sees it. @throws TownError `no-such-fork` */
   onLine(name: string): Promise<TownNode>;
 
@@ -326,7 +331,11 @@ export interface TownNode {
     passphrase: string;
   }): Promise<SessionView & { entry: string }>;
   transfer(s: string, input: { to: string; amount: number; memo?: string | undefined }): Promise<Recorded>;
-  grant(s: string, input: { to: string; amount: number; reason: string }): Promise<Recorded>;
+  /** Out of the vault, or out of what would have gone to members who left. */
+  grant(
+    s: string,
+    input: { to: string; amount: number; reason: string; from?: 'suspense' | undefined },
+  ): Promise<Recorded>;
 
   // Gigs.
   gigs(s: string): Promise<readonly GigView[]>;
