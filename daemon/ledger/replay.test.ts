@@ -1,19 +1,12 @@
-import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import t from 'tap';
 import { accountOf, readAccount } from './accounts.js';
 import { assertSupply, totalsOf } from './supply.js';
-import { readBlock } from './block.js';
 import { changeCharter } from './charter.js';
-import { contentHash } from './content-hash.js';
 import type { FromContract, ToContract } from './contract-protocol.js';
-import { parseEntry, verifyEntry } from './entry.js';
-import type { JsonObject, Oid } from './ids.js';
+import type { JsonObject } from './ids.js';
 import { keyProofText, KEY_DOMAIN, readKey, readMember } from './kernel.js';
-import { confirmMerge, readMerge } from './merge.js';
 import { memberIdOf, publicKeyOf, signText } from './signature.js';
-import { changeTree, SHARD_ABOVE, type StateTree } from './state-tree.js';
-import { Overlay, State, type StateWrite } from './state.js';
 import { SmallTown, T0, notesContract, secretOf } from './testing/small-town.js';
 
 const memberOf = (word: string) => memberIdOf(publicKeyOf(secretOf(word)));
@@ -354,74 +347,6 @@ t.test(
   },
 );
 
-t.test('an entry is its signature, its town and its number: changed or repeated it is refused', async (t) => {
-  const town = new SmallTown().people('bob');
-  const entry = town.entry('alpha', 'bob', 'notes.put', { key: 'a', value: 1 });
-  t.equal(verifyEntry(entry.text).id, entry.id);
-  t.same(verifyEntry(entry.text), entry, 'read again, it is the same');
-  t.throws(() => verifyEntry(entry.text.replace('"value":1', '"value":2')), { code: 'bad-signature' });
-  t.throws(() => parseEntry(entry.text.replace('{', '{ ')), { code: 'not-canonical' });
-  t.throws(() => parseEntry(entry.text.replace('"value":1', '"value":1.5')), { code: 'not-integer' });
-  t.throws(() => parseEntry(entry.text.replace('"v":1', '"v":1,"w":1')), { code: 'bad-entry' });
-  const elsewhere = new SmallTown(['alpha'], (charter) => ({ ...charter, name: 'Elsewhere' })).people('bob');
-  elsewhere.state.apply([]);
-  const foreign = elsewhere.entry('alpha', 'bob', 'notes.put', { key: 'a', value: 1 });
-  t.throws(() => town.block('alpha', [foreign]), { code: 'bad-block' });
-  t.throws(() => town.block('alpha', [entry, entry]), { code: 'bad-block' });
-});
-
-t.test('a block reads back as it was made, and no changed byte passes', async (t) => {
-  const town = new SmallTown().people('bob');
-  const before = town.branches.get('alpha')?.blocks.at(-1);
-  const block = town.block('alpha', [town.entry('alpha', 'bob', 'notes.put', { key: 'a', value: 1 })]);
-  const jsonl = Buffer.from(block.entries.map(({ text }) => `${text}\n`).join(''));
-  const key = publicKeyOf(secretOf('alpha'));
-  const parents = { prev: before?.oid as Oid, main: town.head.oid };
-  const read = readBlock(block.raw, jsonl, key, parents);
-  t.same(
-    [read.id, read.oid, read.seq, read.prev, read.base],
-    [block.id, block.oid, block.seq, block.prev, block.base],
-  );
-  for (let at = 0; at < block.raw.length; at += 7) {
-    const bytes = Buffer.from(block.raw);
-    bytes[at] = (bytes[at] as number) ^ 1;
-    t.throws(() => readBlock(bytes, jsonl, key, parents), `byte ${at}`);
-  }
-  t.throws(() => readBlock(block.raw, Buffer.from(`${jsonl.toString()}\n`), key, parents));
-  t.throws(() => readBlock(block.raw, jsonl, publicKeyOf(secretOf('beta')), parents), {
-    code: 'bad-signature',
-  });
-  t.throws(() => readBlock(block.raw, jsonl, key, { prev: null, main: town.head.oid }), {
-    code: 'bad-block',
-  });
-});
-
-t.test(
-  'a merge is confirmed by my own replay only: other content, parents or message are refused',
-  async (t) => {
-    const town = new SmallTown().people('bob');
-    const before = { tree: town.tree, head: town.head };
-    town.block('alpha', [town.entry('alpha', 'bob', 'notes.put', { key: 'a', value: 1 })]);
-    const result = town.replay();
-    const head = town.branches.get('alpha')?.blocks.at(-1);
-    const built = town.merge();
-    const parents = { main: before.head.oid, heads: [head?.oid as Oid] };
-    const claimed = readMerge(built.merge.raw, () => publicKeyOf(secretOf('alpha')));
-    t.equal(confirmMerge(claimed, parents, before.tree, result).merge.id, built.merge.id);
-    const other = { ...result, receipt: { ...result.receipt, expired: ['x'] } };
-    t.throws(() => confirmMerge(claimed, parents, before.tree, other), { code: 'content-differs' });
-    t.throws(() => confirmMerge(claimed, { ...parents, heads: [] }, before.tree, result), {
-      code: 'content-differs',
-    });
-    t.throws(() => confirmMerge(claimed, parents, before.tree, { ...result, testedBy: [] }), {
-      code: 'content-differs',
-    });
-    t.throws(() => readMerge(built.merge.raw, () => publicKeyOf(secretOf('beta'))), {
-      code: 'bad-signature',
-    });
-  },
-);
-
 // Laws ----------------------------------------------------------------------------------------------------------------
 
 const words = ['ada', 'bob', 'carl'];
@@ -497,76 +422,5 @@ t.test('supply stays what it is, and the merge does not depend on which branch c
       assertSupply(town.state, town.charter.supply);
     }),
     { numRuns: 60 },
-  );
-});
-
-const filesOf = (state: State): Map<string, Uint8Array> => {
-  const files = new Map<string, Uint8Array>();
-  const sizes = new Map<string, number>();
-  for (const { dapp, collection } of state.rows())
-    sizes.set(`${dapp}/${collection}`, (sizes.get(`${dapp}/${collection}`) ?? 0) + 1);
-  for (const { dapp, collection, key, value } of state.rows()) {
-    const shard = (sizes.get(`${dapp}/${collection}`) ?? 0) > SHARD_ABOVE ? `${sha(key).slice(0, 2)}/` : '';
-    files.set(`state/${dapp}/${collection}/${shard}${key}.json`, Buffer.from(value));
-  }
-  return files;
-};
-
-const sha = (text: string): string => createHash('sha256').update(text).digest('hex');
-
-t.test(
-  'a tree changed step by step is the tree made at once, across the bound where collections are sharded',
-  async (t) => {
-    const write = fc.record({
-      dapp: fc.constantFrom('a', 'b'),
-      collection: fc.constantFrom('c', 'd'),
-      key: fc.integer({ min: 0, max: 900 }).map(String),
-      value: fc.option(fc.integer({ min: 0, max: 9 }).map(String), { nil: null }),
-    });
-    const filled: StateWrite[] = Array.from({ length: SHARD_ABOVE - 3 }, (_, i) => ({
-      dapp: 'a',
-      collection: 'c',
-      key: String(i),
-      value: '0',
-    }));
-    fc.assert(
-      fc.property(fc.array(fc.array(write, { maxLength: 20 }), { maxLength: 6 }), (steps) => {
-        const state = new State();
-        let tree: StateTree | null = null;
-        for (const list of [filled, ...steps]) {
-          const overlay = new Overlay(state);
-          for (const { dapp, collection, key, value } of list) overlay.put(dapp, collection, key, value);
-          const writes = overlay.writes();
-          tree = changeTree(tree, writes, { 'receipt.json': '{}' }).tree;
-          state.apply(writes);
-        }
-        const files = filesOf(state).set('receipt.json', Buffer.from('{}'));
-        t.equal(tree?.content, contentHash(files));
-        t.equal(tree?.oid, changeTree(null, [...state.rows()], { 'receipt.json': '{}' }).tree.oid);
-      }),
-      { numRuns: 25 },
-    );
-  },
-);
-
-t.test('an overlay lists its keys as if everything had been written below', async (t) => {
-  const key = fc.integer({ min: 0, max: 30 }).map((n) => `k${n}`);
-  fc.assert(
-    fc.property(
-      fc.uniqueArray(key),
-      fc.array(fc.tuple(key, fc.boolean())),
-      fc.integer({ min: 1, max: 8 }),
-      fc.option(key),
-      (below, changes, limit, after) => {
-        const state = new State();
-        state.apply(below.map((k) => ({ dapp: 'a', collection: 'c', key: k, value: '1' })));
-        const overlay = new Overlay(state);
-        for (const [k, set] of changes) overlay.put('a', 'c', k, set ? '2' : null);
-        const flat = new State();
-        flat.apply(state.rows());
-        flat.apply(overlay.writes());
-        t.same(overlay.keys('a', 'c', after ?? '', limit), flat.keys('a', 'c', after ?? '', limit));
-      },
-    ),
   );
 });

@@ -124,7 +124,7 @@ interface Branch {
 export class SmallTown {
   readonly charter: Charter;
   readonly town: Sha256;
-  readonly state = new State();
+  state = new State();
   readonly branches = new Map<string, Branch>();
   tree: StateTree;
   head: { height: number; id: Sha256; oid: Oid; time: Millis };
@@ -225,6 +225,12 @@ export class SmallTown {
     return block;
   }
 
+  /** Goes on from a state that was stored. */
+  restart(state: State, tree: StateTree): void {
+    this.state = state;
+    this.tree = tree;
+  }
+
   /** All unmerged blocks, branch by branch. */
   parts(): readonly BranchPart[] {
     return [...this.branches.values()].flatMap(({ node, line, blocks }) => {
@@ -260,9 +266,8 @@ export class SmallTown {
     return drive(replay(input), contract);
   }
 
-  /** Merges everything that is unmerged and steps `main` on. */
-  merge(contract = notesContract()): BuiltMerge {
-    const parts = this.parts();
+  /** Merges what is unmerged (or some of it) and steps `main` on. */
+  merge(contract = notesContract(), parts = this.parts()): BuiltMerge {
     const time = (this.head.time + 1000) as Millis;
     const result = this.replay(parts, time, contract);
     const last = parts.map(({ blocks }) => blocks[blocks.length - 1] as Block);
