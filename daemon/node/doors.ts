@@ -8,6 +8,7 @@ import { hexOf } from '../ledger/hash.js';
 import type { Json, JsonObject } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { readJson } from '../ledger/state.js';
+import type { EntryRow } from '../store/rows.js';
 import type { Store } from '../store/store.js';
 import type { Appender } from './appender.js';
 import type { Clock } from './clock.js';
@@ -256,9 +257,8 @@ export class Doors {
   }
 
   /** A record back from the ledger, as far as this node may read it. */
-  private fromEntry(id: string): DoorEventView | null {
-    const row = this.parts.store.entry(id);
-    if (!row) return null;
+  private fromEntry(row: EntryRow): DoorEventView {
+    const { id } = row;
     const { body } = verifyEntry(Buffer.from(row.bytes).toString('utf8'));
     const sealed = (this.parts.records.open(ABOUT.record, body['record']) ?? {}) as Partial<GateRecord>;
     const { door, kind, outcome, code, table } = body as unknown as GateRecord;
@@ -268,10 +268,19 @@ export class Doors {
     );
   }
 
-  events(token: string, input: { door?: string | undefined; limit: number }): readonly DoorEventView[] {
-    this.parts.sessions.needPermission(token, 'door.open');
-    const rows = this.parts.store.gateRecords(input.door ?? null, Math.min(Math.max(input.limit, 1), 500));
-    return rows.map(({ entry }) => this.fromEntry(entry)).filter((event) => event !== null);
+  /** Newest first, also those that only git has. @throws what reading the archive throws */
+  async events(
+    token: string,
+    input: { door?: string | undefined; limit: number },
+  ): Promise<readonly DoorEventView[]> {
+    const { sessions, store } = this.parts;
+    sessions.needPermission(token, 'door.open');
+    const events: DoorEventView[] = [];
+    for (const { entry } of store.gateRecords(input.door ?? null, Math.min(Math.max(input.limit, 1), 500))) {
+      const row = await store.archive.entry(entry);
+      if (row) events.push(this.fromEntry(row));
+    }
+    return events;
   }
 
   // Enrolling by a tap ------------------------------------------------------------------------------------------------
@@ -376,11 +385,23 @@ export class Doors {
     });
   }
 
+  /** Of a door that was not used for long only git has the last record: it is there when somebody looks again. */
+  private readLast(door: string, entry: string): void {
+    const read = async (): Promise<void> => {
+      const row = await this.parts.store.archive.entry(entry);
+      if (row && !this.last.has(door)) this.last.set(door, this.fromEntry(row));
+    };
+    read().catch(() => undefined);
+  }
+
   private lastOf(door: string): DoorEventView | null {
     const known = this.last.get(door);
     if (known) return known;
-    const [row] = this.parts.store.gateRecords(door, 1);
-    return row ? this.fromEntry(row.entry) : null;
+    const [record] = this.parts.store.gateRecords(door, 1);
+    const row = record ? this.parts.store.entry(record.entry) : null;
+    if (row) return this.fromEntry(row);
+    if (record) this.readLast(door, record.entry);
+    return null;
   }
 
   async add(token: string, input: { id: string; name: string }): Promise<Recorded> {

@@ -12,7 +12,7 @@ import type { Store } from '../store/store.js';
 import { tellEntry } from './explain.js';
 import { MAIN, type MainLine } from './main-line.js';
 import { ABOUT, type Names } from './names.js';
-import type { PrivateRecords } from './private-records.js';
+import type { PrivateRecords, Unreadable } from './private-records.js';
 import type { Session, Sessions } from './sessions.js';
 import type { BranchView, EntryView, MergeView, Page } from './use-cases.js';
 import type { View } from './view.js';
@@ -26,6 +26,11 @@ const ABOUT_FIELD: { readonly [field: string]: string } = {
   profile: ABOUT.profile,
   record: ABOUT.record,
   memo: ABOUT.memo,
+};
+/** What is shown in place of what cannot be read. */
+const UNREADABLE: { readonly [why in Unreadable]: string } = {
+  erased: '(erased)',
+  'not-here': '(its key is not here)',
 };
 /** Where the same name of a field means another thing in each type of entry. */
 const ABOUT_FIELD_OF: { readonly [place: string]: string } = {
@@ -49,18 +54,12 @@ export class LedgerCases {
     return this.sessions.may(session, 'membership.add');
   }
 
-  log(token: string, input: { limit: number; before?: string | undefined }): Page<EntryView> {
+  /** Newest first, across the archive. @throws TownError `bad-page`, and what reading the archive throws */
+  async log(token: string, input: { limit: number; before?: string | undefined }): Promise<Page<EntryView>> {
     const session = this.sessions.need(token);
     const limit = Math.min(Math.max(input.limit, 1), PAGE_MAX);
-    const before = input.before === undefined ? undefined : Number(input.before);
-    if (before !== undefined && !Number.isSafeInteger(before))
-      throw new TownError('bad-page', '"before" is what the last page gave as "next".', 'Begin without it.');
-    const rows = before === undefined ? this.store.log(limit) : this.store.log(limit, before);
-    const last = rows[rows.length - 1];
-    return {
-      items: rows.map((row) => this.entryView(row, this.mayRead(session))),
-      next: rows.length === limit && last ? String(last.row) : null,
-    };
+    const { rows, next } = await this.store.archive.log(limit, input.before);
+    return { items: rows.map((row) => this.entryView(row, this.mayRead(session))), next };
   }
 
   /** An entry as people see it; `open`: with personal fields in plain words. */
@@ -107,7 +106,10 @@ export class LedgerCases {
   private opened(type: string, body: JsonObject): JsonObject {
     const about = (field: string): string =>
       ABOUT_FIELD_OF[`${type} ${field}`] ?? ABOUT_FIELD[field] ?? field;
-    return this.mapSealed(body, (field, value) => this.records.open(about(field), value) ?? '(erased)');
+    return this.mapSealed(
+      body,
+      (field, value) => this.records.open(about(field), value) ?? UNREADABLE[this.records.whyNot(value)],
+    );
   }
 
   private closed(body: JsonObject): JsonObject {
@@ -132,7 +134,16 @@ export class LedgerCases {
     };
   }
 
-  mergeView(row: MergeRow, entriesFor?: Session): MergeView {
+  /** With its entries, as this session may see them. */
+  async mergeWithEntries(row: MergeRow, session: Session): Promise<MergeView> {
+    const rows = await this.store.archive.mergeEntries(row.height, ENTRIES_OF_MERGE_MAX);
+    return {
+      ...this.mergeView(row),
+      entries: rows.map((entry) => this.entryView(entry, this.mayRead(session))),
+    };
+  }
+
+  mergeView(row: MergeRow): MergeView {
     const { fields } = parseCommit(row.raw);
     const trailers = parseTrailers(fields.message);
     const certificate = this.store.certificate(row.height);
@@ -144,11 +155,6 @@ export class LedgerCases {
         .reduce((sum, block) => sum + block.entries, 0);
       return { node, id, entries };
     });
-    const entries = entriesFor
-      ? this.store
-          .mergeEntries(row.height, ENTRIES_OF_MERGE_MAX)
-          .map((entry) => this.entryView(entry, this.mayRead(entriesFor)))
-      : undefined;
     return {
       height: row.height,
       id: row.id,
@@ -161,7 +167,6 @@ export class LedgerCases {
       testedBy: (trailers.get('Tested-by') ?? []).map((line) => line.split(' ')[0] as string),
       attestedBy:
         certificate && row.height > 0 ? parseCertificate(certificate).votes.map(({ node }) => node) : [],
-      ...(entries ? { entries } : {}),
     };
   }
 
@@ -177,7 +182,10 @@ export class LedgerCases {
   }
 
   /** @throws TownError `not-found`, `ambiguous`, `bad-id` */
-  show(token: string, id: string): { kind: 'entry'; entry: EntryView } | { kind: 'merge'; merge: MergeView } {
+  async show(
+    token: string,
+    id: string,
+  ): Promise<{ kind: 'entry'; entry: EntryView } | { kind: 'merge'; merge: MergeView }> {
     const session = this.sessions.need(token);
     const prefix = id.toLowerCase();
     if (!/^[0-9a-f]+$/.test(prefix) || prefix.length < PREFIX_MIN || prefix.length > 64)
@@ -187,11 +195,11 @@ export class LedgerCases {
         'Take it from town log.',
       );
     const merges = this.store.mergesByPrefix(prefix);
-    const entries = this.store.entriesByPrefix(prefix);
+    const entries = await this.store.archive.entriesByPrefix(prefix);
     if (merges.length + entries.length > 1)
       throw new TownError('ambiguous', `More than one thing begins with ${prefix}.`, 'Give more digits.');
     const [merge] = merges;
-    if (merge) return { kind: 'merge', merge: this.mergeView(merge, session) };
+    if (merge) return { kind: 'merge', merge: await this.mergeWithEntries(merge, session) };
     const [entry] = entries;
     if (entry) return { kind: 'entry', entry: this.entryView(entry, this.mayRead(session)) };
     throw new TownError(
@@ -201,8 +209,15 @@ export class LedgerCases {
     );
   }
 
-  entry(id: EntryId, open: boolean): EntryView | null {
+  /** One of the newest, which the database still has. */
+  recentEntry(id: EntryId, open: boolean): EntryView | null {
     const row = this.store.entry(id);
+    return row ? this.entryView(row, open) : null;
+  }
+
+  /** Also where only git has it. @throws what reading the archive throws */
+  async entry(id: EntryId, open: boolean): Promise<EntryView | null> {
+    const row = await this.store.archive.entry(id);
     return row ? this.entryView(row, open) : null;
   }
 }

@@ -6,7 +6,7 @@ import type { Store } from '../store/store.js';
 import type { LedgerCases } from './ledger-cases.js';
 import type { NoticesView, NoticeView } from './notice-cases.js';
 import type { Sessions } from './sessions.js';
-import type { TownEvent } from './use-cases.js';
+import type { EntryView, TownEvent } from './use-cases.js';
 
 const LIST_MAX = 200;
 const UNREAD_MAX = 1000;
@@ -26,11 +26,18 @@ export class Notices {
   }
 
   /** Newest first; `limit`: 1 to 200. */
-  list(token: string, { limit }: { limit: number }): NoticesView {
+  async list(token: string, { limit }: { limit: number }): Promise<NoticesView> {
     const { member } = this.sessions.need(token);
     const rows = this.store.notices(member, Math.min(Math.max(limit, 1), LIST_MAX));
+    const entry = (id: EntryId): Promise<EntryView | null> => this.ledgerCases.entry(id, false);
     return {
-      items: rows.map((row) => this.viewOf(row)),
+      items: await Promise.all(
+        rows.map(async (row) => {
+          const about = row.entry === null ? null : await entry(row.entry);
+          const other = about?.state === 'rejected' ? about.other : undefined;
+          return viewOf(row, about, other === undefined ? null : await entry(other as EntryId));
+        }),
+      ),
       unread: this.store.unreadNotices(member, UNREAD_MAX),
     };
   }
@@ -47,23 +54,30 @@ export class Notices {
   fresh(): readonly TownEvent[] {
     const rows = this.store.noticesAfter(this.told, EVENTS_AT_ONCE_MAX);
     this.told = this.store.lastNotice();
-    return rows.map((row) => ({ kind: 'notice', member: row.member, notice: this.viewOf(row) }));
+    const entry = (id: EntryId): EntryView | null => this.ledgerCases.recentEntry(id, false);
+    return rows.map((row) => {
+      const about = row.entry === null ? null : entry(row.entry);
+      const won = about?.other === undefined ? null : entry(about.other as EntryId);
+      return { kind: 'notice', member: row.member, notice: viewOf(row, about, won) };
+    });
   }
+}
 
-  private viewOf({ id, at, text, entry, read }: NoticeRow): NoticeView {
-    const about = entry === null ? null : this.ledgerCases.entry(entry, false);
-    const rejected = about?.state === 'rejected' ? about : null;
-    const won =
-      rejected?.other === undefined ? null : this.ledgerCases.entry(rejected.other as EntryId, false);
-    return {
-      id,
-      at,
-      // Without what concerns persons: names are those that this node may read now, not those of then.
-      text: `${rejected ? `${rejected.says}. ` : ''}${text}${won ? ` What won: ${won.says}.` : ''}`,
-      entry,
-      code: rejected?.code ?? null,
-      other: rejected?.other ?? null,
-      read,
-    };
-  }
+/** @param about the entry that it is about, @param won the one that won over it, as far as they are known */
+function viewOf(
+  { id, at, text, entry, read }: NoticeRow,
+  about: EntryView | null,
+  won: EntryView | null,
+): NoticeView {
+  const rejected = about?.state === 'rejected' ? about : null;
+  return {
+    id,
+    at,
+    // Without what concerns persons: names are those that this node may read now, not those of then.
+    text: `${rejected ? `${rejected.says}. ` : ''}${text}${rejected && won ? ` What won: ${won.says}.` : ''}`,
+    entry,
+    code: rejected?.code ?? null,
+    other: rejected?.other ?? null,
+    read,
+  };
 }

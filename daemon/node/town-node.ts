@@ -42,6 +42,7 @@ import { People, recorded } from './people.js';
 import { forgetFiles } from './erased-files.js';
 import { PrivateRecords } from './private-records.js';
 import { RecordKeeper } from './record-keeper.js';
+import { Records } from './records.js';
 import { Readiness } from './readiness.js';
 import { SetupLock } from './setup-lock.js';
 import { SignaturePool } from './signature-pool.js';
@@ -96,6 +97,7 @@ export class RunningNode implements TownNode {
   readonly forks: Forks;
   readonly money: Money;
   readonly standing: Standing;
+  readonly recordCases: Records;
   private readonly townsOnForks = new WeakMap<Fork, TownNode>();
   private readonly readiness: Readiness;
   private readonly bulletin: Bulletin;
@@ -144,7 +146,7 @@ export class RunningNode implements TownNode {
       // Its history is told by no notices: whom they are for was told when it happened, elsewhere.
       silentUpTo: readWelcomed(store)?.checkpoint.height,
       broadcast: (message) => this.peering.broadcast(message),
-      heldByQuorum: (branch) => this.peering.heldByQuorum(branch),
+      heldByQuorum: (node, line) => this.peering.heldByQuorum(node, line),
       isHeard: (node) => this.peering.isHeard(node),
       blockMade: (block) => this.peering.blockMade(block),
       alarm: (alarm) => bulletin.setAlarm(alarm),
@@ -258,6 +260,10 @@ export class RunningNode implements TownNode {
       ...{ main, view, appender, records, names, sessions, keyStore, keys, clock, settled },
     });
     this.standing = new Standing({ view, appender, records, sessions, clock, settled });
+    this.recordCases = new Records({
+      ...{ main, view, appender, sessions, people, keys, settled },
+      keeper: this.recordKeeper,
+    });
     this.gigCases = new Gigs(view, main, appender, names, sessions, clock);
     this.ledgerCases = new LedgerCases(store, main, view, records, names, sessions);
     this.forks = new Forks({
@@ -370,7 +376,7 @@ export class RunningNode implements TownNode {
 
   private appended(id: EntryId): void {
     if (!this.events.isHeard) return;
-    const entry = this.ledgerCases.entry(id, true);
+    const entry = this.ledgerCases.recentEntry(id, true);
     if (entry) this.events.emit({ kind: 'entry', entry });
   }
 
@@ -567,6 +573,6 @@ export class RunningNode implements TownNode {
     if (!(await this.merger.mergeNow())) return null;
     await this.repository?.flush();
     const last = this.parts.store.lastMerge();
-    return last ? this.ledgerCases.mergeView(last, session) : null;
+    return last ? this.ledgerCases.mergeWithEntries(last, session) : null;
   }
 }

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { Database } from 'better-sqlite3';
-import { archivedNumber, checkModulus, checkOf, unpacked } from './archiving.js';
+import { checkModulus, checkOf, unpacked } from './archiving.js';
 import { gitHash } from './database.js';
 import { rowSum, summedColumns, type SummedTable, type Value } from './row-sums.js';
 
@@ -209,15 +209,4 @@ function attempt<T>(task: () => T, otherwise: T): T {
   } catch {
     return otherwise;
   }
-}
-
-/** Whether the archive names the entry as one of the block's: for who reads the block from git. */
-export function isArchived(db: Database, id: string, blockId: string): boolean {
-  const sql =
-    'SELECT 1 FROM archived AS a JOIN blocks AS b ON b.row = a.block WHERE a.segment = ? AND a.id = ? AND b.id = ?';
-  const segments = (db.prepare('SELECT max(segment) FROM archived').pluck().get() as number | null) ?? 0;
-  const found = db.prepare(sql);
-  for (let segment = 1; segment <= segments; segment += 1)
-    if (found.get(segment, archivedNumber(id), blockId) !== undefined) return true;
-  return false;
 }
