@@ -26,6 +26,7 @@ import { nodeRoutes } from './node-routes.js';
 import { noticeRoutes } from './notice-routes.js';
 import { panelFiles } from './panel-files.js';
 import { peopleRoutes } from './people-routes.js';
+import { recordRoutes } from './record-routes.js';
 import { sessionRoutes } from './session-routes.js';
 import { sharedSchemas } from './views.js';
 
@@ -155,6 +156,7 @@ export async function buildApi(options: ApiOptions): Promise<FastifyInstance> {
   await app.register(async (signedIn) => {
     signedIn.addHook('onRequest', requireSession(node));
     await signedIn.register(peopleRoutes, { node });
+    await signedIn.register(recordRoutes, { node });
     await signedIn.register(doorRoutes, { node });
     await signedIn.register(memberRoutes, { node });
     await signedIn.register(moneyRoutes, { node, triesPerMinute });

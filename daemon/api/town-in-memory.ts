@@ -5,6 +5,7 @@
 import { TownError } from '../ledger/ids.js';
 import { forksInMemory } from './forks-in-memory.js';
 import { moneyInMemory, standingInMemory } from './money-in-memory.js';
+import { recordsInMemory } from './records-in-memory.js';
 import type { KeyCases, OwnKeyView } from '../node/key-cases.js';
 import type { LedgerGraph } from '../node/ledger-graph.js';
 import type { NodeCases, NodeInvited, NodesView, NodeView } from '../node/node-cases.js';
@@ -114,6 +115,7 @@ export const person: Shape.PersonView = {
   id: 'p0123456789abcdef',
   name: 'Grace',
   contact: null,
+  record: 'readable',
   status: 'active',
   member: null,
   badges: [
@@ -417,6 +419,7 @@ export class TownInMemory implements Shape.TownNode {
   forks = forksInMemory((method, args, answer) => this.#note(method, args, answer), recorded);
   money = moneyInMemory((method, args, answer) => this.#note(method, args, answer), recorded);
   standing = standingInMemory((method, args, answer) => this.#note(method, args, answer), recorded);
+  recordCases = recordsInMemory((method, args, answer) => this.#note(method, args, answer), recorded);
   onLine = (name: string): Promise<Shape.TownNode> => this.#note('onLine', [name], this);
 
   nodes: NodeCases = {

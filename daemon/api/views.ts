@@ -123,6 +123,7 @@ export const personView = component<Shape.PersonView>()(
     id: Type.String(),
     name: orNull(Type.String()),
     contact: orNull(Type.String()),
+    record: oneOf('readable', 'erased', 'not-here'),
     status: oneOf('active', 'suspended'),
     reason: Type.Optional(Type.String()),
     member: orNull(Type.String()),

@@ -10,7 +10,8 @@ import { plain, short, table, time } from './output.js';
 const enrolWithin = 90_000;
 const askAgainEvery = 300;
 
-export function addPeopleCommands(town: Command): void {
+/** @returns the command `person`, for others to add to */
+export function addPeopleCommands(town: Command): Command {
   const person = town.command('person').description('people the town knows, members or not');
 
   person
@@ -60,6 +61,7 @@ export function addPeopleCommands(town: Command): void {
     });
 
   addBadgeCommands(town.command('badge').description('badges: enrol, list, revoke'));
+  return person;
 }
 
 function addBadgeCommands(badge: Command): void {
@@ -183,12 +185,18 @@ interface BadgeOfPerson extends BadgeView {
 const badgesOf = (people: readonly PersonView[]): BadgeOfPerson[] =>
   people.flatMap((person) => person.badges.map((badge) => ({ ...badge, personName: person.name })));
 
+const NAMELESS: { readonly [record in PersonView['record']]: string } = {
+  readable: '-',
+  erased: '(erased)',
+  'not-here': '(not readable here)',
+};
+
 const personTable = (people: readonly PersonView[]): string =>
   table(
     people,
     [
       { head: 'person', cell: (person) => short(person.id) },
-      { head: 'name', cell: (person) => person.name ?? '-' },
+      { head: 'name', cell: (person) => person.name ?? NAMELESS[person.record] },
       { head: 'contact', cell: (person) => person.contact },
       { head: 'status', cell: (person) => person.status },
       {

@@ -18,6 +18,7 @@ import { addNoticeCommands } from './notice-commands.js';
 import { plain } from './output.js';
 import { addPeerCommands } from './peer-commands.js';
 import { addPeopleCommands } from './people-commands.js';
+import { addRecordCommands } from './record-commands.js';
 import { addSessionCommands } from './session-commands.js';
 
 const after = `
@@ -44,7 +45,7 @@ function makeProgram(): Command {
   addBackupCommands(town);
   addSessionCommands(town);
   addLedgerCommands(town);
-  addPeopleCommands(town);
+  addRecordCommands(town, addPeopleCommands(town));
   addMemberCommands(town);
   addMoneyCommands(town);
   addKeyCommands(town);

@@ -70,6 +70,8 @@ const tellers: { readonly [type: string]: Teller } = {
     ];
     return `${by} changed the charter at ${places.join(', ')}`;
   },
+  'record.erase': (body, { by, person, member }) =>
+    `${by} had the records of ${String(body['subject']).startsWith('m') ? member(body['subject']) : person(body['subject'])} erased`,
   'membership.add': (body, { by, person }) => `${by} added ${person(body['person'])} to the register`,
   'membership.update': (body, { by, person }) => `${by} updated the record of ${person(body['person'])}`,
   'membership.suspend': (body, told) => `${told.by} suspended ${told.person(body['person'])}${because(told)}`,

@@ -75,12 +75,18 @@ export class People {
   private personView(id: string, badges: readonly BadgeView[]): PersonView {
     const person = readPerson(this.view.state, id) as PersonRecord;
     const { name, contact } = this.names.profile(person);
+    const record = this.records.isErased(id)
+      ? 'erased'
+      : name === null
+        ? this.records.whyNot(person.profile)
+        : 'readable';
     const { status, member } = person;
     const reason = this.reasonIn(ABOUT.suspension, person.reason);
     return {
       id,
       name,
       contact,
+      record,
       status,
       ...(reason === null ? {} : { reason }),
       member,
@@ -139,8 +145,9 @@ export class People {
         'Give an e-mail address or a telephone number.',
       );
     const person = `p${hexOf(randomBytes(8))}`;
+    // Apart from the reasons that are written about them: it is kept as long as they are in the register.
     const profile = await this.records.seal(
-      person,
+      `${person} profile`,
       ABOUT.profile,
       { name: clean, contact: reach },
       this.clock.now(),

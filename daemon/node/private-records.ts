@@ -80,7 +80,8 @@ export class PrivateRecords {
   }
 
   /** Why this envelope does not open here. */
-  whyNot(envelope: JsonObject): Unreadable {
+  whyNot(envelope: Json): Unreadable {
+    if (!isEnvelope(envelope)) return 'erased';
     return this.parts.store.records.isMissing(envelopeHandle(envelope)) ? 'not-here' : 'erased';
   }
 
