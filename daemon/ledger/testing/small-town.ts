@@ -225,6 +225,13 @@ export class SmallTown {
     return block;
   }
 
+  /** @throws TownError `unknown-base` */
+  timeOf(base: Sha256): Millis {
+    const known = this.times.get(base);
+    if (known === undefined) throw new TownError('unknown-base', `No merge is called ${base}.`);
+    return known;
+  }
+
   /** Goes on from a state that was stored. */
   restart(state: State, tree: StateTree): void {
     this.state = state;
@@ -247,11 +254,6 @@ export class SmallTown {
     contract = notesContract(),
   ): ReplayResult {
     const { town, head, state } = this;
-    const baseTime = (base: Sha256): Millis => {
-      const known = this.times.get(base);
-      if (known === undefined) throw new TownError('unknown-base', `No merge is called ${base}.`);
-      return known;
-    };
     const input = {
       town,
       line: 'main',
@@ -260,7 +262,7 @@ export class SmallTown {
       parent: head.id,
       state,
       parts,
-      baseTime,
+      baseTime: (base: Sha256) => this.timeOf(base),
       manifests: MANIFESTS,
     };
     return drive(replay(input), contract);
