@@ -7,6 +7,7 @@ import { addBackupCommands } from './backup-commands.js';
 import { CliError, EXIT_OK, EXIT_REFUSED, EXIT_USAGE } from './cli-error.js';
 import { addDoorCommands } from './door-commands.js';
 import { addForkCommands } from './fork-commands.js';
+import { addExportCommands } from './export-commands.js';
 import { addGigCommands } from './gig-commands.js';
 import { addJoinCommand } from './join-command.js';
 import { addKeyCommands } from './key-commands.js';
@@ -43,6 +44,7 @@ function makeProgram(): Command {
   addNodeCommands(town);
   addJoinCommand(town);
   addBackupCommands(town);
+  addExportCommands(town);
   addSessionCommands(town);
   addLedgerCommands(town);
   addRecordCommands(town, addPeopleCommands(town));

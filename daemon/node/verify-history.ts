@@ -8,9 +8,8 @@ import { valueIdOf } from '../consensus/vote.js';
 import { chooseDriver } from '../dapps/choose-driver.js';
 import type { ContractDriver } from '../dapps/driver.js';
 import type { DappPackage } from '../dapps/package.js';
-import { NO_BLOCK, claimedPlace, readBlock, type Block, type BlockPlace } from '../ledger/block.js';
+import { NO_BLOCK, readBlock, type Block } from '../ledger/block.js';
 import { keyOfNode, parseCharter, type Charter } from '../ledger/charter.js';
-import { parseCommit, type GitObject } from '../ledger/git-object.js';
 import type { KeyId, Millis, NodeId, Oid, Sha256 } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { readCharter } from '../ledger/kernel.js';
@@ -22,6 +21,7 @@ import { State } from '../ledger/state.js';
 import type { StateTree } from '../ledger/state-tree.js';
 import { manifestsOf, packagesOf } from './dapp-set.js';
 import { Conversations } from './drive.js';
+import { HistoryReader, within, type ReadBlock, type ReadMerge } from './history-reader.js';
 import type { LedgerSource } from './ledger-source.js';
 import { MAIN } from './main-line.js';
 import type { SignaturePool } from './signature-pool.js';
@@ -64,24 +64,8 @@ export interface WalkDone {
   readonly entries: number;
 }
 
-/** A history has no more merges than this, a branch no more blocks in one merge. */
-const MERGES_MAX = 50_000_000;
-const BLOCKS_OF_MERGE_MAX = 4096;
 /** Entries whose signatures are checked ahead of the replay: less than are remembered as good. */
 const AHEAD_ENTRIES = 4096;
-
-/** A block as it was read, its signature not yet checked. */
-interface ReadBlock {
-  readonly commit: GitObject;
-  readonly place: BlockPlace;
-  readonly entries: Uint8Array;
-}
-
-/** A merge with the blocks that it folds in, by the order of its heads. */
-interface ReadMerge {
-  readonly commit: GitObject;
-  readonly branches: readonly (readonly ReadBlock[])[];
-}
 
 /** Where the walk ended. */
 export interface Walked {
@@ -105,21 +89,23 @@ class Walk {
   private readonly state = new State();
   private readonly times = new Map<Sha256, Millis>();
   private readonly oids = new Map<Sha256, Oid>();
-  /** The last block read of each branch. */
-  private readonly readTo = new Map<string, Oid>();
   /** The last block folded in of each branch. */
   private readonly lastOf = new Map<string, { readonly oid: Oid; readonly base: Sha256 }>();
   private driver: ContractDriver | null = null;
   private done = { merges: 0, mergesTotal: 0, blocks: 0, entries: 0 };
 
-  constructor(private readonly options: WalkOptions) {}
+  private readonly reader: HistoryReader;
+
+  constructor(private readonly options: WalkOptions) {
+    this.reader = new HistoryReader(options.source);
+  }
 
   async close(): Promise<void> {
     await this.driver?.stop();
   }
 
   async run(): Promise<Walked> {
-    const chain = await this.chain();
+    const chain = await this.reader.chain(this.options.head);
     this.done.mergesTotal = chain.length;
     let at = await this.genesis(chain[0] as Oid);
     this.count(0, 0);
@@ -136,21 +122,6 @@ class Walk {
     this.done.blocks += blocks;
     this.done.entries += entries;
     this.options.onProgress?.(this.done);
-  }
-
-  /** The git ids from genesis to the head, by first parents. */
-  private async chain(): Promise<readonly Oid[]> {
-    const oids: Oid[] = [];
-    for (let oid: Oid | undefined = this.options.head; oid !== undefined;) {
-      if (oids.length === MERGES_MAX)
-        throw new TownError('history-too-long', `The history has more than ${MERGES_MAX} merges.`);
-      oids.push(oid);
-      const found: GitObject = await within(`the merge ${oids.length - 1} before the head`, () =>
-        this.options.source.read(oid as Oid),
-      );
-      oid = parseCommit(found.data).fields.parents[0] as Oid | undefined;
-    }
-    return oids.reverse();
   }
 
   private async genesis(oid: Oid): Promise<{ tree: StateTree; id: Sha256; oid: Oid }> {
@@ -184,7 +155,7 @@ class Walk {
     let entries = 0;
     for (const [height, oid] of chain.entries()) {
       if (height === 0) continue;
-      const read = await within(`merge ${height}`, () => this.read(oid));
+      const read = await within(`merge ${height}`, () => this.reader.merge(oid));
       const texts = read.branches.flatMap((blocks) =>
         blocks.flatMap((block) => Buffer.from(block.entries).toString('utf8').split('\n').slice(0, -1)),
       );
@@ -211,38 +182,6 @@ class Walk {
       return key === undefined ? [] : [{ raw: commit.data, key }];
     });
     return this.options.pool.prepare(texts, commits);
-  }
-
-  private async read(oid: Oid): Promise<ReadMerge> {
-    const commit = await this.options.source.read(oid);
-    const heads = parseCommit(commit.data).fields.parents.slice(1);
-    const branches: (readonly ReadBlock[])[] = [];
-    for (const head of heads) branches.push(await this.readBranch(head));
-    return { commit, branches };
-  }
-
-  /** The blocks of one branch from where it was read to, up to a head. */
-  private async readBranch(head: Oid): Promise<readonly ReadBlock[]> {
-    const { source } = this.options;
-    const blocks: ReadBlock[] = [];
-    let name: string | null = null;
-    for (let oid: Oid | undefined = head; oid !== undefined;) {
-      if (name !== null && this.readTo.get(name) === oid) break;
-      const commit: GitObject = await source.read(oid);
-      const place = claimedPlace(commit.data);
-      name ??= branchName(place.node, place.line);
-      if (blocks.length === BLOCKS_OF_MERGE_MAX)
-        throw new TownError(
-          'bad-merge',
-          `It folds in more than ${BLOCKS_OF_MERGE_MAX} blocks of one branch.`,
-        );
-      blocks.push({ commit, place, entries: await source.entriesOf(commit) });
-      oid =
-        place.prev === NO_BLOCK ? undefined : (parseCommit(commit.data).fields.parents[0] as Oid | undefined);
-      if (this.readTo.get(name) === oid) break;
-    }
-    if (name !== null) this.readTo.set(name, head);
-    return blocks.reverse();
   }
 
   private async step(
@@ -360,25 +299,5 @@ class Walk {
     });
     this.driver = driver;
     return driver;
-  }
-}
-
-/** Names the place in what goes wrong there. */
-async function within<T>(where: string, task: () => Promise<T>): Promise<T> {
-  try {
-    return await task();
-  } catch (error) {
-    if (!(error instanceof TownError) || error instanceof HistoryError) throw error;
-    throw new HistoryError(where, error);
-  }
-}
-
-/** What is wrong with a history, and where. */
-export class HistoryError extends TownError {
-  constructor(
-    readonly where: string,
-    error: TownError,
-  ) {
-    super(error.code, error.message, error.advice);
   }
 }

@@ -9,19 +9,14 @@ import type { Oid } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import type { BuiltMerge } from '../ledger/merge.js';
 import { readPackages } from './dapp-set.js';
+import { HistoryError } from './history-reader.js';
 import { hasTown } from './init-town.js';
 import { LedgerSource } from './ledger-source.js';
 import { SignaturePool } from './signature-pool.js';
 import { closeDatabase, openDamaged, verifyDatabase, verifyPending } from './verify-database.js';
 import type { OpenedDatabase } from './verify-database.js';
 import { verifyFiles } from './verify-files.js';
-import {
-  HistoryError,
-  walkHistory,
-  type FoldedPart,
-  type HistorySink,
-  type Walked,
-} from './verify-history.js';
+import { walkHistory, type FoldedPart, type HistorySink, type Walked } from './verify-history.js';
 import { mainInGit, verifyRepository } from './verify-repository.js';
 import { Findings, type VerifyReport } from './verify-report.js';
 
