@@ -103,7 +103,42 @@ export interface Member {
   readonly balance: number | null;
   readonly locked: number | null;
   readonly incoming: number | null;
+  /** Who is suspended only looks and receives; who left is gone. */
+  readonly status: 'active' | 'suspended' | 'left';
   readonly here: boolean;
+}
+
+/** Credits of a member at a board. */
+export interface Allowance {
+  readonly member: string;
+  readonly memberName: string | null;
+  readonly node: string;
+  readonly nodeName: string;
+  /** At the board that was asked. */
+  readonly here: boolean;
+  readonly amount: number;
+  /** On their way there. */
+  readonly coming: number;
+  readonly fence: { readonly n: number; readonly until: number } | null;
+}
+
+export interface Allowances {
+  readonly most: number;
+  readonly fenceWaitMs: number;
+  readonly items: readonly Allowance[];
+}
+
+/** A debt on record; `to` is a member's id, or `vault`. */
+export interface Due {
+  readonly id: string;
+  readonly member: string;
+  readonly memberName: string | null;
+  readonly to: string;
+  readonly toName: string | null;
+  readonly amount: number;
+  readonly entry: string;
+  readonly since: number;
+  readonly can: readonly ('pay' | 'waive')[];
 }
 
 export type GigStatus =
@@ -172,6 +207,8 @@ export interface Status {
     readonly vault: number;
     readonly members: number;
     readonly locked: number;
+    readonly allowances: number;
+    readonly suspense: number;
   };
   readonly validators: {
     readonly count: number;

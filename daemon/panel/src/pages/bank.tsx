@@ -6,6 +6,8 @@ import type { Member, Status } from '../shapes.js';
 import { NoticeBanner } from '../widgets/notice-list.js';
 import { PageHead } from '../widgets/page-head.js';
 import { Problem } from '../widgets/problem.js';
+import { AllowancesCard } from './bank-allowances.js';
+import { DuesCard } from './bank-dues.js';
 import { Grant, Invite, Transfer } from './bank-forms.js';
 
 /** The bank: one's own account, the members, and where the town's credits are. */
@@ -14,7 +16,7 @@ export function BankPage() {
   const members = useLoaded<readonly Member[]>('/members', ['entry', 'merge']);
   const all = members.value ?? [];
   const own = all.find((each) => each.id === session?.member);
-  const others = all.filter((each) => each.id !== session?.member);
+  const others = all.filter((each) => each.id !== session?.member && each.status !== 'left');
 
   return (
     <>
@@ -27,6 +29,8 @@ export function BankPage() {
       <div class="columns">
         <div>
           {own && <OwnAccount own={own} />}
+          {own && <DuesCard member={own.id} onDone={members.reload} />}
+          {own && <AllowancesCard own={own} others={others} onDone={members.reload} />}
           <section class="card" aria-labelledby="members">
             <h2 id="members">Members</h2>
             {members.value !== null &&
@@ -102,7 +106,7 @@ function MemberTable({ members, self }: { members: readonly Member[]; self: stri
               <th scope="row">
                 {nameOr(member.name, member.id)}
                 {member.id === self && <span class="muted"> (you)</span>}
-                <span class="roles small muted">{member.roles.join(', ') || 'no role'}</span>
+                <span class="roles small muted">{standingOf(member)}</span>
               </th>
               <td class="amount">{number(member.balance)}</td>
               <td class="amount">{number(member.locked)}</td>
@@ -124,7 +128,7 @@ function MemberNames({ members, self }: { members: readonly Member[]; self: stri
           <li key={member.id}>
             <strong>{nameOr(member.name, member.id)}</strong>
             {member.id === self && <span class="muted"> (you)</span>}
-            <span class="roles small muted">{member.roles.join(', ') || 'no role'}</span>
+            <span class="roles small muted">{standingOf(member)}</span>
           </li>
         ))}
       </ul>
@@ -133,6 +137,10 @@ function MemberNames({ members, self }: { members: readonly Member[]; self: stri
   );
 }
 
+/** The roles of a member, or how they stand where that says more. */
+const standingOf = ({ status, roles }: Member): string =>
+  status === 'active' ? roles.join(', ') || 'no role' : status === 'left' ? 'has left' : 'suspended';
+
 /** A bar of the whole supply; the same figures stand beside it as text. */
 function Supply({ supply }: { supply: Status['supply'] }) {
   const share = (part: number) => (supply.total === 0 ? 0 : (part / supply.total) * 300);
@@ -140,6 +148,8 @@ function Supply({ supply }: { supply: Status['supply'] }) {
     ['vault', 'In the vault', supply.vault],
     ['members', 'With members', supply.members],
     ['locked', 'Put aside', supply.locked],
+    ['allowances', 'At boards', supply.allowances],
+    ...(supply.suspense > 0 ? [['suspense', 'Of members who left', supply.suspense] as const] : []),
   ] as const;
   let x = 0;
   return (
