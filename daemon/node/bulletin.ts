@@ -1,7 +1,6 @@
 /** What the node tells everybody who looks: its status, its alarms, and that something about the nodes has changed. */
 import { mayBeOff, quorumOf } from '../consensus/quorum.js';
 import type { GateHello, GateLogger } from '../gate/link.js';
-import { totalsOf } from '../ledger/supply.js';
 import type { NodeId } from '../ledger/ids.js';
 import type { Store } from '../store/store.js';
 import type { Clock } from './clock.js';
@@ -114,8 +113,8 @@ export class Bulletin {
 
   status(): StatusView {
     const { store, keys, config, version, main, readiness } = this.parts;
-    const { charter, head, state } = main;
-    const { vault, members, locked, allowances, suspense } = totalsOf(state);
+    const { charter, head } = main;
+    const { vault, members, locked, allowances, suspense } = main.totals;
     const count = charter.validators.length;
     const gate = this.parts.gate();
     const { driver, isReady } = readiness;

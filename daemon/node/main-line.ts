@@ -3,7 +3,8 @@ import type { Charter } from '../ledger/charter.js';
 import { readCharter } from '../ledger/kernel.js';
 import type { Millis, Oid, Sha256 } from '../ledger/ids.js';
 import { TownError, invariant } from '../ledger/ids.js';
-import { assertSupply } from '../ledger/supply.js';
+import { sha256 } from '../ledger/hash.js';
+import { assertSupply, totalsOf, type Totals } from '../ledger/supply.js';
 import { changeTree, type StateTree } from '../ledger/state-tree.js';
 import { State, type StateWrite } from '../ledger/state.js';
 import type { CoreStore } from './core-store.js';
@@ -18,11 +19,17 @@ export interface Head {
   readonly time: Millis;
 }
 
+/** Values whose hashes are made before others have their turn. */
+const VALUES_PER_TURN = 500;
+
 export class MainLine {
+  private totalsThen: { readonly of: Sha256; readonly totals: Totals } | null = null;
+  private preparing: Promise<void> | null = null;
+
   private constructor(
     readonly town: Sha256,
     readonly state: State,
-    private currentTree: StateTree,
+    private currentTree: StateTree | null,
     private currentHead: Head,
     private readonly store: CoreStore,
     readonly line: string = MAIN,
@@ -39,12 +46,9 @@ export class MainLine {
         `There is no town in ${store.folder}.`,
         `Found one with: town init --data ${store.folder}`,
       );
-    const rows = [...store.allState()];
-    const state = State.from(rows);
-    const { tree } = changeTree(null, rows, {});
-    assertSupply(state, readCharter(state).supply);
     const { height, id, oid, time } = last;
-    return new MainLine(genesis.content, state, tree, { height, id, oid, time }, store);
+    const state = State.from(store.allState());
+    return new MainLine(genesis.content, state, null, { height, id, oid, time }, store);
   }
 
   /**
@@ -74,9 +78,43 @@ export class MainLine {
     return this.currentHead;
   }
 
-  /** The tree of the head (its receipt may be left out: the next merge writes its own). */
+  /** The tree of the head (its receipt may be left out: the next merge writes its own). `prepare` makes it without a halt. */
   get tree(): StateTree {
+    this.currentTree ??= changeTree(null, [...this.state.rows()], {}).tree;
     return this.currentTree;
+  }
+
+  /**
+   * What a start can do after it serves: holds the state against the law of the accounts, and makes its tree in small steps,
+   * so that the first merge need not. @throws InvariantError
+   */
+  prepare(): Promise<void> {
+    this.preparing ??= this.prepareNow();
+    return this.preparing;
+  }
+
+  private async prepareNow(): Promise<void> {
+    assertSupply(this.state, this.charter.supply);
+    const { id } = this.head;
+    // Each folder of a large collection once: what goes into it comes together.
+    const rows = [...this.state.rows()].map((row) => ({ row, shard: shardOrder(row) }));
+    rows.sort((a, b) => (a.shard < b.shard ? -1 : 1));
+    let tree: StateTree | null = null;
+    for (let at = 0; at < rows.length; at += VALUES_PER_TURN) {
+      const some = rows.slice(at, at + VALUES_PER_TURN).map(({ row }) => row);
+      ({ tree } = changeTree(tree, some, {}));
+      await new Promise((resolve) => setImmediate(resolve));
+      // Somebody needed it at once, or went on.
+      if (this.currentTree !== null || this.head.id !== id) return;
+    }
+    this.currentTree = tree;
+  }
+
+  /** Where the credits of the head are; summed up once for each head. */
+  get totals(): Totals {
+    if (this.totalsThen?.of !== this.head.id)
+      this.totalsThen = { of: this.head.id, totals: totalsOf(this.state) };
+    return this.totalsThen.totals;
   }
 
   get charter(): Charter {
@@ -102,3 +140,7 @@ export class MainLine {
     this.currentHead = head;
   }
 }
+
+/** Sorts values as the tree groups them: by collection, then by the folder that a large collection puts them into. */
+const shardOrder = ({ dapp, collection, key }: StateWrite): string =>
+  `${dapp}/${collection}/${sha256(key).slice(0, 2)}`;

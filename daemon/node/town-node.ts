@@ -316,6 +316,7 @@ export class RunningNode implements TownNode {
     await driver.start(packagesOf(this.main.charter, this.parts.packages));
     // First the contracts: what waits for them may stand before the view in its queue.
     this.readiness.contractsAnswer(driver);
+    await this.main.prepare();
     await this.view.settle();
     this.readiness.viewSettled();
     if (!this.parts.restored) {

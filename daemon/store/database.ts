@@ -9,10 +9,10 @@ import { migrate } from './migrations.js';
 
 export const databaseFile = (folder: string): string => join(folder, 'town.db');
 
-/** Up to this size every page, index and hash is checked at each start (a few 100 ms on a small board). */
-const wholeCheckBytes = 32 * 1024 * 1024;
-/** Rows whose hashes are checked at each start, newest first. */
-const hashedRowsMax = 20_000;
+/** Up to this size every page and index is checked at each start, and up to the other after a stop that was none. */
+const wholeCheckBytes = { clean: 4 * 1024 * 1024, unclean: 32 * 1024 * 1024 };
+/** Rows of each table whose hashes are checked at each start, newest first. */
+const hashedRowsMax = { clean: 256, unclean: 4_096 };
 
 /**
  * The writer's connection: made with mode 600 where there is none, checked, migrated.
@@ -21,6 +21,8 @@ const hashedRowsMax = 20_000;
 export function openForWriting(folder: string): Database.Database {
   const file = databaseFile(folder);
   createPrivately(folder, file);
+  // Who closes the database leaves no log behind; a process that was killed, or had no power any more, does.
+  const stop = existsSync(`${file}-wal`) ? 'unclean' : 'clean';
   let db: Database.Database | undefined;
   try {
     db = new Database(file, { timeout: 5_000 });
@@ -31,7 +33,7 @@ export function openForWriting(folder: string): Database.Database {
     db.pragma('cache_size = -8000');
     // The writer folds the log in when nobody waits for it.
     db.pragma('wal_autocheckpoint = 0');
-    check(db, file);
+    check(db, file, stop);
     const opened = db;
     migrate(opened, { backup: (step) => backUpBefore(step, opened) });
     // The log's file is made by now. SQLite syncs the folder as it first syncs the log, but keeps to itself what fails then.
@@ -85,29 +87,31 @@ function syncFolderNow(folder: string): void {
   }
 }
 
-function check(db: Database.Database, file: string): void {
+/**
+ * What a start looks at does not grow with the town: the whole of a small database, the newest rows of any; after a stop
+ * that was none some more of it. Damage elsewhere shows when it is read, and to `town verify`.
+ */
+function check(db: Database.Database, file: string, stop: 'clean' | 'unclean'): void {
   const tables = db
     .prepare("SELECT count(*) FROM sqlite_schema WHERE type = 'table'")
     .pluck()
     .get() as number;
   if (tables === 0) return;
-  const size = statSync(file).size;
-  // The whole of a small database; of a large one what is always needed whole, so that a start stays quick.
-  const checks =
-    size <= wholeCheckBytes
-      ? ['integrity_check(3)']
-      : ['meta', 'refs', 'state', 'blocks', 'merges', 'consensus_log'].map(
-          (table) => `quick_check(${table})`,
-        );
+  const isSmall = statSync(file).size <= wholeCheckBytes[stop];
+  const checks = isSmall
+    ? ['integrity_check(3)']
+    : stop === 'unclean'
+      ? ['meta', 'refs', 'consensus_log', 'private_keys'].map((table) => `quick_check(${table})`)
+      : [];
   for (const pragma of checks) {
     const found = db.pragma(pragma, { simple: true }) as string;
     if (found !== 'ok') throw corrupt(file, found.replaceAll('\n', '; '));
   }
-  checkHashes(db, file);
+  checkHashes(db, file, hashedRowsMax[stop]);
 }
 
 /** SQLite checks its structure, not the bytes of a value; ids that are hashes do that. */
-function checkHashes(db: Database.Database, file: string): void {
+function checkHashes(db: Database.Database, file: string, rowsMax: number): void {
   if ((db.pragma('user_version', { simple: true }) as number) < 1) return;
   const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
   const kinds: [what: string, sql: string, hash: (bytes: Buffer, type: string) => string][] = [
@@ -117,7 +121,7 @@ function checkHashes(db: Database.Database, file: string): void {
     ['git object', 'SELECT oid, data, type FROM objects ORDER BY seq DESC LIMIT ?', gitHash],
   ];
   for (const [what, sql, hash] of kinds) {
-    const rows = db.prepare<[number], [string, Buffer, string]>(sql).raw().iterate(hashedRowsMax);
+    const rows = db.prepare<[number], [string, Buffer, string]>(sql).raw().iterate(rowsMax);
     for (const [id, bytes, type] of rows) {
       if (hash(bytes, type) !== id)
         throw corrupt(file, `the bytes of ${what} ${id} are not those it was stored with.`);
