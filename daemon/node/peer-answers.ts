@@ -1,11 +1,9 @@
 /** What peers ask for, read from the store as far as it fits into a message; old entries from git. */
 import { entriesText } from '../ledger/block.js';
-import type { NodeId } from '../ledger/ids.js';
 import type { BlockRow } from '../store/rows.js';
 import { packBlocks, packMerges, type RawBlock, type RawMerge } from '../sync/block-batch.js';
-import type { HaveBody, WantBody } from '../sync/bodies.js';
+import { placeOf, type HaveBody, type WantBody } from '../sync/bodies.js';
 import type { PeeringStore } from './core-store.js';
-import { MAIN } from './main-line.js';
 
 /** Text of old entries that is read for one answer: deflated it is more than fits. */
 const READ_AHEAD_BYTES = 1024 * 1024;
@@ -24,10 +22,11 @@ export class PeerAnswers {
       return count === 0 ? null : { merges: { from, packed } };
     }
     const { node, from, to } = what.blocks;
-    const blocks = this.store.blocksFrom(node, MAIN, from, to - from + 1);
+    const branch = placeOf(node);
+    const blocks = this.store.blocksFrom(branch.node, branch.line, from, to - from + 1);
     const answer = (raw: Iterable<RawBlock>): HaveBody | null => {
       const { packed, count } = packBlocks(raw);
-      return count === 0 ? null : { blocks: { node: node as NodeId, from, packed } };
+      return count === 0 ? null : { blocks: { node, from, packed } };
     };
     const [first] = blocks;
     // A branch goes to the archive from its beginning on.

@@ -8,7 +8,6 @@ import type { NewEntry } from '../store/rows.js';
 import type { CoreStore } from './core-store.js';
 import { branchRef } from './blocks.js';
 import type { Equivocations } from './equivocations.js';
-import { MAIN } from './main-line.js';
 import type { View } from './view.js';
 
 export class PeerBlocks {
@@ -26,13 +25,13 @@ export class PeerBlocks {
   async take(blocks: readonly Block[]): Promise<void> {
     for (const block of blocks) {
       if (this.store.block(block.id)) continue;
-      const { id, oid, node, seq, prev, base, raw, entries } = block;
+      const { id, oid, node, line, seq, prev, base, raw, entries } = block;
       await this.store.putBlock({
         block: {
           id,
           oid,
           node,
-          line: MAIN,
+          line,
           seq,
           prev: prev === NO_BLOCK ? null : prev,
           base,
@@ -42,7 +41,7 @@ export class PeerBlocks {
         newEntries: entries.map((entry) => this.rowOf(entry)),
         entryIds: entries.map((entry) => entry.id),
         objects: objectsOf(block),
-        refs: [{ name: branchRef(node), oid }],
+        refs: [{ name: branchRef(node, line), oid }],
       });
       await this.view.takeForeign(entries);
       this.changed();

@@ -7,8 +7,9 @@ import { sha256 } from '../ledger/hash.js';
 import type { KeyId, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { resumptionOf } from '../ledger/kernel-evidence.js';
+import { readFork } from '../ledger/kernel-forks.js';
 import { unpackBlocks, unpackMerges, type RawBlock, type RawMerge } from '../sync/block-batch.js';
-import type { HaveBody, Tip } from '../sync/bodies.js';
+import { placeOf, type Branch, type HaveBody, type Tip } from '../sync/bodies.js';
 import { admitBlocks, Quarantine } from '../sync/quarantine.js';
 import type { Item } from '../sync/sync-state.js';
 import type { PeeringStore } from './core-store.js';
@@ -33,7 +34,7 @@ export interface PeerIntakeParts {
   /** A merge that the history must contain; null where nothing is known of it. */
   readonly checkpoint: () => Welcomed['checkpoint'] | null;
   /** A branch has grown, durably. */
-  readonly stored: (node: NodeId, tip: Tip) => void;
+  readonly stored: (branch: Branch, tip: Tip) => void;
   /** All that came of an item is stored. */
   readonly settled: (item: Item) => void;
   /** What came of an item does not hold, and is forgotten. */
@@ -85,7 +86,7 @@ export class PeerIntake {
     try {
       while (this.again && !this.stopped) {
         this.again = false;
-        for (const item of this.blocks.items()) await this.attempt(() => this.pumpBranch(item as NodeId));
+        for (const item of this.blocks.items()) await this.attempt(() => this.pumpBranch(item as Branch));
         await this.attempt(() => this.pumpMerges());
       }
     } finally {
@@ -111,42 +112,45 @@ export class PeerIntake {
     this.parts.refused(item, from, code, reason);
   }
 
-  private async pumpBranch(node: NodeId): Promise<void> {
-    const found = this.blocks.get(node);
+  private async pumpBranch(branch: Branch): Promise<void> {
+    const { node, line } = placeOf(branch);
+    const found = this.blocks.get(branch);
     if (found === null) return;
     const { store, main, peerBlocks } = this.parts;
     await this.prepare(node, found.batch);
     // It was given up, or others came in its place, meanwhile: those are looked at in the next turn.
-    if (this.blocks.get(node)?.batch !== found.batch) return;
-    const before = store.lastBlock(node, MAIN);
+    if (this.blocks.get(branch)?.batch !== found.batch) return;
+    const before = store.lastBlock(node, line);
     const { admitted, waiting, refused } = admitBlocks(found.batch, {
       town: main.town,
-      line: MAIN,
+      line,
       node,
       keyOf: this.parts.keyOf,
       tip: before,
-      heldAt: (seq) => store.blocksFrom(node, MAIN, seq, 1)[0]?.id ?? null,
+      heldAt: (seq) => store.blocksFrom(node, line, seq, 1)[0]?.id ?? null,
       mergeOid: (base) => (base === main.head.id ? main.head.oid : (store.mergeById(base)?.oid ?? null)),
-      resumes: resumptionOf(main.state, node, MAIN),
+      resumes: resumptionOf(main.state, node, line),
     });
     if (refused?.equivocation) peerBlocks.equivocations.ofBlocks(refused.equivocation);
     let refusal: { readonly code: string; readonly reason: string } | null = refused;
     try {
-      await peerBlocks.take(admitted);
+      // Of a draft only what the town adopted is of any use.
+      const wanted = line === MAIN ? Infinity : (readFork(main.state, line)?.seq ?? 0);
+      await peerBlocks.take(admitted.filter(({ seq }) => seq <= wanted));
     } catch (error) {
       if (!(error instanceof TownError) || !NOT_STORED.has(error.code)) throw error;
       refusal = { code: error.code, reason: error.message };
     }
-    const last = store.lastBlock(node, MAIN);
+    const last = store.lastBlock(node, line);
     if (last !== null && last.seq > (before?.seq ?? 0)) {
-      this.parts.stored(node, { seq: last.seq, head: last.id });
+      this.parts.stored(branch, { seq: last.seq, head: last.id });
       this.again = true;
     }
     // It was given up, or others came in its place, while the store was at work.
-    if (this.blocks.get(node)?.batch !== found.batch) return;
-    if (refusal !== null) return this.refuse(node, found.peer, refusal.code, refusal.reason);
-    this.blocks.keepRest(node, waiting);
-    if (waiting.length === 0) this.parts.settled(node);
+    if (this.blocks.get(branch)?.batch !== found.batch) return;
+    if (refusal !== null) return this.refuse(branch, found.peer, refusal.code, refusal.reason);
+    this.blocks.keepRest(branch, waiting);
+    if (waiting.length === 0) this.parts.settled(branch);
   }
 
   private async prepare(node: NodeId, batch: readonly RawBlock[]): Promise<void> {

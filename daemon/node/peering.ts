@@ -10,7 +10,16 @@ import type { EntryId, JsonObject, KeyId, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { readmittedNodes } from '../ledger/kernel-evidence.js';
 import type { MergeRow } from '../store/rows.js';
-import { readHave, readHeads, readWant, type HaveBody } from '../sync/bodies.js';
+import {
+  branchOf,
+  placeOf,
+  readHave,
+  readHeads,
+  readWant,
+  type HaveBody,
+  type Branch,
+  type Tip,
+} from '../sync/bodies.js';
 import { joinAskFilter, readJoinTopic } from '../sync/joining.js';
 import {
   headsTopic,
@@ -24,6 +33,7 @@ import {
 import { nextDue, startSync, step, type Input, type Output } from '../sync/peer-sync.js';
 import { heldByQuorum, isConnected, peerViews, type PeerView, type SyncState } from '../sync/sync-state.js';
 import type { Transport, TransportEvents } from '../sync/transport.js';
+import { draftsOf, draftTips } from './adopted-drafts.js';
 import type { MadeBlock } from './blocks.js';
 import type { Clock } from './clock.js';
 import type { PeeringStore } from './core-store.js';
@@ -112,8 +122,8 @@ export class Peering {
   /** Not before then is anything more packed for others. */
   private answersFrom = -Infinity;
   private syncing: Promise<void> | null = null;
-  private held: { readonly of: SyncState; readonly map: ReadonlyMap<NodeId, number> } | null = null;
-  private told: ReadonlyMap<NodeId, number> = new Map();
+  private held: { readonly of: SyncState; readonly map: ReadonlyMap<Branch, number> } | null = null;
+  private told: ReadonlyMap<Branch, number> = new Map();
   private readonly early = new Map<NodeId, Delivery>();
   private stopped = false;
   /** Readmissions that were carried out here. */
@@ -128,7 +138,11 @@ export class Peering {
       .map(({ node, seq, head }) => [node, { seq, head }] as const);
     const { height, id } = main.head;
     this.welcome = readWelcomed(store);
-    this.state = startSync({ self: keys.id, nodes: this.nodes(), height, main: id, tips: new Map(tips) });
+    this.state = startSync({
+      ...{ self: keys.id, nodes: this.nodes(), height, main: id },
+      tips: new Map<Branch, Tip>([...tips, ...draftTips(store, main.state)]),
+      drafts: draftsOf(main.state),
+    });
     this.inbox = new Inbox(
       keys.id,
       { town: main.town, townKey: keys.townKey, keyOf: (node) => this.keyOf(node) },
@@ -195,21 +209,26 @@ export class Peering {
   }
 
   /** Up to which block of a branch a quorum of the validators says it holds it. */
-  heldByQuorum(node: NodeId): number {
+  heldByQuorum(node: NodeId, line: string = MAIN): number {
     if (this.held?.of !== this.state) {
       const { validators, quorum } = this.parts.main.charter;
       const map = heldByQuorum(this.state, validators as NodeId[], quorumOf(validators.length, quorum));
       this.held = { of: this.state, map };
     }
-    return this.held.map.get(node) ?? 0;
+    return this.held.map.get(branchOf(node, line)) ?? 0;
   }
 
   /** Whether a quorum holds more of any branch than when this was asked last. */
   private holdsMore(): boolean {
     const { told } = this;
-    const now = new Map([...this.state.tips.keys()].map((node) => [node, this.heldByQuorum(node)]));
+    const now = new Map(
+      [...this.state.tips.keys()].map((branch) => {
+        const { node, line } = placeOf(branch);
+        return [branch, this.heldByQuorum(node, line)] as const;
+      }),
+    );
     this.told = now;
-    return [...now].some(([node, seq]) => seq > (told.get(node) ?? 0));
+    return [...now].some(([branch, seq]) => seq > (told.get(branch) ?? 0));
   }
 
   // What happens here ----------------------------------------------------------------------------------------------------
@@ -258,7 +277,9 @@ export class Peering {
     this.guard.retain(new Set(nodes));
     this.held = null;
     this.feed({ t: 'adopted', height, main: id });
-    this.feed({ t: 'nodes', nodes });
+    this.feed({ t: 'nodes', nodes, drafts: draftsOf(this.parts.main.state) });
+    for (const [node, tip] of draftTips(this.parts.store, this.parts.main.state))
+      this.feed({ t: 'stored', node, tip });
     this.takeEarly();
     this.intake.pump();
     this.resume();

@@ -10,6 +10,23 @@ export const WANT_MERGES_MAX = 64;
 /** Characters of packed blocks or merges in one `have`, so that the sealed message stays within 256 KiB. */
 export const PACKED_CHARS_MAX = 190_000;
 
+/** A branch on the wire: on `main` its node, of an adopted draft `<node>.<line>`. */
+export type Branch = NodeId | `${string}.${string}`;
+
+export const branchOf = (node: NodeId, line: string): Branch => (line === 'main' ? node : `${node}.${line}`);
+
+/** The node and the line of a branch. */
+export function placeOf(branch: Branch): { readonly node: NodeId; readonly line: string } {
+  const [node, line = 'main'] = branch.split('.');
+  return { node: node as NodeId, line };
+}
+
+const isBranch = (value: unknown): value is Branch =>
+  isNodeId(value) ||
+  (typeof value === 'string' &&
+    /^[0-9a-f]{16}\.[a-z0-9][a-z0-9-]{0,63}$/.test(value) &&
+    !value.endsWith('.main'));
+
 /** How far a branch goes: the sequence number of its last block and that block's id. */
 export interface Tip {
   readonly seq: number;
@@ -21,7 +38,7 @@ export interface HeadsBody {
   readonly height: number;
   /** The merge at that height. */
   readonly main: Sha256;
-  readonly tips: { readonly [node: string]: Tip };
+  readonly tips: { readonly [branch: string]: Tip };
 }
 
 /** Numbers `from` to `to`, both included. */
@@ -31,11 +48,11 @@ export interface Range {
 }
 
 /** Either blocks of one branch or merges. */
-export type WantBody = { readonly blocks: Range & { readonly node: NodeId } } | { readonly merges: Range };
+export type WantBody = { readonly blocks: Range & { readonly node: Branch } } | { readonly merges: Range };
 
 /** The answer: as many as fit, from the first that was asked for. `packed` as block-batch.ts makes it. */
 export type HaveBody =
-  | { readonly blocks: { readonly node: NodeId; readonly from: number; readonly packed: string } }
+  | { readonly blocks: { readonly node: Branch; readonly from: number; readonly packed: string } }
   | { readonly merges: { readonly from: number; readonly packed: string } };
 
 function bad(what: string): TownError {
@@ -60,7 +77,7 @@ export function readHeads(body: JsonObject): HeadsBody {
   if (list.length > TIPS_MAX) throw bad(`there are ${list.length} tips, not at most ${TIPS_MAX}`);
   for (const [node, tip] of list) {
     const { seq, head } = objectOf(tip, ['seq', 'head']);
-    if (!isNodeId(node) || !isCount(seq) || seq === 0 || !isSha256(head)) throw bad('a tip is out of range');
+    if (!isBranch(node) || !isCount(seq) || seq === 0 || !isSha256(head)) throw bad('a tip is out of range');
   }
   return body as unknown as HeadsBody;
 }
@@ -74,7 +91,7 @@ function readRange({ from, to }: JsonObject, max: number): void {
 export function readWant(body: JsonObject): WantBody {
   if ('blocks' in body) {
     const blocks = objectOf(objectOf(body, ['blocks'])['blocks'], ['node', 'from', 'to']);
-    if (!isNodeId(blocks['node'])) throw bad('the branch is no node');
+    if (!isBranch(blocks['node'])) throw bad('the branch is none');
     readRange(blocks, WANT_BLOCKS_MAX);
   } else {
     readRange(objectOf(objectOf(body, ['merges'])['merges'], ['from', 'to']), WANT_MERGES_MAX);
@@ -87,7 +104,7 @@ export function readHave(body: JsonObject): HaveBody {
   const isBlocks = 'blocks' in body;
   const [name, fields] = isBlocks ? ['blocks', ['node', 'from', 'packed']] : ['merges', ['from', 'packed']];
   const part = objectOf(objectOf(body, [name as string])[name as string], fields as string[]);
-  if (isBlocks && !isNodeId(part['node'])) throw bad('the branch is no node');
+  if (isBlocks && !isBranch(part['node'])) throw bad('the branch is none');
   if (!isCount(part['from']) || part['from'] < 1) throw bad('the first number is out of range');
   const { packed } = part;
   if (typeof packed !== 'string' || packed.length > PACKED_CHARS_MAX) throw bad('the pack is out of range');

@@ -5,16 +5,18 @@
  */
 import { invariant, type NodeId, type Sha256 } from '../ledger/ids.js';
 import {
+  placeOf,
   TIPS_MAX,
   WANT_BLOCKS_MAX,
   WANT_MERGES_MAX,
+  type Branch,
   type HaveBody,
   type HeadsBody,
   type Tip,
   type WantBody,
 } from './bodies.js';
 import * as S from './sync-state.js';
-import type { Failure, Item, SyncState, Want } from './sync-state.js';
+import type { Draft, Failure, Item, SyncState, Want } from './sync-state.js';
 
 /** What happened; `now` in milliseconds, never going back. */
 export type Input = { readonly now: number } & (
@@ -23,10 +25,14 @@ export type Input = { readonly now: number } & (
   | { readonly t: 'taken-back' }
   /** The broker says that a node went away. */
   | { readonly t: 'gone'; readonly node: NodeId }
-  /** The nodes that the charter names now. */
-  | { readonly t: 'nodes'; readonly nodes: readonly NodeId[] }
+  /** The nodes that the charter names now, and the branches of drafts that the town adopted. */
+  | {
+      readonly t: 'nodes';
+      readonly nodes: readonly NodeId[];
+      readonly drafts?: ReadonlyMap<Branch, Draft>;
+    }
   /** Blocks of a branch (also the own one) are durable up to here. */
-  | { readonly t: 'stored'; readonly node: NodeId; readonly tip: Tip }
+  | { readonly t: 'stored'; readonly node: Branch; readonly tip: Tip }
   /** The stewards readmitted a node: what is held of its branch may end earlier, and more of it is fetched again. */
   | { readonly t: 'resumed'; readonly node: NodeId; readonly tip: Tip | null }
   /** A merge became `main`. */
@@ -71,10 +77,12 @@ export function startSync(start: {
   readonly nodes: readonly NodeId[];
   readonly height: number;
   readonly main: Sha256;
-  readonly tips: ReadonlyMap<NodeId, Tip>;
+  readonly tips: ReadonlyMap<Branch, Tip>;
+  readonly drafts?: ReadonlyMap<Branch, Draft>;
 }): SyncState {
   return {
     ...start,
+    drafts: start.drafts ?? new Map(),
     nodes: new Set(start.nodes),
     online: false,
     publishedAt: null,
@@ -135,7 +143,7 @@ function take(state: SyncState, input: Input): Stepped {
     case 'nodes': {
       const nodes = new Set(input.nodes);
       const peers = new Map([...state.peers].filter(([node]) => nodes.has(node)));
-      return only({ ...state, nodes, peers });
+      return only({ ...state, nodes, peers, drafts: input.drafts ?? state.drafts });
     }
     case 'stored': {
       const { node, tip } = input;
@@ -311,9 +319,13 @@ function ask(before: SyncState, now: number): Stepped {
   const connected = [...before.peers.keys()].filter((node) => S.isConnected(before, node, now)).sort();
   const wants = new Map(before.wants);
   const outputs: Output[] = [];
-  const items: Item[] = ['merges', ...before.nodes].filter(
-    (item) => item !== before.self && !before.frozen.has(item as NodeId) && !wants.has(item as Item),
-  ) as Item[];
+  const lines: Item[] = ['merges', ...before.nodes, ...before.drafts.keys()];
+  const items = lines.filter(
+    (item) =>
+      (item === 'merges' || placeOf(item).node !== before.self) &&
+      !before.frozen.has(item as Branch) &&
+      !wants.has(item),
+  );
   for (const item of items) {
     const choice = choose(before, item, connected, now);
     if (choice === null) continue;
@@ -340,7 +352,8 @@ function choose(
   const least = Math.min(...offers.map(({ count }) => count));
   const best = offers.filter(({ count }) => count === least);
   const turn = item === 'merges' ? state.height : parseInt(item.slice(0, 8), 16);
-  return best.find(({ peer }) => peer === item) ?? best[turn % best.length] ?? null;
+  const maker = item === 'merges' ? null : placeOf(item).node;
+  return best.find(({ peer }) => peer === maker) ?? best[turn % best.length] ?? null;
 }
 
 /** What a peer says it has of an item and this node has not: the next range; null for nothing. */
@@ -352,7 +365,7 @@ function lacking(state: SyncState, item: Item, peer: NodeId): WantBody | null {
     if (heads.height < from) return null;
     return { merges: { from, to: Math.min(heads.height, state.height + WANT_MERGES_MAX) } };
   }
-  const theirs = heads.tips[item];
+  const theirs = heads.tips[item] ?? mergedThere(state, item, heads);
   const ours = state.tips.get(item);
   const last = ours?.seq ?? 0;
   if (theirs === undefined) return null;
@@ -360,8 +373,20 @@ function lacking(state: SyncState, item: Item, peer: NodeId): WantBody | null {
   const isOther = theirs.seq === last && theirs.head !== ours?.head;
   const overlap = state.failures.get(S.failureKey(item, peer))?.overlap === true;
   const from = (isOther || overlap) && last > 0 ? last : last + 1;
-  if (theirs.seq < from) return null;
-  return { blocks: { node: item, from, to: Math.min(theirs.seq, from + WANT_BLOCKS_MAX - 1) } };
+  const end = Math.min(theirs.seq, state.drafts.get(item)?.seq ?? Infinity);
+  if (end < from) return null;
+  return { blocks: { node: item, from, to: Math.min(end, from + WANT_BLOCKS_MAX - 1) } };
+}
+
+/** A draft that is merged is told no more; who is ahead of us has it, as far as it is wanted. */
+function mergedThere(
+  state: SyncState,
+  branch: Branch,
+  heads: HeadsBody,
+): { readonly seq: number; readonly head?: Sha256 } | undefined {
+  const draft = state.drafts.get(branch);
+  const isLacking = draft !== undefined && S.reachedOf(state, branch) < draft.seq;
+  return isLacking && heads.height > state.height ? { seq: draft.seq } : undefined;
 }
 
 /** Tells the own heads: when they changed, and every minute. */
@@ -374,8 +399,9 @@ function tell(state: SyncState, now: number): Stepped {
 }
 
 /** The own branch first: where there are more than can be told, it is not the one left out. */
-function headsOf({ self, height, main, tips }: SyncState): HeadsBody {
-  const names = [...tips.keys()].sort((a, b) => (a === self ? -1 : b === self ? 1 : a < b ? -1 : 1));
+function headsOf({ self, height, main, tips, drafts }: SyncState): HeadsBody {
+  const told = [...tips.keys()].filter((branch) => drafts.get(branch)?.done !== true);
+  const names = told.sort((a, b) => (a === self ? -1 : b === self ? 1 : a < b ? -1 : 1));
   const shown = names.slice(0, TIPS_MAX).map((node) => [node, tips.get(node) as Tip] as const);
   return { height, main, tips: Object.fromEntries(shown) };
 }

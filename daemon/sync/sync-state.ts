@@ -1,6 +1,6 @@
 /** What a node knows of its peers and of what it fetches from them, as a value. What follows from it is in peer-sync.ts. */
 import type { NodeId, Sha256 } from '../ledger/ids.js';
-import type { HeadsBody, Tip, WantBody } from './bodies.js';
+import type { Branch, HeadsBody, Tip, WantBody } from './bodies.js';
 
 /** Heads are told again after this long, whatever happens; and not twice within the gap. */
 export const HEADS_EVERY_MS = 60_000;
@@ -19,8 +19,16 @@ export const BACK_OFF_MS_MAX = 60_000;
 export const ANSWERS_MAX = 16;
 export const ANSWERING_MS = 30_000;
 
-/** What is fetched: a branch, by its node, or the merges. One want for each at a time. */
-export type Item = NodeId | 'merges';
+/** What is fetched: a branch, or the merges. One want for each at a time. */
+export type Item = Branch | 'merges';
+
+/** A branch of a draft that the town adopted. */
+export interface Draft {
+  /** Its last block that is wanted. */
+  readonly seq: number;
+  /** All of it is merged: it is told to nobody any more, and fetched only by who comes late. */
+  readonly done: boolean;
+}
 
 export interface Peer {
   readonly heads: HeadsBody;
@@ -54,7 +62,9 @@ export interface SyncState {
   readonly height: number;
   readonly main: Sha256;
   /** What is held here, by branch; the own one too. */
-  readonly tips: ReadonlyMap<NodeId, Tip>;
+  readonly tips: ReadonlyMap<Branch, Tip>;
+  /** Branches of drafts that the town adopted. */
+  readonly drafts: ReadonlyMap<Branch, Draft>;
 
   readonly online: boolean;
   /** When the heads were told last; null: not since the connection. */
@@ -69,7 +79,7 @@ export interface SyncState {
   /** Until when an answer counts as being made, by peer and item. */
   readonly answering: ReadonlyMap<string, number>;
   /** Branches of nodes that signed two blocks for one number: nothing more of them is fetched. */
-  readonly frozen: ReadonlySet<NodeId>;
+  readonly frozen: ReadonlySet<Branch>;
   /** Contradictions that were told. */
   readonly told: ReadonlySet<string>;
 }
@@ -116,7 +126,8 @@ export function peerViews(state: SyncState, now: number): readonly PeerView[] {
       const { heads, heardAt } = peer;
       const ahead = { blocks: 0, merges: Math.max(0, heads.height - state.height) };
       const behind = { blocks: 0, merges: Math.max(0, state.height - heads.height) };
-      for (const branch of new Set([...state.tips.keys(), ...(Object.keys(heads.tips) as NodeId[])])) {
+      for (const branch of new Set([...state.tips.keys(), ...(Object.keys(heads.tips) as Branch[])])) {
+        if (state.drafts.get(branch)?.done) continue;
         const difference = (heads.tips[branch]?.seq ?? 0) - (state.tips.get(branch)?.seq ?? 0);
         if (difference > 0) ahead.blocks += difference;
         else behind.blocks -= difference;
@@ -133,8 +144,8 @@ export function heldByQuorum(
   state: SyncState,
   validators: readonly NodeId[],
   quorum: number,
-): ReadonlyMap<NodeId, number> {
-  const held = new Map<NodeId, number>();
+): ReadonlyMap<Branch, number> {
+  const held = new Map<Branch, number>();
   for (const [branch, own] of state.tips) {
     const claims = validators
       .map((node) => {

@@ -153,7 +153,7 @@ export class SimulatedProcess implements NetworkedProcess {
         if (object === null) throw new TownError('no-object', `The object ${oid} is not here.`);
         return object;
       },
-      heldByQuorum: (branch) => this.peering.heldByQuorum(branch),
+      heldByQuorum: (node, line) => this.peering.heldByQuorum(node, line),
       isHeard: (other) => this.peering.isHeard(other),
       broadcast: (message) => {
         if (!this.isAlive()) return;

@@ -141,7 +141,7 @@ export class CoreNode {
 
   static async start({ url, records, ...options }: CoreNodeOptions): Promise<CoreNode> {
     const { name, keys, alarms, store, repository, core } = await openHeart(options, {
-      heldByQuorum: (node) => peering.heldByQuorum(node),
+      heldByQuorum: (node, line) => peering.heldByQuorum(node, line),
       broadcast: (message) => peering.broadcast(message),
       isHeard: (node) => peering.isHeard(node),
       blockMade: (block) => peering.blockMade(block),

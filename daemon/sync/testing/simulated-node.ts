@@ -13,7 +13,15 @@ import {
   type RawBlock,
   type RawMerge,
 } from '../block-batch.js';
-import { readHave, readHeads, readWant, type HaveBody, type HeadsBody, type WantBody } from '../bodies.js';
+import {
+  placeOf,
+  readHave,
+  readHeads,
+  readWant,
+  type HaveBody,
+  type HeadsBody,
+  type WantBody,
+} from '../bodies.js';
 import { directTopic, headsTopic, Inbox, MessageCounter, sealMessage } from '../message.js';
 import { nextDue, startSync, step, type Input, type Output } from '../peer-sync.js';
 import { admitBlocks, Quarantine } from '../quarantine.js';
@@ -290,7 +298,7 @@ export class SimulatedNode {
       return count === 0 ? null : { merges: { from, packed } };
     }
     const { node, from, to } = what.blocks;
-    const blocks = this.branch(node).slice(from - 1, to);
+    const blocks = this.branch(placeOf(node).node).slice(from - 1, to);
     const { packed, count } = packBlocks(blocks.map(rawOf), charsMax);
     return count === 0 ? null : { blocks: { node, from, packed } };
   }
