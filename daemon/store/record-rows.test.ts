@@ -22,7 +22,7 @@ function found(folder: string, wanted: readonly Uint8Array[]): number {
   const files = readdirSync(folder)
     .filter((name) => name.startsWith('town.db'))
     .map((name) => readFileSync(join(folder, name)));
-  return wanted.filter((bytes) => files.some((file) => file.includes(bytes))).length;
+  return wanted.filter((bytes) => files.some((file) => file.includes(Buffer.from(bytes)))).length;
 }
 
 t.test('keys that are destroyed are in no page and no log any more, however they moved before', async (t) => {
