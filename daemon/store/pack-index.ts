@@ -110,16 +110,20 @@ export class PackIndex {
   readonly #fanout: Uint32Array;
   readonly #at: ReturnType<typeof placesOf>;
 
-  /** @throws PackError where form, order of names or checksum are wrong */
-  constructor(bytes: Buffer) {
+  /**
+   * @param damaged take it as it is, as long as its tables can be found
+   * @throws PackError where form, order of names or checksum are wrong
+   */
+  constructor(bytes: Buffer, damaged = false) {
     this.#bytes = bytes;
     this.#fanout = readFanout(bytes, bytes.length);
     this.count = this.#fanout[255]!;
     this.#at = placesOf(this.count);
     const end = bytes.length - checksumBytes;
+    this.packChecksum = bytes.toString('hex', end - checksumBytes, end);
+    if (damaged) return;
     if (!sha1(bytes.subarray(0, end)).equals(bytes.subarray(end)))
       throw new PackError('its index does not have its checksum');
-    this.packChecksum = bytes.toString('hex', end - checksumBytes, end);
     for (let position = 1; position < this.count; position += 1)
       if (Buffer.compare(this.oid(position - 1), this.oid(position)) >= 0)
         throw new PackError('the names in its index are not in order');

@@ -95,6 +95,11 @@ export class PackReader {
     return new PackReader(name, packBytes, fanout);
   }
 
+  /** For a pack that may be damaged: nothing is held against anything but the size of the index. @throws PackError */
+  static trusting(name: string, packBytes: number, idx: Buffer): PackReader {
+    return new PackReader(name, packBytes, readFanout(idx, idx.length));
+  }
+
   /** Where an object stands in the pack; null where it is not in it. @throws PackError */
   *find(oid: Buffer): Reading<number | null> {
     const at = placesOf(this.count);
