@@ -35,6 +35,9 @@ function archiveEntries({ entriesKept }: ArchiveBounds, tables: Tables): number 
     ) as string | null | undefined;
     // Without a block it cannot be found in git; with one that is not durable there it is not yet.
     if (block === undefined || block === null || isStaged(block, tables)) break;
+    // The highest number of arrival stays taken, or it would be given again.
+    const last = 'SELECT 1 FROM entries WHERE block = ? AND row = (SELECT max(row) FROM entries)';
+    if (tables.one(last, block) !== undefined) break;
     const size = tables.one('SELECT entries FROM blocks WHERE id = ?', block) as number;
     if (count - moved - size < entriesKept) break;
     archiveBlock(block, size, tables);
