@@ -24,6 +24,16 @@ export interface Entry {
   readonly body: { readonly [name: string]: unknown };
 }
 
+/** What is told of an entry or a merge beside itself. */
+export interface Explained {
+  readonly story: readonly string[];
+  readonly other?: Entry;
+  readonly changes:
+    | readonly { readonly path: string; readonly before: string | null; readonly after: string | null }[]
+    | null;
+  readonly more: number;
+}
+
 export interface Merge {
   readonly height: number;
   readonly id: string;
@@ -60,6 +70,7 @@ export interface Person {
   readonly id: string;
   readonly name: string | null;
   readonly contact: string | null;
+  readonly record: 'readable' | 'erased' | 'not-here';
   readonly status: 'active' | 'suspended';
   readonly reason?: string;
   readonly member: string | null;

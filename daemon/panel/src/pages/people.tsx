@@ -12,14 +12,22 @@ import { Problem } from '../widgets/problem.js';
 import { ReasonDialog } from '../widgets/reason-dialog.js';
 import { BadgeList } from './badge-list.js';
 import { EnrolDialog } from './enrol-dialog.js';
+import { EraseDialog } from './erase-dialog.js';
 
 /** What is being asked about right now, in a dialog. */
 type Asked =
   | { readonly what: 'enrol'; readonly person: Person }
   | { readonly what: 'suspend'; readonly person: Person }
+  | { readonly what: 'erase'; readonly person: Person }
   | { readonly what: 'revoke'; readonly person: Person; readonly badge: Badge };
 
 const nameOf = (person: Person): string => person.name ?? 'this person';
+
+const NAMELESS: { readonly [record in Person['record']]: string } = {
+  readable: 'No name',
+  erased: 'Erased person',
+  'not-here': 'Name not readable here',
+};
 
 /** The registry office: everyone the town knows, and their badges. */
 export function PeoplePage() {
@@ -80,14 +88,20 @@ export function PeoplePage() {
             {shown.map((person) => (
               <li key={person.id} class="card person" aria-label={nameOf(person)}>
                 <div class="card-head">
-                  <h3>{person.name ?? 'Name not readable here'}</h3>
+                  <h3>{person.name ?? NAMELESS[person.record]}</h3>
                   <span class="chips">
                     {person.status === 'suspended' && <Chip tone="bad">suspended</Chip>}
                     {person.member !== null && <Chip tone="plain">credit member</Chip>}
+                    {person.record === 'erased' && <Chip tone="plain">erased</Chip>}
                     <PendingChip state={person.state} />
                   </span>
                 </div>
                 {person.contact !== null && <p class="muted">{person.contact}</p>}
+                {person.record === 'erased' && (
+                  <p class="small muted">
+                    The records were erased on request. Whoever comes back is added anew.
+                  </p>
+                )}
                 {person.status === 'suspended' && person.reason !== undefined && (
                   <p class="small muted">Suspended: {person.reason}</p>
                 )}
@@ -102,7 +116,7 @@ export function PeoplePage() {
                   }
                 />
                 <div class="row">
-                  {mayDo(session, 'door-access.enrol') && (
+                  {person.record !== 'erased' && mayDo(session, 'door-access.enrol') && (
                     <button
                       type="button"
                       disabled={person.status === 'suspended'}
@@ -111,7 +125,8 @@ export function PeoplePage() {
                       Enrol a badge<span class="unseen"> for {nameOf(person)}</span>
                     </button>
                   )}
-                  {mayDo(session, 'membership.suspend') &&
+                  {person.record !== 'erased' &&
+                    mayDo(session, 'membership.suspend') &&
                     (person.status === 'active' ? (
                       <button
                         type="button"
@@ -129,6 +144,11 @@ export function PeoplePage() {
                         Reinstate<span class="unseen"> {nameOf(person)}</span>
                       </button>
                     ))}
+                  {person.record !== 'erased' && mayDo(session, 'record.erase-others') && (
+                    <button type="button" class="quiet" onClick={() => setAsked({ what: 'erase', person })}>
+                      Erase…<span class="unseen"> the records of {nameOf(person)}</span>
+                    </button>
+                  )}
                 </div>
               </li>
             ))}
@@ -150,6 +170,16 @@ export function PeoplePage() {
           error={suspend.error}
           onClose={close}
           onReason={(reason) => void suspend.run(asked.person, reason)}
+        />
+      )}
+      {asked?.what === 'erase' && (
+        <EraseDialog
+          person={{ id: asked.person.id, name: nameOf(asked.person) }}
+          onClose={close}
+          onErased={() => {
+            people.reload();
+            close();
+          }}
         />
       )}
       {asked?.what === 'revoke' && (

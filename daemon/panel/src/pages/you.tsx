@@ -2,7 +2,7 @@
 import { useState } from 'preact/hooks';
 import { path, post, remove } from '../api.js';
 import { dateTime, shortId } from '../format.js';
-import { useTown } from '../live-town.js';
+import { mayDo, useTown } from '../live-town.js';
 import { useAction, useLoaded } from '../loading.js';
 import { useNotices } from '../notices.js';
 import type { OwnKey, Recorded, Session } from '../shapes.js';
@@ -13,6 +13,7 @@ import { TextField } from '../widgets/field.js';
 import { NoticeList } from '../widgets/notice-list.js';
 import { PageHead } from '../widgets/page-head.js';
 import { Problem } from '../widgets/problem.js';
+import { EraseDialog } from './erase-dialog.js';
 
 /** One's own page: what one was told, and the keys one signs with. */
 export function YouPage() {
@@ -37,6 +38,7 @@ export function YouPage() {
         <div class="side">
           <Identity session={session} />
           <AddKey onAdded={keys.reload} />
+          {mayDo(session, 'record.erase') && <EraseOwn />}
         </div>
       </div>
     </>
@@ -74,6 +76,25 @@ function Identity({ session }: { session: Session }) {
         Your roles: {session.roles.join(', ') || 'none'}. To sign in at another board of this town, open its
         panel, choose “Sign in from here for the first time”, and give it this id.
       </p>
+    </section>
+  );
+}
+
+function EraseOwn() {
+  const [asked, setAsked] = useState(false);
+  return (
+    <section class="card" aria-labelledby="erase-own">
+      <h2 id="erase-own">Your records</h2>
+      <p class="small muted">
+        Your name, contact, door records and notes are in the ledger only encrypted. You can have the keys
+        destroyed.
+      </p>
+      <button type="button" class="quiet" onClick={() => setAsked(true)}>
+        Erase your records…
+      </button>
+      {asked && (
+        <EraseDialog person={null} onClose={() => setAsked(false)} onErased={() => setAsked(false)} />
+      )}
     </section>
   );
 }
