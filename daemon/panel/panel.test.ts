@@ -280,6 +280,24 @@ t.test('the panel before a running town', { skip: skipBrowser, timeout: 240_000 
     }
   });
 
+  await t.test('the records of a person are erased once that was confirmed', async (t) => {
+    await steward.setViewportSize({ width: 390, height: 800 });
+    await open(steward, '/#/people');
+    await steward.getByLabel('Name', { exact: true }).fill('Ines Vorbei');
+    await steward.getByRole('button', { name: 'Add the person' }).click();
+    const ines = steward.getByRole('listitem', { name: 'Ines Vorbei' });
+    await ines.getByText('pending').first().waitFor({ state: 'detached' });
+    await ines.getByRole('button', { name: 'Erase… the records of Ines Vorbei' }).click();
+    const dialog = steward.getByRole('dialog', { name: 'Erase the records of Ines Vorbei?' });
+    await dialog.getByText('unreadable at every board, for good').waitFor();
+    t.same(await faultsOf(steward), []);
+    await dialog.getByRole('button', { name: 'Erase for good' }).click();
+    await steward.getByRole('heading', { name: 'Erased person' }).waitFor();
+    await steward.getByText('Whoever comes back is added anew.').waitFor();
+    await ines.waitFor({ state: 'detached' });
+    t.same(await faultsOf(steward), []);
+  });
+
   await t.test('a lost connection is said; when the town is back, the panel is too', async () => {
     await open(steward, '/#/doors');
     await steward.getByText('Live · height').waitFor();
