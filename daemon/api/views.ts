@@ -5,6 +5,7 @@
 import { Type, type Static, type TSchema, type TUnsafe } from 'typebox';
 import type { JsonObject } from '../ledger/ids.js';
 import type { NoticesView, NoticeView } from '../node/notice-cases.js';
+import type { Explained } from '../node/show-words.js';
 import type * as Shape from '../node/use-cases.js';
 import type { Problem } from './errors.js';
 
@@ -369,13 +370,34 @@ export const townEventView = component<Shape.TownEvent>()(
   ]),
 );
 
-export const shownView = component<
-  { kind: 'entry'; entry: Shape.EntryView } | { kind: 'merge'; merge: Shape.MergeView }
->()(
+const explainedView = component<Explained>()(
+  'Explained',
+  Type.Object({
+    story: Type.Array(Type.String(), { description: 'plain sentences' }),
+    other: Type.Optional(entryView),
+    changes: orNull(
+      Type.Array(
+        Type.Object({ path: Type.String(), before: orNull(Type.String()), after: orNull(Type.String()) }),
+        { description: 'what it changed in the state; values are canonical JSON, long ones cut' },
+      ),
+    ),
+    more: Type.Integer({ description: 'changes that are left out' }),
+  }),
+);
+
+export const shownView = component<Shape.Shown>()(
   'Shown',
   Type.Union([
-    Type.Object({ kind: Type.Literal('entry'), entry: entryView }),
-    Type.Object({ kind: Type.Literal('merge'), merge: mergeView }),
+    Type.Object({
+      kind: Type.Literal('entry'),
+      entry: entryView,
+      explained: Type.Optional(explainedView),
+    }),
+    Type.Object({
+      kind: Type.Literal('merge'),
+      merge: mergeView,
+      explained: Type.Optional(explainedView),
+    }),
   ]),
 );
 

@@ -2,7 +2,7 @@
 import { InvalidArgumentError, type Command } from 'commander';
 import type { Json, JsonObject } from '../ledger/ids.js';
 import type { LedgerGraph } from '../node/ledger-graph.js';
-import type { BranchView, EntryView, MergeView, Page, Recorded } from '../node/use-cases.js';
+import type { BranchView, EntryView, MergeView, Page, Recorded, Shown } from '../node/use-cases.js';
 import { usageError } from './cli-error.js';
 import { Context } from './context.js';
 import { graphText } from './graph-text.js';
@@ -51,16 +51,15 @@ export function addLedgerCommands(town: Command): void {
 
   town
     .command('show')
-    .description('one entry or merge')
-    .argument('<id>', 'its id, or a unique start of it (8 characters at least)')
+    .description('one entry or merge, in words: who, what, by which rule, what it changed')
+    .argument('<id>', 'its id or git id, or a unique start of it (8 characters at least)')
     .action(async (id: string, _options: object, command: Command) => {
       const context = new Context(command);
       if (!/^[0-9a-f]{8,64}$/i.test(id))
         throw usageError(`Expected 8 to 64 hex digits of an id, got ${id}.`, 'See `town log`.');
-      const shown = await context.get<
-        { kind: 'entry'; entry: EntryView } | { kind: 'merge'; merge: MergeView }
-      >(`/api/ledger/show/${id.toLowerCase()}`);
-      context.tell(shown, shown.kind === 'entry' ? entryText(shown.entry) : mergeText(shown.merge));
+      const shown = await context.get<Shown>(`/api/ledger/show/${id.toLowerCase()}`);
+      const text = shown.kind === 'entry' ? entryText(shown.entry) : mergeText(shown.merge);
+      context.tell(shown, [...explainedText(shown.explained), text].join('\n'));
     });
 
   town
@@ -157,6 +156,23 @@ const branchTable = (branches: readonly BranchView[]): string =>
     ],
     'No branch yet.',
   );
+
+/** The sentences, and what changed; a blank line before what follows. */
+function explainedText(explained: Shown['explained']): readonly string[] {
+  if (explained === undefined) return [];
+  const { story, changes, more } = explained;
+  const value = (text: string | null): string => (text === null ? '(nothing)' : plain(text));
+  const changed = (changes ?? []).map(
+    ({ path, before, after }) => `  ${plain(path)}: ${value(before)} → ${value(after)}`,
+  );
+  const heading =
+    changes === null
+      ? []
+      : changes.length === 0
+        ? ['It changed nothing in the state.']
+        : ['It changed in the state:', ...changed, ...(more > 0 ? [`  … and ${more} more`] : [])];
+  return [...story.map(plain), ...heading, ''];
+}
 
 const entryText = (entry: EntryView): string =>
   [

@@ -78,6 +78,8 @@ export interface ReplayResult {
   readonly receipt: Receipt;
   /** `<dapp>@<version> sha256:<digest>` of the tests that passed, in charter order. */
   readonly testedBy: readonly string[];
+  /** What each entry wrote, in the order of the receipt; for who wants to tell it. */
+  readonly writesOf?: ReadonlyMap<EntryId, readonly StateWrite[]>;
 }
 
 /** Replays a merge. The tests of all dapps are part of it: what they veto is rejected, and the replay starts again. */
@@ -116,12 +118,14 @@ interface Attempt {
   readonly receipt: ReceiptEntry[];
   readonly expired: readonly string[];
   readonly notices: { member: string; entry: EntryId; text: string }[];
+  readonly writesOf: Map<EntryId, readonly StateWrite[]>;
 }
 
 function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>): Dialogue<Attempt> {
   const state = new Overlay(input.state);
   const receipt: ReceiptEntry[] = [];
   const notices: Attempt['notices'] = [];
+  const writesOf: Attempt['writesOf'] = new Map();
   const writers = new Writers();
   const { parent, time, baseTime } = input;
   const ordered = orderEntries(input.parts.map(withBase(input)), parent, time, baseTime);
@@ -156,6 +160,7 @@ function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>):
       const verdict = other === undefined ? judged.verdict : { ...judged.verdict, other };
       receipt.push({ id, node, n, type, ...verdict, writes: hashWrites(judged.writes) });
       writers.note(id, judged.writes);
+      if (!early) writesOf.set(id, judged.writes);
       for (const notice of judged.notices) notices.push({ ...notice, entry: id });
     }
   };
@@ -163,7 +168,7 @@ function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>):
   yield* judge(others, state);
   const expired = expire(state, input.time);
   markBranches(state, input, ordered);
-  return { state, receipt, expired, notices };
+  return { state, receipt, expired, notices, writesOf };
 }
 
 /**
@@ -270,12 +275,13 @@ function* testAll(
   return null;
 }
 
-function finish(input: ReplayInput, { state, receipt, expired, notices }: Attempt): ReplayResult {
+function finish(input: ReplayInput, { state, receipt, expired, notices, writesOf }: Attempt): ReplayResult {
   const writes = state.writes();
   assertConserved(input.state, writes);
   const charter = readCharter(state);
   return {
     writes,
+    writesOf,
     receipt: { height: input.height, entries: receipt, expired, notices },
     testedBy: charter.dapps
       .filter(({ enabled }) => enabled)

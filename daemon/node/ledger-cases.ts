@@ -14,7 +14,9 @@ import { MAIN, type MainLine } from './main-line.js';
 import { ABOUT, type Names } from './names.js';
 import type { PrivateRecords, Unreadable } from './private-records.js';
 import type { Session, Sessions } from './sessions.js';
-import type { BranchView, EntryView, MergeView, Page } from './use-cases.js';
+import { shownChanges, storyOfEntry, storyOfMerge } from './show-words.js';
+import type { StateChanges } from './state-changes.js';
+import type { BranchView, EntryView, MergeView, Page, Shown } from './use-cases.js';
 import type { View } from './view.js';
 
 const PAGE_MAX = 200;
@@ -47,6 +49,8 @@ export class LedgerCases {
     private readonly records: PrivateRecords,
     private readonly names: Names,
     private readonly sessions: Sessions,
+    /** Who can tell what a merge changed; without it that is not told. */
+    private readonly changes?: StateChanges,
   ) {}
 
   /** Stewards may read what concerns persons; others get it without. */
@@ -181,11 +185,8 @@ export class LedgerCases {
     }));
   }
 
-  /** @throws TownError `not-found`, `ambiguous`, `bad-id` */
-  async show(
-    token: string,
-    id: string,
-  ): Promise<{ kind: 'entry'; entry: EntryView } | { kind: 'merge'; merge: MergeView }> {
+  /** By an id or git id, or a start of it. @throws TownError `not-found`, `ambiguous`, `bad-id` */
+  async show(token: string, id: string): Promise<Shown> {
     const session = this.sessions.need(token);
     const prefix = id.toLowerCase();
     if (!/^[0-9a-f]+$/.test(prefix) || prefix.length < PREFIX_MIN || prefix.length > 64)
@@ -194,19 +195,43 @@ export class LedgerCases {
         `An id is named by its first ${PREFIX_MIN} to 64 hex digits.`,
         'Take it from town log.',
       );
-    const merges = this.store.mergesByPrefix(prefix);
+    const byOid = prefix.length <= 40 ? this.store.mergesByOid(prefix) : [];
+    const found = [...this.store.mergesByPrefix(prefix), ...byOid];
+    const merges = found.filter(({ height }, i) => found.findIndex((one) => one.height === height) === i);
     const entries = await this.store.archive.entriesByPrefix(prefix);
     if (merges.length + entries.length > 1)
       throw new TownError('ambiguous', `More than one thing begins with ${prefix}.`, 'Give more digits.');
     const [merge] = merges;
-    if (merge) return { kind: 'merge', merge: await this.mergeWithEntries(merge, session) };
+    if (merge) return this.shownMerge(merge, session);
     const [entry] = entries;
-    if (entry) return { kind: 'entry', entry: this.entryView(entry, this.mayRead(session)) };
+    if (entry) return this.shownEntry(entry, session);
     throw new TownError(
       'not-found',
       `Nothing in the ledger begins with ${prefix}.`,
-      'Take an id from town log.',
+      'Take an id from town log; a commit of a branch is shown by git (git show).',
     );
+  }
+
+  private nameOf(node: string): string {
+    return this.main.charter.nodes[node]?.name ?? node;
+  }
+
+  private async shownMerge(row: MergeRow, session: Session): Promise<Shown> {
+    const merge = await this.mergeWithEntries(row, session);
+    const story = storyOfMerge(merge, (node) => this.nameOf(node));
+    const changes = await this.changes?.of(row);
+    return { kind: 'merge', merge, explained: { story, ...shownChanges(changes?.all) } };
+  }
+
+  private async shownEntry(row: EntryRow, session: Session): Promise<Shown> {
+    const entry = this.entryView(row, this.mayRead(session));
+    const other = entry.other === undefined ? null : await this.entry(entry.other as EntryId, false);
+    const judged = row.height === null || entry.line !== undefined ? null : this.store.merge(row.height);
+    const merge = judged && this.mergeView(judged);
+    const story = storyOfEntry(entry, merge, other, (node) => this.nameOf(node));
+    const changes = judged ? await this.changes?.of(judged) : undefined;
+    const explained = { story, ...(other ? { other } : {}), ...shownChanges(changes?.byEntry.get(row.id)) };
+    return { kind: 'entry', entry, explained };
   }
 
   /** One of the newest, which the database still has. */

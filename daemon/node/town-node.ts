@@ -47,6 +47,7 @@ import { Readiness } from './readiness.js';
 import { SetupLock } from './setup-lock.js';
 import { SignaturePool } from './signature-pool.js';
 import { Signers } from './signers.js';
+import { StateChanges } from './state-changes.js';
 import { Standing } from './standing.js';
 import { Sessions } from './sessions.js';
 import type { MergeView, Recorded, SessionView, StatusView, TownEvent, TownNode } from './use-cases.js';
@@ -265,7 +266,9 @@ export class RunningNode implements TownNode {
       keeper: this.recordKeeper,
     });
     this.gigCases = new Gigs(view, main, appender, names, sessions, clock);
-    this.ledgerCases = new LedgerCases(store, main, view, records, names, sessions);
+    const conversations = () => view.conversations;
+    const changes = new StateChanges({ store, main, manifests, conversations, readObject });
+    this.ledgerCases = new LedgerCases(store, main, view, records, names, sessions, changes);
     this.forks = new Forks({
       ...{ store, keys, clock, main, manifests, view, appender, sessions, keyStore, names, readObject },
       contracts: view.conversations,

@@ -13,6 +13,7 @@ import type { NodeCases } from './node-cases.js';
 import type { NoticesView, NoticeView } from './notice-cases.js';
 import type { RecordCases } from './record-cases.js';
 import type { Recorded } from './recorded.js';
+import type { Explained } from './show-words.js';
 
 export type EntryState = 'pending' | 'merged' | 'rejected';
 
@@ -59,6 +60,11 @@ export interface MergeView {
   readonly attestedBy: readonly string[];
   readonly entries?: readonly EntryView[];
 }
+
+/** An entry or a merge, and what is to be said of it. */
+export type Shown =
+  | { readonly kind: 'entry'; readonly entry: EntryView; readonly explained?: Explained }
+  | { readonly kind: 'merge'; readonly merge: MergeView; readonly explained?: Explained };
 
 export interface BranchView {
   readonly node: string;
@@ -369,10 +375,7 @@ export interface TownNode {
   /** `limit`: of merges, at most 50. */
   graph(s: string, input: { limit: number }): Promise<LedgerGraph>;
   /** An entry or a merge, by its id or a unique start of it (8 characters at least). */
-  show(
-    s: string,
-    id: string,
-  ): Promise<{ kind: 'entry'; entry: EntryView } | { kind: 'merge'; merge: MergeView }>;
+  show(s: string, id: string): Promise<Shown>;
   /** Asks for a merge of everything now; resolves when it is `main`. Null: there was nothing to merge. */
   mergeNow(s: string): Promise<MergeView | null>;
 }

@@ -4,15 +4,16 @@ import { dateTime, number } from '../format.js';
 import { useLoaded } from '../loading.js';
 import { useNodeNames } from '../node-names.js';
 import { hrefOf } from '../router.js';
-import type { Entry } from '../shapes.js';
+import type { Entry, Explained as Told } from '../shapes.js';
 import { VerdictChip } from '../widgets/chips.js';
 import { Why } from '../widgets/entry-row.js';
 import { PageHead } from '../widgets/page-head.js';
 import { Problem } from '../widgets/problem.js';
+import { StateChanges } from '../widgets/state-changes.js';
 
 /** One entry: who signed what, and what became of it. */
 export function EntryPage({ id }: { id: string }) {
-  const shown = useLoaded<{ entry?: Entry }>(path`/ledger/show/${id}`, ['merge']);
+  const shown = useLoaded<{ entry?: Entry; explained?: Told }>(path`/ledger/show/${id}`, ['merge']);
   const entry = shown.value?.entry;
   return (
     <>
@@ -23,12 +24,12 @@ export function EntryPage({ id }: { id: string }) {
       </PageHead>
       <Problem error={shown.error} />
       {shown.value && !entry && <p class="notice wait">This id belongs to a merge, not to an entry.</p>}
-      {entry && <Explained entry={entry} />}
+      {entry && <Explained entry={entry} told={shown.value?.explained} />}
     </>
   );
 }
 
-function Explained({ entry }: { entry: Entry }) {
+function Explained({ entry, told }: { entry: Entry; told: Told | undefined }) {
   const nameOf = useNodeNames();
   return (
     <>
@@ -49,7 +50,14 @@ function Explained({ entry }: { entry: Entry }) {
           )}
         </p>
         <Why entry={entry} />
+        {told?.other && (
+          <p class="why">
+            It lost to <a href={hrefOf({ page: 'entry', id: told.other.id })}>this entry</a>:{' '}
+            {told.other.says}.
+          </p>
+        )}
       </section>
+      {told && entry.merge !== undefined && <StateChanges explained={told} of="entry" />}
       <section class="card" aria-labelledby="said">
         <h2 id="said">What it says</h2>
         <dl class="proof">

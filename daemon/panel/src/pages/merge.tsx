@@ -4,16 +4,17 @@ import { counted, dateTime, number } from '../format.js';
 import { useLoaded } from '../loading.js';
 import { useNodeNames } from '../node-names.js';
 import { hrefOf } from '../router.js';
-import type { Merge } from '../shapes.js';
+import type { Explained as Told, Merge } from '../shapes.js';
 import { Counts } from '../widgets/counts.js';
 import { EntryRow } from '../widgets/entry-row.js';
 import { PageHead } from '../widgets/page-head.js';
 import { Problem } from '../widgets/problem.js';
+import { StateChanges } from '../widgets/state-changes.js';
 import { MergePicture } from './merge-picture.js';
 
 /** One merge, explained: what it folded in, how each entry fared, and what proves it. */
 export function MergePage({ id }: { id: string }) {
-  const shown = useLoaded<{ merge?: Merge }>(path`/ledger/show/${id}`);
+  const shown = useLoaded<{ merge?: Merge; explained?: Told }>(path`/ledger/show/${id}`);
   const merge = shown.value?.merge;
   return (
     <>
@@ -25,6 +26,9 @@ export function MergePage({ id }: { id: string }) {
       <Problem error={shown.error} />
       {shown.value && !merge && <p class="notice wait">This id belongs to an entry, not to a merge.</p>}
       {merge && <Explained merge={merge} />}
+      {merge && merge.height > 0 && shown.value?.explained && (
+        <StateChanges explained={shown.value.explained} of="merge" />
+      )}
     </>
   );
 }
