@@ -147,6 +147,37 @@ t.test('people are named by id, by its start, or by name; what is not clear is a
   t.match(JSON.parse(nobody.stderr), { error: { code: 'no-such-person' } });
 });
 
+t.test('records are erased only with a yes, and what is kept is told month by month', async (t) => {
+  const months = [
+    { month: '2026-11', keys: 12, over: false },
+    { month: '2024-03', keys: 3, over: true },
+  ];
+  const here = await serve(t, {
+    'GET /api/people': [200, people],
+    'POST /api/people/p1111/erase': [200, { ...recorded, person: 'p1111', badges: 2 }],
+    'POST /api/records/erase': [200, { ...recorded, person: 'p1111', badges: 0 }],
+    'GET /api/records': [
+      200,
+      { retentionMonths: 12, readers: ['door'], mayRead: true, months, missing: 1, erased: 2 },
+    ],
+  });
+  const unasked = await here.town('person', 'erase', 'Bob');
+  t.equal(unasked.code, 2);
+  t.match(unasked.stderr, /needs a yes.*\n.*--yes/);
+  t.notOk(here.asked.some(({ line }) => line.startsWith('POST')));
+  const sure = await here.town('person', 'erase', 'Bob', '--yes');
+  t.match(sure.stdout, /The records of Bob are erased at every node.*2 badges were revoked/);
+  t.match((await here.town('record', 'erase', '--yes')).stdout, /Your records are erased/);
+  const kept = (await here.town('record', 'list')).stdout;
+  for (const line of [
+    /12 months.*role door/,
+    /2026-11 +12 +in full/,
+    /2024-03 +3 +as long as the register/,
+    /not here: 1/,
+  ])
+    t.match(kept, line);
+});
+
 t.test('what the daemon refuses is told with its code, reason and advice', async (t) => {
   const here = await serve(t, {
     'GET /api/doors': [
