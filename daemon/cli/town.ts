@@ -21,6 +21,7 @@ import { addPeerCommands } from './peer-commands.js';
 import { addPeopleCommands } from './people-commands.js';
 import { addRecordCommands } from './record-commands.js';
 import { addSessionCommands } from './session-commands.js';
+import { addSplitCommand } from './split-command.js';
 
 const after = `
 Ids may be shortened to a unique start; people, members, doors, nodes and gigs also go by name.
@@ -55,6 +56,7 @@ function makeProgram(): Command {
   addDoorCommands(town);
   addGigCommands(town);
   addForkCommands(town);
+  addSplitCommand(town);
   addPeerCommands(town);
   return town;
 }

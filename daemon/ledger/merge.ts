@@ -1,6 +1,6 @@
 /**
  * A merge: the commit on `main` that folds heads in. Its bytes are the value that the validators agree on.
- * Genesis is the merge of height 0: the charter and a nonce.
+ * Genesis is the merge of height 0: the charter and a nonce; of a town that split from another, that town's state too.
  */
 import { VAULT } from './accounts.js';
 import { commitOid, personOf } from './block.js';
@@ -13,7 +13,8 @@ import { TownError, isNodeId, isSha256 } from './ids.js';
 import type { Receipt, ReplayResult } from './replay.js';
 import { sshVerify } from './sshsig.js';
 import { changeTree, type StateTree } from './state-tree.js';
-import type { StateWrite } from './state.js';
+import { State, type StateWrite } from './state.js';
+import { assertSupply } from './supply.js';
 
 /** What a merge is about, apart from what the replay makes of it. */
 export interface MergePlace {
@@ -227,23 +228,48 @@ export interface Genesis {
 
 const NO_PARENT = '0'.repeat(64) as Sha256;
 
-function genesisTree(charter: Charter, nonce: Sha256) {
-  const writes = genesisWrites(charter);
-  return { writes, ...changeTree(null, writes, { 'genesis.json': canonicalize({ nonce }) }) };
+/** The merge that a town split off at. */
+export interface Origin {
+  readonly town: Sha256;
+  readonly merge: Sha256;
+  readonly height: number;
+}
+
+/** What a town that splits from another begins with. */
+export interface Split {
+  readonly origin: Origin;
+  /** The state at that merge, as `stateForSplit` leaves it. */
+  readonly state: readonly StateWrite[];
+}
+
+/** Of the kernel's state what is about the other town's nodes and lines, or its charter. */
+const NOT_TAKEN = new Set(['branches', 'charter', 'forks', 'nodes']);
+
+/** What of a town's state goes into one that splits from it: all but how far branches are merged, nodes, and drafts. */
+export const stateForSplit = (rows: readonly StateWrite[]): readonly StateWrite[] =>
+  rows.filter(({ dapp, collection }) => dapp !== 'kernel' || !NOT_TAKEN.has(collection));
+
+function genesisTree(charter: Charter, nonce: Sha256, split: Split | undefined) {
+  const own = genesisWrites(charter);
+  const writes = split ? [...stateForSplit(split.state), ...own.filter(({ key }) => key === 'charter')] : own;
+  const json = split ? { nonce, origin: { ...split.origin } } : { nonce };
+  return { writes, ...changeTree(null, writes, { 'genesis.json': canonicalize(json) }) };
 }
 
 const genesisMessage = (charter: Charter, time: Millis, content: Sha256): string =>
   [`Genesis of ${charter.name}`, '', 'Height: 0', `Time: ${time}`, `Content-SHA256: ${content}`].join('\n');
 
-/** Founds a town. Its id is the `Content-SHA256` of the genesis. */
+/** Founds a town. Its id is the `Content-SHA256` of the genesis. @param split of a town that splits from another */
 export function makeGenesis(
   charter: Charter,
   nonce: Sha256,
   node: NodeId,
   time: Millis,
   secretKey: Uint8Array,
+  split?: Split,
 ): Genesis {
-  const { writes, tree, objects } = genesisTree(charter, nonce);
+  const { writes, tree, objects } = genesisTree(charter, nonce, split);
+  assertSupply(State.from(writes), charter.supply);
   const person = personOf(node, time);
   const commit = signedCommit(
     {
@@ -265,15 +291,15 @@ function genesisOf(raw: Uint8Array, tree: StateTree, node: NodeId, time: Millis)
 }
 
 /**
- * Reads a genesis commit and checks it against charter and nonce.
+ * Reads a genesis commit and checks it against charter and nonce, and what the town took along where it split from another.
  * @throws TownError `bad-genesis`
  */
-export function readGenesis(raw: Uint8Array, charter: Charter, nonce: Sha256): Genesis {
+export function readGenesis(raw: Uint8Array, charter: Charter, nonce: Sha256, split?: Split): Genesis {
   const bad = (what: string): never => {
     throw new TownError('bad-genesis', `This is no genesis: ${what}.`);
   };
   const { fields, payload, signature } = parseCommit(raw);
-  const { writes, tree, objects } = genesisTree(charter, nonce);
+  const { writes, tree, objects } = genesisTree(charter, nonce, split);
   const node = fields.author.name;
   const key = isNodeId(node) ? (charter.nodes[node]?.key as KeyId | undefined) : undefined;
   if (!isNodeId(node) || key === undefined) return bad('its author is not a node of its charter');

@@ -13,12 +13,20 @@ import { keyOfNode, parseCharter, type Charter } from '../ledger/charter.js';
 import type { KeyId, Millis, NodeId, Oid, Sha256 } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { readCharter } from '../ledger/kernel.js';
-import { confirmMerge, readGenesis, readMerge, type BuiltMerge, type Genesis } from '../ledger/merge.js';
+import {
+  confirmMerge,
+  readGenesis,
+  readMerge,
+  type BuiltMerge,
+  type Genesis,
+  type Origin,
+} from '../ledger/merge.js';
 import { branchName, readBranch, type BranchPart } from '../ledger/order.js';
 import { replay } from '../ledger/replay.js';
 import { assertSupply } from '../ledger/supply.js';
-import { State } from '../ledger/state.js';
+import { State, type StateWrite } from '../ledger/state.js';
 import type { StateTree } from '../ledger/state-tree.js';
+import { readState } from '../store/snapshot.js';
 import { manifestsOf, packagesOf } from './dapp-set.js';
 import { Conversations } from './drive.js';
 import { HistoryReader, within, type ReadBlock, type ReadMerge } from './history-reader.js';
@@ -134,8 +142,10 @@ class Walk {
         return JSON.parse(Buffer.from(bytes).toString('utf8'));
       };
       const charter = parseCharter(await file('charter.json'));
-      const { nonce } = (await file('genesis.json')) as { nonce: Sha256 };
-      const genesis = readGenesis(commit.data, charter, nonce);
+      const { nonce, origin } = (await file('genesis.json')) as { nonce: Sha256; origin?: Origin };
+      const state: StateWrite[] = [];
+      if (origin) for await (const row of readState(source, oid)) state.push(row);
+      const genesis = readGenesis(commit.data, charter, nonce, origin && { origin, state });
       await sink.genesis(genesis, this.state);
       this.state.apply(genesis.writes);
       this.remember(genesis.merge);
