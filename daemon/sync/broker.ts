@@ -2,6 +2,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { Aedes } from 'aedes';
 import { TownError } from '../ledger/ids.js';
+import './small-packets.js';
 
 /** A message is at most this long (DESIGN §7). */
 const MESSAGE_BYTES_MAX = 256 * 1024;

@@ -7,6 +7,7 @@ import { TownError } from '../ledger/ids.js';
 import { brokerTrouble, NO_ANSWER, NO_SUBSCRIPTION } from './broker-trouble.js';
 import { MESSAGE_BYTES_MAX } from './message.js';
 import { SievedStream } from './packet-sieve.js';
+import './small-packets.js';
 import type { Transport, TransportEvents } from './transport.js';
 
 /** A packet is a message, its topic and a few bytes. */

@@ -5,6 +5,7 @@ const help = `npm run bench [-- NAME…] [-- --json]     measures this machine; 
 
   append     durable signed entries per second, beside a bare loop on the same database
   door       badge to strike, beside a bare write and sync of the same bytes
+  memory     resident memory of an idle node with its broker, beside a process that only imports the same libraries
   merge      entries into main with one and three validators, and how long one takes; beside a bare replay, and a
              commit with three round trips
   resync     a node fetches 10,000 entries, beside a loop that only verifies and inserts them
@@ -19,6 +20,7 @@ const help = `npm run bench [-- NAME…] [-- --json]     measures this machine; 
 const benches: { readonly [name: string]: () => Promise<{ run(): Promise<BenchLine[]> }> } = {
   append: () => import('./append.js'),
   door: () => import('./door.js'),
+  memory: () => import('./memory.js'),
   merge: () => import('./merge.js'),
   resync: () => import('./resync.js'),
   start: () => import('./start.js'),
