@@ -2,8 +2,10 @@
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import type { NodeInvited, NodesView } from '../node/node-cases.js';
 import type { SplitTown } from '../node/split-town.js';
 import type { GigView, MemberView, PersonView, StatusView } from '../node/use-cases.js';
+import { eventually } from '../testing/eventually.js';
 import { runTown, startDaemon, type Daemon, type Ended } from './run-town.fixture.js';
 
 const passphrases: Record<string, string> = {
@@ -105,12 +107,41 @@ t.test('an entry of the one is nothing to the other', async (t) => {
     t.not((JSON.parse(entry) as { town: string }).town, split.town, 'each names its town, and is signed');
 });
 
+t.test('a node joins the new town: it is given the state that the town began with', async (t) => {
+  const second = join(place, 'second');
+  const env = { XDG_STATE_HOME: join(place, 'state'), TOWN_PASSPHRASE: passphrases['Ada'] };
+  const invited = await done<NodeInvited>(t, other, 'Ada', 'node', 'invite');
+  const joining = runTown(
+    ['--json', '--data', second, 'join', invited.code, '--name', 'Workshop', '--port', '0', '--no-start'],
+    { env },
+  );
+  await eventually(
+    'it asks to be let in',
+    async () => {
+      const { invitations } = await done<NodesView>(t, other, 'Ada', 'node', 'list');
+      return invitations?.some(({ state }) => state === 'asked') === true;
+    },
+    { withinMs: 90_000 },
+  );
+  await done(t, other, 'Ada', 'node', 'approve', '--yes', '--wait');
+  const joined = await joining;
+  t.equal(joined.code, 0, joined.stderr);
+  const daemon = await startDaemon(second);
+  running.push(daemon);
+  const { main } = await done<StatusView>(t, other, null, 'status');
+  await eventually(
+    'it has the history',
+    async () => (await done<StatusView>(t, second, null, 'status')).main === main,
+    { withinMs: 90_000 },
+  );
+});
+
 t.test('an older state can be split off too, and both verify', async (t) => {
   const third = join(place, 'third');
   const early = await done<SplitTown>(t, folder, null, 'split', 'Altstadt', '--to', third, '--from', '1');
   t.equal(early.origin.height, 1);
   for (const daemon of running.splice(0)) t.equal(await daemon.stop(), 0);
-  for (const data of [folder, other, third]) {
+  for (const data of [folder, other, third, join(place, 'second')]) {
     const ended = await town(data, null, 'verify');
     t.equal(ended.code, 0, `${data}: ${ended.stdout}${ended.stderr}`);
     t.equal(git(data, 'fsck', '--strict', '--full').trim(), '');

@@ -13,6 +13,7 @@ import { readGenesis, type Genesis } from '../ledger/merge.js';
 import { syncFolder, writeFileDurably } from '../store/durable-file.js';
 import { Store } from '../store/store.js';
 import { isWelcome, type Welcome } from '../sync/joining.js';
+import { unpackSplit, type PackedSplit } from '../sync/split-welcome.js';
 import { storeGenesis } from './genesis-store.js';
 import { defaultConfig, writeConfig, type BrokerConfig, type NodeConfig } from './config.js';
 import { doorIdOf } from './door-id.js';
@@ -157,7 +158,8 @@ async function setAside(folder: string, aside: string): Promise<void> {
 /** Reads the genesis of a welcome again: what lay on the disk is checked as what came over the network. */
 function genesisOf({ genesis, town }: Welcome): Genesis {
   const raw = Buffer.from(genesis.raw, 'base64');
-  const read = readGenesis(raw, parseCharter(genesis.charter), genesis.nonce as Sha256);
+  const split = genesis.split && unpackSplit(genesis.split as PackedSplit);
+  const read = readGenesis(raw, parseCharter(genesis.charter), genesis.nonce as Sha256, split);
   if (read.merge.town === town) return read;
   throw new TownError('other-town', `The genesis is that of another town than ${town.slice(0, 16)}….`);
 }

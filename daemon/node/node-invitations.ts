@@ -9,6 +9,9 @@ import { parseCommit, parseTree, type GitObject } from '../ledger/git-object.js'
 import { hexOf } from '../ledger/hash.js';
 import type { Oid, Sha256 } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
+import type { Origin } from '../ledger/merge.js';
+import type { StateWrite } from '../ledger/state.js';
+import { readState } from '../store/snapshot.js';
 import type { Store } from '../store/store.js';
 import type { Invitation } from '../sync/invitation.js';
 import {
@@ -23,6 +26,7 @@ import {
 } from '../sync/joining-host.js';
 import type { Welcome } from '../sync/joining.js';
 import type { Delivery } from '../sync/message.js';
+import { packSplit } from '../sync/split-welcome.js';
 import type { Clock } from './clock.js';
 import { Serial } from './drive.js';
 import type { NodeKeys } from './key-files.js';
@@ -216,8 +220,16 @@ export class NodeInvitations {
       if (!entry) throw new TownError('missing-file', `The genesis has no ${name}.`);
       return JSON.parse(Buffer.from((await readObject(entry.oid)).data).toString('utf8'));
     };
-    const { nonce } = (await file('genesis.json')) as { nonce: Sha256 };
-    return { raw: Buffer.from(row.raw).toString('base64'), charter: await file('charter.json'), nonce };
+    const { nonce, origin } = (await file('genesis.json')) as { nonce: Sha256; origin?: Origin };
+    const genesis = {
+      raw: Buffer.from(row.raw).toString('base64'),
+      charter: await file('charter.json'),
+      nonce,
+    };
+    if (origin === undefined) return genesis;
+    const state: StateWrite[] = [];
+    for await (const value of readState({ read: readObject }, row.oid)) state.push(value);
+    return { ...genesis, split: packSplit({ origin, state }) };
   }
 
   // The machine ----------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ import {
   type Counts,
   type Welcome,
 } from './joining.js';
+import { unpackSplit, type PackedSplit } from './split-welcome.js';
 
 /** The pause between two asks: doubled each time, from the first to the last. */
 export const ASK_PAUSE_FIRST_MS = 2_000;
@@ -225,7 +226,9 @@ function readWelcome(
   const { town, role, checkpoint } = invitation;
   const charter = parseCharter(welcome.genesis.charter);
   const raw = Buffer.from(welcome.genesis.raw, 'base64');
-  const genesis = readGenesis(raw, charter, welcome.genesis.nonce as Sha256);
+  const { nonce, split } = welcome.genesis;
+  const taken = split && unpackSplit(split as PackedSplit);
+  const genesis = readGenesis(raw, charter, nonce as Sha256, taken);
   if (genesis.merge.town !== town || welcome.town !== town)
     throw new TownError(
       'other-town',

@@ -11,6 +11,7 @@ import { openEnvelope, sealEnvelope } from '../ledger/envelope.js';
 import type { Json, JsonObject, KeyId, NodeId, Sha256 } from '../ledger/ids.js';
 import { nodeIdOf, publicKeyOf, signText, verifyText } from '../ledger/signature.js';
 import type { Invitation } from './invitation.js';
+import { SPLIT_CHARS_MAX } from './split-welcome.js';
 
 export const ASK_BYTES_MAX = 4 * 1024;
 export const ANSWER_BYTES_MAX = 256 * 1024;
@@ -98,7 +99,27 @@ const WelcomeSchema = Type.Object(
   {
     town: Hex(64),
     /** `raw`: the commit, base64. */
-    genesis: Type.Object({ raw: Type.String(), charter: Type.Unknown(), nonce: Hex(64) }, closed),
+    genesis: Type.Object(
+      {
+        raw: Type.String(),
+        charter: Type.Unknown(),
+        nonce: Hex(64),
+        /** Of a town that split from another: what it began with, as split-welcome.ts packs it. */
+        split: Type.Optional(
+          Type.Object(
+            {
+              origin: Type.Object(
+                { town: Hex(64), merge: Hex(64), height: Type.Integer({ minimum: 0, maximum: 2 ** 48 - 1 }) },
+                closed,
+              ),
+              state: Type.String({ maxLength: SPLIT_CHARS_MAX }),
+            },
+            closed,
+          ),
+        ),
+      },
+      closed,
+    ),
     /** The newest merge the host has: `nodes` is of its charter. */
     checkpoint: Type.Object(
       { height: Type.Integer({ minimum: 0, maximum: 2 ** 48 - 1 }), id: Hex(64) },
