@@ -55,7 +55,7 @@ export function genesisOf(names: readonly string[], dapp: SimulatedDapp): Genesi
     ),
     validators: keys.map(({ id }) => id),
     roles: {
-      member: { permissions: ['credit.transfer', own] },
+      member: { permissions: ['allowance.open', 'credit.transfer', own] },
       steward: { permissions: [...(base.roles['steward']?.permissions ?? []), own] },
     },
     pace: { interactiveMs: 500, factsMs: 2_000 },

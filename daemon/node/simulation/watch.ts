@@ -1,6 +1,6 @@
 /**
  * What must hold in a town whatever happens, looked at as it happens: one merge a height, no vote twice, no vote against a lock,
- * constant supply, nothing acknowledged lost. Every breach is kept in words; none of them stops a node.
+ * constant supply, nothing acknowledged lost, every promised payment kept. Every breach is kept in words; none of them stops a node.
  */
 import { parseCertificate } from '../../consensus/certificate.js';
 import type { Message } from '../../consensus/gossip.js';
@@ -84,6 +84,13 @@ export class Watch implements NodeWatch {
     else if (other.id !== id)
       this.breach(`two merges at height ${height}: node ${node.index} has another than ${other.by}`);
     else if (other.value !== value) this.breach(`two certificates for different values at height ${height}`);
+    for (const payment of this.acknowledged.filter(({ type }) => type === 'allowance.pay')) {
+      const { verdict, code } = store.entry(payment.id) ?? {};
+      if (verdict && verdict !== 'accepted')
+        this.breach(
+          `node ${node.index}: the payment ${payment.id.slice(0, 8)} is ${verdict} (${code ?? ''})`,
+        );
+    }
     try {
       assertSupply(core.main.state, readCharter(core.main.state).supply);
     } catch (error) {

@@ -1,7 +1,8 @@
 /**
- * What people and doors do in a simulated town: transfers, notes, locks, facts; while a node is cut off, one member spends the
+ * What people and doors do in a simulated town: transfers, notes, locks, facts, credits put at nodes and paid there; while a node is cut off, one member spends the
  * same credits on both sides, and something is forbidden on the far one.
  */
+import { readAllowance } from '../../ledger/allowances.js';
 import type { EntryId, JsonObject } from '../../ledger/ids.js';
 import { TownError } from '../../ledger/ids.js';
 import { memberIdOf, publicKeyOf } from '../../ledger/signature.js';
@@ -18,6 +19,8 @@ const SPENDER = 'dora';
 const TRADERS = ['ada', 'ben'] as const;
 /** More than half of the grant: one of two such transfers has no cover. */
 const SPENT_TWICE = 300;
+/** Whole credits of an allowance. */
+const PUT_AT_NODE = 60;
 /** A restriction that has stood here for so long is in the view, however slow disk and contracts are. */
 const IN_FORCE_MS = 20 * SECOND;
 /** The node is busy, or too many validators are away: no fault. */
@@ -65,14 +68,15 @@ export class Workload {
     const kind = chance.next();
     const who = chance.pick(TRADERS);
     const n = (this.#sequence += 1);
-    if (kind < 0.3) {
+    if (kind < 0.2) {
       const to = memberOf(who === 'ada' ? 'ben' : 'ada');
       void this.claim(node, who, 'credit.transfer', { to, amount: 1 + chance.index(40) });
-    } else if (kind < 0.5)
+    } else if (kind < 0.34)
       void this.claim(node, who, 'notes.put', { key: `note-${chance.index(4)}`, value: n });
-    else if (kind < 0.7) void this.claim(node, who, 'notes.put', { key: FORBIDDEN_KEY, value: n });
-    else if (kind < 0.85)
+    else if (kind < 0.5) void this.claim(node, who, 'notes.put', { key: FORBIDDEN_KEY, value: n });
+    else if (kind < 0.6)
       void this.claim(node, who, 'notes.hold', { id: `hold-${n}`, amount: 1 + chance.index(60) });
+    else if (kind < 0.88) void this.promise(node, STEWARD);
     else if (kind < 0.94) void this.fact(node, 'notes.seen', { key: chance.hits(0.5) ? 'odd' : `seen-${n}` });
     else if (kind < 0.97) void this.ask(node, 'a merge', (process) => process.core.merger.mergeNow());
     else void this.ask(node, 'a sync', (process) => process.peering.syncNow());
@@ -144,6 +148,28 @@ export class Workload {
       this.watch.acknowledged.push({ id: entry.id, node: node.id, type });
     } catch (error) {
       this.refused(node, type, error);
+    }
+  }
+
+  /** Pays out of a member's allowance at this node as far as the node's own count goes; where there is none, they open one. */
+  private async promise(node: SimulatedNode, who: string): Promise<void> {
+    const { process } = node;
+    if (process === null || process.startedAt === null) return;
+    this.asked += 1;
+    const { appender, view } = process.core;
+    const held = (): number => readAllowance(view.state, memberOf(who), node.id)?.amount ?? 0;
+    const amount = Math.min(held(), 1 + this.chance.index(40));
+    const to = memberOf(who === 'ada' ? 'ben' : 'ada');
+    if (amount === 0)
+      return void (await this.claim(node, who, 'allowance.open', { node: node.id, amount: PUT_AT_NODE }));
+    try {
+      const { id } = await appender.promise('allowance.pay', { member: memberOf(who), to, amount }, () => {
+        if (held() < amount) throw new Refused('allowance-short', `${held()} of ${amount}`);
+      });
+      this.watch.note(`${node.index} pays ${amount} of ${who} ${id.slice(0, 8)}`);
+      this.watch.acknowledged.push({ id, node: node.id, type: 'allowance.pay' });
+    } catch (error) {
+      this.refused(node, 'allowance.pay', error);
     }
   }
 
