@@ -34,7 +34,10 @@ const brokers = () =>
 const hours = () => Type.Integer({ minimum: 1, maximum: 168, description: 'a whole number from 1 to 168' });
 
 /** Needs `requireSession` before it. */
-export const nodeRoutes: FastifyPluginAsyncTypebox<{ readonly node: TownNode }> = async (app, { node }) => {
+export const nodeRoutes: FastifyPluginAsyncTypebox<{
+  readonly node: TownNode;
+  readonly triesPerMinute: number;
+}> = async (app, { node, triesPerMinute }) => {
   const tags = ['nodes'];
   const invitation = () => input.pathWith('id', invitationId());
   const oneNode = () => input.pathWith('id', nodeId());
@@ -151,6 +154,31 @@ export const nodeRoutes: FastifyPluginAsyncTypebox<{ readonly node: TownNode }> 
       },
     },
     async (request) => node.nodes.remove(tokenOf(request), request.params.id),
+  );
+
+  app.post(
+    '/api/nodes/:id/readmit',
+    {
+      config: { rateLimit: { max: triesPerMinute, timeWindow: 60_000 } },
+      schema: {
+        tags,
+        summary: 'Readmits a node that signed two things for one place',
+        description:
+          'Its branch goes on after the named block, else after what is merged of it; its other blocks that wait are void.',
+        params: oneNode(),
+        body: input.exactly({
+          from: Type.Optional(input.ledgerId()),
+          cosigners: Type.Optional(
+            Type.Array(input.exactly({ name: input.name(), passphrase: input.passphrase() }), {
+              maxItems: 16,
+              description: 'further stewards who sign',
+            }),
+          ),
+        }),
+        response: input.answers(recordedView),
+      },
+    },
+    async (request) => node.nodes.readmit(tokenOf(request), request.params.id, request.body),
   );
 
   app.post(

@@ -17,6 +17,9 @@ export const nodeView = component<Shape.NodeView>()(
     roles: Type.Array(Type.String()),
     self: Type.Boolean({ description: 'the node that is asked' }),
     validator: Type.Boolean(),
+    suspended: Type.Optional(
+      Type.Literal(true, { description: 'it signed two things for one place; its entries are not merged' }),
+    ),
     connected: Type.Boolean({ description: 'heard lately by this node' }),
     heardAt: orNull(millis()),
     height: orNull(count()),

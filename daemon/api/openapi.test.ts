@@ -80,6 +80,7 @@ const requests: [method: string, path: string, body?: object][] = [
   ['post', '/api/nodes/invitations/{id}/refuse', { reason: 'another board' }],
   ['put', '/api/nodes/{id}/validator', { validator: true, anyway: true }],
   ['delete', '/api/nodes/{id}'],
+  ['post', '/api/nodes/{id}/readmit', { from: 'abcdef0123456789' }],
   ['post', '/api/nodes/sync'],
   ['get', '/api/forks'],
   ['post', '/api/forks', { name: 'budget', from: 'abcdef0123456789' }],

@@ -164,7 +164,7 @@ export async function buildApi(options: ApiOptions): Promise<FastifyInstance> {
     await signedIn.register(ledgerRoutes, { node });
     await signedIn.register(keyRoutes, { node });
     await signedIn.register(noticeRoutes, { node });
-    await signedIn.register(nodeRoutes, { node });
+    await signedIn.register(nodeRoutes, { node, triesPerMinute });
     await signedIn.register(forkRoutes, { node, triesPerMinute });
     await signedIn.register(eventRoutes, { streams });
   });

@@ -430,6 +430,7 @@ export class TownInMemory implements Shape.TownNode {
     approve: (...args) => this.#note('nodes.approve', args, recorded),
     setValidator: (...args) => this.#note('nodes.setValidator', args, recorded),
     remove: (...args) => this.#note('nodes.remove', args, recorded),
+    readmit: (...args) => this.#note('nodes.readmit', args, recorded),
     sync: (s) => this.#note('nodes.sync', [s], nodes),
   };
 }

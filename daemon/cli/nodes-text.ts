@@ -61,7 +61,10 @@ const nodeTable = (nodes: readonly NodeView[]): string =>
       { head: 'name', cell: (node) => node.name },
       { head: 'id', cell: (node) => node.id },
       { head: 'role', cell: (node) => node.roles.join(', ') },
-      { head: 'validator', cell: (node) => (node.validator ? 'yes' : 'no') },
+      {
+        head: 'validator',
+        cell: (node) => `${node.validator ? 'yes' : 'no'}${node.suspended ? ', SUSPENDED' : ''}`,
+      },
       { head: 'heard', cell: heardText },
       { head: 'height', cell: (node) => node.height ?? '?', right: true },
       { head: 'ahead', cell: (node) => distanceTo(node, node.ahead) },

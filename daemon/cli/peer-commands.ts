@@ -15,6 +15,7 @@ import { find } from './find.js';
 import { addJoinCommand } from './join-command.js';
 import { invitedText, isOnlyHere, nodesText, qrFor, syncText } from './nodes-text.js';
 import { plain, time } from './output.js';
+import { passphrasesOf } from './prompt.js';
 
 /** The node gives up after a minute. */
 const syncWithin = 90_000;
@@ -102,6 +103,40 @@ export function addPeerCommands(town: Command): void {
         ].join('\n'),
       );
     });
+
+  node
+    .command('readmit')
+    .description('end the suspension of a node that signed two things for one place')
+    .argument('<node>', 'id, a unique start of it, or name')
+    .option(
+      '--from <block>',
+      'go on after this block of its branch that waits (default: after what is merged)',
+    )
+    .option('--with <steward...>', 'further stewards who sign; each is asked for their passphrase')
+    .option(
+      '--passphrase-file <file>',
+      'take their passphrases from the lines of this file, in their order (-: standard input)',
+    )
+    .action(
+      async (
+        word: string,
+        options: { from?: string; with?: string[]; passphraseFile?: string },
+        command: Command,
+      ) => {
+        const context = new Context(command);
+        const found = await findNode(context, word);
+        const stewards = options.with ?? [];
+        const passphrases = await passphrasesOf(stewards, options);
+        const recorded = await ask<Recorded>(context, 'POST', `/api/nodes/${found.id}/readmit`, {
+          ...(options.from === undefined ? {} : { from: options.from.toLowerCase() }),
+          cosigners: stewards.map((name, index) => ({ name, passphrase: passphrases[index] })),
+        });
+        await context.tellRecorded(
+          recorded,
+          `${plain(found.name)} (${found.id}) is readmitted once this is merged; what else it had signed and was not merged is void.`,
+        );
+      },
+    );
 
   town
     .command('sync')

@@ -66,6 +66,12 @@ export async function startDaemon(folder: string): Promise<Daemon> {
     });
     child.once('close', () => reject(new Error(`The daemon ended:\n${said}${errors}`)));
   });
+  let isWanted = false;
+  // A test that fails because the daemon has died should say why it died.
+  child.once('close', (code, signal) => {
+    if (!isWanted)
+      process.stderr.write(`The daemon ended by itself (${code ?? signal}):\n${errors.slice(-4000)}\n`);
+  });
   const url = /open: (http:\S+)/.exec(said)?.[1];
   if (url === undefined) throw new Error(`The daemon did not say where it is:\n${said}`);
   return {
@@ -73,6 +79,7 @@ export async function startDaemon(folder: string): Promise<Daemon> {
     setupLink: /http:\S+\/setup#\S+/.exec(said)?.[0] ?? null,
     async stop() {
       if (child.exitCode !== null) return child.exitCode;
+      isWanted = true;
       child.kill('SIGTERM');
       await once(child, 'close');
       return child.exitCode;

@@ -2,6 +2,7 @@
  * What people do with the nodes of a town, and what they are shown: who is there, who waits to be let in, who merges.
  * The use cases of the power house. Every method may throw a `TownError`.
  */
+import type { Cosigner } from './fork-cases.js';
 import type { Recorded } from './recorded.js';
 
 /** How many blocks and merges one side has and the other has not. */
@@ -18,6 +19,8 @@ export interface NodeView {
   /** The node that is asked. */
   readonly self: boolean;
   readonly validator: boolean;
+  /** It signed two things for one place: its entries are merged no more, until stewards readmit it. */
+  readonly suspended?: true;
   /** Heard lately, by this node. Always true of itself. */
   readonly connected: boolean;
   /** When its heads were heard last: milliseconds; null: never since this node's start. */
@@ -127,6 +130,15 @@ export interface NodeCases {
    * @throws TownError `still-validator`, `still-unmerged` (blocks of it that are here wait for a merge), `own-node`
    */
   remove(s: string, node: string): Promise<Recorded>;
+  /**
+   * Readmits a suspended node. `from`: the block (a start of its id) after which its branch goes on; without it what is merged.
+   * @throws TownError `not-suspended`, `no-such-block`, `wrong-passphrase`
+   */
+  readmit(
+    s: string,
+    node: string,
+    input: { from?: string | undefined; cosigners?: readonly Cosigner[] | undefined },
+  ): Promise<Recorded>;
   /** Tells and asks the others now; resolves when this node has all that those connected have, at the latest after a minute. */
   sync(s: string): Promise<NodesView>;
 }

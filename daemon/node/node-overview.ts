@@ -15,6 +15,7 @@ export interface NodesSeen {
   /** With what was asked for and is not merged yet. */
   readonly wanted: Charter;
   readonly views: readonly PeerView[];
+  readonly isSuspended: (node: string) => boolean;
   /** The node that is asked, and its height. */
   readonly self: string;
   readonly height: number;
@@ -22,7 +23,15 @@ export interface NodesSeen {
 }
 
 /** Every node that is in either charter, by id. */
-export function nodeViews({ merged, wanted, views, self: own, height, now }: NodesSeen): readonly NodeView[] {
+export function nodeViews({
+  merged,
+  wanted,
+  views,
+  isSuspended,
+  self: own,
+  height,
+  now,
+}: NodesSeen): readonly NodeView[] {
   const peers = new Map<string, PeerView>(views.map((view) => [view.node, view]));
   const ids = new Set([...Object.keys(merged.nodes), ...Object.keys(wanted.nodes)]);
   return [...ids].sort().flatMap((id) => {
@@ -36,6 +45,7 @@ export function nodeViews({ merged, wanted, views, self: own, height, now }: Nod
       roles: node.roles,
       self,
       validator: wanted.validators.includes(id),
+      ...(isSuspended(id) ? { suspended: true as const } : {}),
       connected: self || (peer?.connected ?? false),
       heardAt: self ? now : (peer?.heardAt ?? null),
       height: self ? height : (peer?.height ?? null),

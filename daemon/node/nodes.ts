@@ -5,6 +5,7 @@ import { keyOfNode, type Charter } from '../ledger/charter.js';
 import { hexOf } from '../ledger/hash.js';
 import type { Json, JsonObject, Millis, NodeId } from '../ledger/ids.js';
 import { isNodeId, TownError } from '../ledger/ids.js';
+import { isSuspended } from '../ledger/kernel-evidence.js';
 import { readCharter } from '../ledger/kernel.js';
 import { readJson } from '../ledger/state.js';
 import type { Store } from '../store/store.js';
@@ -14,13 +15,15 @@ import type { Asker, HostedInvitation } from '../sync/joining-host.js';
 import type { PeerView } from '../sync/sync-state.js';
 import type { Appender } from './appender.js';
 import type { Clock } from './clock.js';
+import { withCosigners } from './cosigners.js';
 import { doorIdOf } from './door-id.js';
-import type { NodeKeys } from './key-files.js';
+import type { KeyStore, NodeKeys } from './key-files.js';
 import { MAIN, type MainLine } from './main-line.js';
 import type { NodeCases, NodeInvited, NodesView } from './node-cases.js';
 import { isAdmitted, type NodeInvitations } from './node-invitations.js';
 import { countHeard, invitationView, nodeViews, stateOf, validatorsView } from './node-overview.js';
 import { recorded } from './people.js';
+import { readmissionBody } from './readmission.js';
 import type { Session, Sessions } from './sessions.js';
 import type { Recorded } from './use-cases.js';
 import type { View } from './view.js';
@@ -38,7 +41,8 @@ export interface Peers {
 }
 
 export interface NodesParts {
-  readonly store: Pick<Store, 'counts' | 'countUnmerged' | 'branches'>;
+  readonly store: Store;
+  readonly keyStore: KeyStore;
   readonly main: MainLine;
   readonly view: View;
   readonly appender: Appender;
@@ -80,6 +84,7 @@ export class Nodes implements NodeCases {
     return {
       nodes: nodeViews({
         ...{ merged: main.charter, wanted, views, now },
+        isSuspended: (id) => isSuspended(main.state, id),
         self: keys.id,
         height: main.head.height,
       }),
@@ -371,7 +376,8 @@ export class Nodes implements NodeCases {
         `The node ${node} is a validator.`,
         'Take that back first, and wait for the merge.',
       );
-    const waiting = this.unmergedOf(node);
+    // What waits of a suspended node would wait for ever in any case.
+    const waiting = isSuspended(main.state, node) ? 0 : this.unmergedOf(node);
     if (waiting > 0)
       throw new TownError(
         'still-unmerged',
@@ -379,6 +385,22 @@ export class Nodes implements NodeCases {
         'Merge first: town merge. Then remove it, while it is off or has nothing new.',
       );
     return this.change(session, { set: {}, remove: [`/nodes/${node}`] });
+  }
+
+  async readmit(
+    s: string,
+    node: string,
+    { from, cosigners = [] }: Parameters<NodeCases['readmit']>[2],
+  ): Promise<Recorded> {
+    const session = await this.steward(s);
+    const { store, main, appender, keyStore } = this.parts;
+    this.knownNode(node);
+    const body = await readmissionBody(store, main, node as NodeId, from);
+    const entry = await withCosigners(keyStore, cosigners, (signers) =>
+      appender.claim('node.readmit', body, session, signers),
+    );
+    this.parts.changed();
+    return recorded(entry);
   }
 
   private unmergedOf(node: string): number {

@@ -202,7 +202,7 @@ export class RunningNode implements TownNode {
     const names = new Names(view, this.records, keyStore);
     const sessions = (this.sessions = new Sessions(keyStore, main, view, clock));
     this.nodes = new Nodes({
-      ...{ store, main, view, appender, sessions, keys, clock },
+      ...{ store, main, view, appender, sessions, keyStore, keys, clock },
       invitations: this.invitations,
       peers: {
         views: () => this.peering.views(),

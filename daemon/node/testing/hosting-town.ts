@@ -129,11 +129,12 @@ export class HostingTown {
       blockMade: () => undefined,
       adopted: () => void links.invitations.welcomeAdmitted(),
     });
-    const sessions = new Sessions(await KeyStore.open(folder), main, core.view, systemClock);
+    const keyStore = await KeyStore.open(folder);
+    const sessions = new Sessions(keyStore, main, core.view, systemClock);
     const links = {} as { invitations: NodeInvitations; nodes: Nodes };
     const town = new HostingTown(folder, store, repository, keys, clock, core, driver, sessions, links);
     links.invitations = town.makeInvitations(store);
-    links.nodes = town.makeNodes();
+    links.nodes = town.makeNodes(keyStore);
     await core.view.settle();
     core.merger.start();
     links.invitations.start();
@@ -157,14 +158,14 @@ export class HostingTown {
     });
   }
 
-  private makeNodes(): Nodes {
+  private makeNodes(keyStore: KeyStore): Nodes {
     const { store, keys, clock, core, sessions, links } = this;
     const broker = (): NodesView['broker'] => ({
       ...{ url: this.brokerUrl, embedded: true },
       ...{ connected: true, error: null },
     });
     return new Nodes({
-      ...{ store, keys, clock, sessions },
+      ...{ store, keyStore, keys, clock, sessions },
       ...{ main: core.main, view: core.view, appender: core.appender },
       invitations: links.invitations,
       peers: {
