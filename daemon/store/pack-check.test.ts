@@ -42,7 +42,7 @@ async function repository(t: Test): Promise<{ gitdir: string; objects: GitObject
   await addPack(gitdir, all.slice(90));
   combinePacks({ gitdir, packs: packsOf(gitdir).map(nameOf) }, packDisk, () => undefined);
   removeSuperseded(gitdir, packDisk);
-  commitAll(gitdir, trees);
+  commitAll(gitdir, trees.slice(0, 5));
   const more = [blobObject(Buffer.from('one')), blobObject(Buffer.from('two '.repeat(500)))];
   await addPack(gitdir, more);
   const loose = blobObject(Buffer.from('loose'));

@@ -187,7 +187,7 @@ class Source {
       return this.#anew(writer, oid, this.#answered(this.#reader.object(from.at, this.#cache)));
     }
     // Where there are deltas already their bases must stay whole, or chains would grow with each combining.
-    if (!from.plain || head.type === 'commit') return writer.copyWhole(oid, entry);
+    if (!from.plain) return writer.copyWhole(oid, entry);
     return this.#anew(writer, oid, { type: head.type, data: this.#inflated(oid, body, head) });
   }
 

@@ -142,6 +142,8 @@ export class PackSet {
         })
         .finally(() => this.#opening.delete(name));
       this.#opening.set(name, opening);
+      // Whoever asks is told; until then files are closed to make room.
+      opening.catch(() => undefined);
       for (const [oldest, { users }] of [...this.#open]) {
         if (this.#open.size < openMax) break;
         if (users === 0) await this.#shut(oldest);

@@ -58,6 +58,7 @@ export class Similar {
 
 /** Least hashes over the words of an object: equal for objects that share most of their words. */
 function marksOf(type: string, data: Uint8Array): string[] {
+  if (type === 'commit') return [`commit ${authorAndSubject(data)}`];
   const least = seeds.map(() => 0xffff_ffff);
   const count = (from: number, to: number): void => {
     for (const [index, seed] of seeds.entries()) {
@@ -71,6 +72,14 @@ function marksOf(type: string, data: Uint8Array): string[] {
   if (type === 'tree') namesOfTree(data, count);
   else wordsOf(data, count);
   return least.map((hash, index) => `${type} ${index} ${hash}`);
+}
+
+/** Who wrote a commit, and how what it says begins: of one node, blocks are like blocks and merges like merges. */
+function authorAndSubject(data: Uint8Array): string {
+  const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('latin1');
+  const author = /^author ([^<\n]*)/m.exec(text)?.[1] ?? '';
+  const subject = text.slice(text.indexOf('\n\n') + 2);
+  return `${author} ${/^[0-9]/.test(subject) ? '0' : subject.slice(0, 5)}`;
 }
 
 /** Mode and name of each entry; the ids behind them are what changes. */

@@ -9,6 +9,8 @@ import { Similar, deltaBytesMax, deltaBytesMin } from './pack-similar.js';
 
 /** As git has it: a chain costs its reader so many steps at most. */
 export const chainMax = 50;
+/** A log reads every commit: their chains are kept short. */
+const commitChainMax = 12;
 
 /** Where an entry stands, and how many deltas it stands on. */
 export interface Written {
@@ -38,12 +40,13 @@ export class PackWriter {
 
   /** Adds an object, as a delta of an earlier one where that is smaller. */
   add(oid: Buffer, type: PackedType, data: Buffer): Written {
-    const small = data.length >= deltaBytesMin && data.length <= deltaBytesMax && type !== 'commit';
+    const small = data.length >= deltaBytesMin && data.length <= deltaBytesMax;
     const whole = deflateSync(data);
     if (!small) return this.#entry(oid, entryHead(packType[type], data.length), whole, 0);
     let best = { head: entryHead(packType[type], data.length), body: whole, depth: 0 };
     for (const { base, offset, depth } of this.#similar.candidates(type, data)) {
-      const delta = depth < chainMax ? base.deltaTo(data, data.length) : null;
+      const most = type === 'commit' ? commitChainMax : chainMax;
+      const delta = depth < most ? base.deltaTo(data, data.length) : null;
       if (delta === null) continue;
       const body = deflateSync(delta);
       const head = this.#deltaHead(offset, delta.length);
