@@ -72,23 +72,37 @@ export function addNodeCommands(town: Command): void {
     .command('verify')
     .description('check the whole ledger in the data folder: signatures, hashes, certificates, replay, git')
     .addOption(new Option('--driver <kind>', 'where contracts run').choices(['container', 'process']))
-    .action(async (options: { driver?: 'container' | 'process' }, command: Command) => {
+    .option(
+      '--repair',
+      'with the daemon stopped: give back what is damaged from the other copies on this node',
+    )
+    .action(async (options: { driver?: 'container' | 'process'; repair?: true }, command: Command) => {
       const context = new Context(command);
-      const { verifyTown } = await import('../node/verify-town.js');
       const progress = await progressBar();
-      const report = await verifyTown(context.folder, {
-        packagesFolder,
-        ...(options.driver === undefined ? {} : { driver: options.driver }),
-        onProgress: progress.show,
-      }).finally(progress.end);
+      const how = { packagesFolder, driver: options.driver, onProgress: progress.show };
+      const repaired = options.repair
+        ? await (await import('../node/repair-town.js')).repairTown(context.folder, how).finally(progress.end)
+        : null;
+      const report =
+        repaired?.report ??
+        (await (
+          await import('../node/verify-town.js')
+        )
+          .verifyTown(context.folder, how)
+          .finally(progress.end));
       const { merges, blocks, entries, gitObjects, rows, values, files } = report.checked;
       const checked = `Checked ${merges} merges, ${blocks} blocks, ${entries} entries, ${gitObjects} git objects, ${values} values of the state, ${rows} rows, ${files} files.`;
       const problems = report.problems.map(
         (problem) => `${plain(problem.where)}: ${plain(problem.what)}\n  ${plain(problem.repair)}`,
       );
+      const repairs = [
+        ...(repaired?.done ?? []).map(plain),
+        ...(repaired?.lost ?? []).map((what) => `Lost: ${plain(what)}`),
+      ];
       context.tell(
-        report,
+        repaired === null ? report : { ...report, repaired: repaired.done, lost: repaired.lost },
         [
+          ...repairs,
           checked,
           ...report.notes.map(plain),
           ...problems,

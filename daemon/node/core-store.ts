@@ -4,6 +4,7 @@ import type { Store } from '../store/store.js';
 export type CoreStore = Pick<
   Store,
   | 'folder'
+  | 'meta'
   | 'entriesOf'
   | 'pendingClaims'
   | 'lastN'

@@ -10,17 +10,19 @@ import type { Oid } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { readGitObject } from '../store/repository-reader.js';
 import type { LedgerRows } from '../store/ledger-rows.js';
+import { GENESIS_META, keptGenesis } from './genesis-store.js';
 import { NOTES_REF } from './proof-notes.js';
+import { gitRefs } from './verify-repository.js';
 
 export class LedgerSource {
   private readonly cache = {};
   private readonly gitdir: string;
 
-  /** @param notes where the certificates' notes are, for who has no rows to tell it */
+  private notes: Oid | null = null;
+
   constructor(
-    folder: string,
+    private readonly folder: string,
     private readonly rows: LedgerRows | null,
-    private readonly notes: Oid | null = null,
   ) {
     this.gitdir = join(folder, 'ledger.git');
   }
@@ -58,11 +60,25 @@ export class LedgerSource {
     }
   }
 
-  /** The file of a merge's tree. @throws TownError `missing-file` */
+  /** A file at the root of a merge's tree; null where there is none of this name. @throws TownError as git said it */
   async fileOf(commit: GitObject, name: string): Promise<Uint8Array | null> {
     const root = parseTree((await this.read(parseCommit(commit.data).fields.tree)).data);
     const entry = root.find((child) => child.name === name);
     return entry ? (await this.read(entry.oid)).data : null;
+  }
+
+  /** A file of the genesis, of git or as the database keeps it; unchecked as all here. @throws TownError as git said it */
+  async genesisFile(commit: GitObject, name: 'charter.json' | 'genesis.json'): Promise<Uint8Array> {
+    try {
+      const found = await this.fileOf(commit, name);
+      if (found !== null) return found;
+      throw new TownError('missing-file', `Genesis has no ${name}.`);
+    } catch (error) {
+      if (!(error instanceof TownError)) throw error;
+      const kept = keptGenesis(this.rows?.meta(GENESIS_META) ?? null);
+      if (kept?.[name] !== undefined) return Buffer.from(kept[name]);
+      throw error;
+    }
   }
 
   /** What there is of certificates for a merge, unchecked: the database's first, then that of the notes in git. */
@@ -72,7 +88,8 @@ export class LedgerSource {
   }
 
   private async certificateInNotes(merge: Oid): Promise<string | null> {
-    const at = this.notes ?? this.rows?.ref(NOTES_REF) ?? null;
+    this.notes ??= this.rows?.ref(NOTES_REF) ?? (await gitRefs(this.folder)).get(NOTES_REF) ?? null;
+    const at = this.notes;
     if (at === null) return null;
     try {
       const root = parseTree((await this.read(parseCommit((await this.read(at)).data).fields.tree)).data);

@@ -30,6 +30,9 @@ const RETRY_MS_MAX = 300_000;
 const INBOX_MAX = 256;
 /** What others recorded has waited at their place already: it is merged this soon. */
 const FOREIGN_WAIT_MS = 100;
+/** The meta value that names a height whose votes of this node are lost. */
+export const VOTES_LOST_META = 'votes-lost';
+
 export interface MergerParts extends Omit<HeightWorkParts, 'adopting' | 'alarm'> {
   readonly blocks: Blocks;
   /** Told when merging stops working, with null when it works again. */
@@ -280,6 +283,17 @@ export class Merger {
     return this.adoptions.run(task, () => new TownError('busy', 'Merges are being adopted already.'));
   }
 
+  /**
+   * A validator; and not on a height of which it may have voted without knowing how: its vote log was lost (a repair says so). Alone it
+   * decides anew: nobody else counted its votes.
+   */
+  private mayVote(height: number): boolean {
+    const { store, main, keys } = this.parts;
+    const { validators } = main.charter;
+    if (!validators.includes(keys.id)) return false;
+    return validators.length === 1 || store.meta(VOTES_LOST_META) !== String(height);
+  }
+
   private async oneHeight(): Promise<void> {
     const { store, main, blocks, keys, workshop } = this.parts;
     this.waiting = null;
@@ -291,7 +305,7 @@ export class Merger {
     const inbox = this.inbox.splice(0);
     if (resume.length === 0 && inbox.length === 0 && workshop.choose().length === 0) return;
     const state = startHeight({
-      self: charter.validators.includes(keys.id) ? keys.id : null,
+      self: this.mayVote(head.height + 1) ? keys.id : null,
       town,
       line: MAIN,
       epoch: EPOCH,

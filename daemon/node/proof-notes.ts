@@ -45,7 +45,7 @@ function noteText(certificate: string): string {
 export async function proofNote(
   read: (oid: Oid) => Promise<GitObject>,
   before: Oid | null,
-  merge: MergeCommit,
+  merge: Pick<MergeCommit, 'oid' | 'time' | 'height'>,
   certificate: string,
   { id, secretKey }: NodeKeys,
 ): Promise<{ readonly objects: readonly GitObject[]; readonly ref: Ref }> {

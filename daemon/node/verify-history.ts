@@ -136,11 +136,8 @@ class Walk {
     return within('genesis', async () => {
       const { source, sink } = this.options;
       const commit = await source.read(oid);
-      const file = async (name: string): Promise<unknown> => {
-        const bytes = await source.fileOf(commit, name);
-        if (bytes === null) throw new TownError('missing-file', `Genesis has no ${name}.`);
-        return JSON.parse(Buffer.from(bytes).toString('utf8'));
-      };
+      const file = async (name: 'charter.json' | 'genesis.json'): Promise<unknown> =>
+        JSON.parse(Buffer.from(await source.genesisFile(commit, name)).toString('utf8'));
       const charter = parseCharter(await file('charter.json'));
       const { nonce, origin } = (await file('genesis.json')) as { nonce: Sha256; origin?: Origin };
       const state: StateWrite[] = [];

@@ -32,6 +32,10 @@ export async function mainInGit(folder: string): Promise<Oid | null> {
   return (refs?.get('refs/heads/main') as Oid | undefined) ?? null;
 }
 
+/** Every ref that git has, by name. */
+export const gitRefs = async (folder: string): Promise<Map<string, Oid>> =>
+  (await refsOf(join(folder, 'ledger.git'))) as Map<string, Oid>;
+
 /** Every file of the repository by itself, and the refs against the database's. */
 export async function verifyRepository(
   folder: string,

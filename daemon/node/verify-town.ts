@@ -107,13 +107,23 @@ class Comparison implements HistorySink {
     await this.compare('genesis', objects);
   }
 
-  async merge({ merge, objects, receipt }: BuiltMerge, parts: readonly FoldedPart[]): Promise<void> {
+  async merge(
+    { merge, objects, receipt }: BuiltMerge,
+    parts: readonly FoldedPart[],
+    certificate: string | null,
+  ): Promise<void> {
     const where = `merge ${merge.height}`;
     await this.compare(where, objects);
     if (this.database === null) return;
     const { store } = this.database;
     const row = this.database.read(() => store.merge(merge.height));
     if (row?.id !== merge.id) this.findings.problem('database', where, 'Its row says something else.');
+    if (certificate !== null && this.database.read(() => store.certificate(merge.height)) !== certificate)
+      this.findings.problem(
+        'database',
+        `certificate ${merge.height}`,
+        'The database does not have the one that proves it.',
+      );
     for (const { blocks } of parts)
       for (const { id } of blocks)
         if (this.database.read(() => store.block(id))?.height !== merge.height)

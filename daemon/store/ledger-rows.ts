@@ -17,6 +17,17 @@ export class LedgerRows {
     return row !== null && gitHash(row.data, row.type) === oid ? row : null;
   }
 
+  /** Everything staged whose bytes have their name; a few MiB at most, as the repository takes it soon. */
+  stagedAll(): readonly GitObject[] {
+    return this.all<GitObject>('SELECT oid, type, data FROM objects ORDER BY seq').filter(
+      ({ oid, type, data }) => gitHash(data, type) === oid,
+    );
+  }
+
+  meta(key: string): string | null {
+    return this.one<{ value: string }>('SELECT value FROM meta WHERE key = ?', key)?.value ?? null;
+  }
+
   /** The raw commit of a block or merge, if its bytes have that name. */
   commit(oid: Oid): Uint8Array | null {
     for (const table of ['blocks', 'merges']) {
