@@ -107,7 +107,8 @@ export async function faultRun(t: Test, { library, from, kind, at }: FaultRun): 
     else if (!goesOn && (end === 0 || !writer.lines().some((line) => line.startsWith('fatal'))))
       problems.push(`it ended with ${end} and did not say why`);
     if (failed === 0 && !goesOn) problems.push('it did not come to its end although nothing failed');
-    // SQLite does not tell when its sync of the folder fails; the store has synced it before.
+    // SQLite does not tell when its sync of the folder fails; the store has synced it before. And combined packs that did not come
+    // to the disk are thrown away, while those that they were made of stay.
     if (failed > 0 && /sync/.test(call) && name !== '' && goesOn)
       problems.push('it went on although a sync had failed');
     // Only while it makes a new database, in which nothing is yet, SQLite syncs a second time: what it undid.

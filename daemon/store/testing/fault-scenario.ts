@@ -33,7 +33,8 @@ async function step(what: string, done: () => Promise<string>): Promise<boolean>
     return true;
   } catch (error) {
     const { code, syscall } = error as NodeJS.ErrnoException;
-    if (code === 'disk-full' || (code === 'ENOSPC' && syscall !== 'fsync')) {
+    // Packs that cannot be combined stay as they are.
+    if (code === 'disk-full' || code === 'combine-failed' || (code === 'ENOSPC' && syscall !== 'fsync')) {
       tell(`refused ${what}: ${String(error)}`);
       return false;
     }
@@ -96,6 +97,14 @@ await step('checkpoint', async () => {
 });
 await sleep(idleMs);
 await append(Math.max(store.lastN(node, 'main'), 0) + 1, 'after the checkpoint');
+await block();
+await flush();
+await step('combine', async () => {
+  const { length } = await repository.combine({ all: true });
+  return `combined ${length}`;
+});
+await step('remove', async () => `removed ${(await repository.removeCombined()).length}`);
+await append(Math.max(store.lastN(node, 'main'), 0) + 1, 'after the packs were combined');
 await block();
 await flush();
 await step('close', async () => {
