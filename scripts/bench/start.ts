@@ -1,6 +1,6 @@
 /**
- * How soon the daemon is of use after a start on an existing data folder.
- * Baseline: a bare Node that imports the same libraries and listens with fastify, in the same run.
+ * How soon the daemon is of use after a start on an existing data folder: one just founded, and towns of 10,000 and of
+ * 500,000 entries. Baseline: a bare Node that imports the same libraries and listens with fastify, in the same run.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -12,8 +12,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { StatusView } from '../../daemon/node/use-cases.js';
 import { timeLine, type BenchLine } from './bench-line.js';
+import { growTown } from './large-town.js';
 
 const rounds = 5;
+const sizes = [10_000, 500_000] as const;
+const entriesPerMerge = 1_000;
 const waitMax = 120_000;
 const pollEvery = 5;
 
@@ -31,8 +34,47 @@ const libraries = [
   'typebox',
 ];
 
-/** Times in ms from spawn: the API answering, the gate connected, the dapps ready; medians. */
+/** The new town's lines, then those of the large ones: building these takes minutes, once where BENCH_CACHE names a folder. */
 export async function run(): Promise<BenchLine[]> {
+  return [...(await newTown()), ...(await largeTowns())];
+}
+
+/**
+ * Times in ms from spawn to the API answering, medians; `start-ratio`: how many times as long the large one takes (baseline: 1).
+ */
+async function largeTowns(): Promise<BenchLine[]> {
+  const cache = process.env['BENCH_CACHE'];
+  const folder = cache ?? (await mkdtemp(join(tmpdir(), 'mergetown-bench-towns-')));
+  try {
+    const towns = sizes.map((size) => join(folder, `town-${size}`));
+    for (const [i, size] of sizes.entries())
+      await growTown(towns[i] as string, size, entriesPerMerge, (done) => {
+        if (done % 50_000 < entriesPerMerge) process.stderr.write(`  a town of ${size} entries: ${done}\n`);
+      });
+    const times: number[][] = sizes.map(() => []);
+    const bare: number[] = [];
+    // One round uncounted: what a start reads is in memory from then on, for both alike.
+    for (let round = -1; round < rounds; round++) {
+      const began = await measureBare();
+      const api: number[] = [];
+      for (const town of towns) api.push((await measureDaemon(town, false)).api);
+      if (round < 0) continue;
+      bare.push(began);
+      api.forEach((time, i) => times[i]?.push(time));
+    }
+    const [small = Number.NaN, large = Number.NaN] = times.map(median);
+    return [
+      timeLine('start', 'start-10k', small, 'ms', median(bare)),
+      timeLine('start', 'start-500k', large, 'ms', median(bare)),
+      timeLine('start', 'start-ratio', large / small, 'times', 1),
+    ];
+  } finally {
+    if (cache === undefined) await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Times in ms from spawn: the API answering, the gate connected, the dapps ready; medians. */
+async function newTown(): Promise<BenchLine[]> {
   const folder = await mkdtemp(join(tmpdir(), 'mergetown-bench-start-'));
   try {
     // The first run makes keys, town and images; it is not measured.
@@ -59,19 +101,24 @@ export async function run(): Promise<BenchLine[]> {
   }
 }
 
-async function measureDaemon(folder: string): Promise<{ api: number; gate: number; dapps: number }> {
+/** @param wholly also until the gate is connected and the dapps answer; else these are NaN */
+async function measureDaemon(
+  folder: string,
+  wholly = true,
+): Promise<{ api: number; gate: number; dapps: number }> {
   const port = await freePort();
   const mqttPort = await freePort();
   const main = fileURLToPath(new URL('../../daemon/main.js', import.meta.url));
   const began = performance.now();
   const child = spawn(
     process.execPath,
-    [main, '--data', folder, '--port', String(port), '--mqtt-port', String(mqttPort)],
+    [main, '--data', folder, '--port', String(port), '--mqtt-port', String(mqttPort), '--driver', 'process'],
     { stdio: ['ignore', 'ignore', 'inherit'] },
   );
   try {
     const url = `http://127.0.0.1:${port}/api/status`;
     const api = await until(child, began, url, () => true);
+    if (!wholly) return { api, gate: Number.NaN, dapps: Number.NaN };
     const gate = await until(child, began, url, (status) => status.gate.connected);
     const dapps = await until(child, began, url, (status) => status.dapps.ready);
     return { api, gate, dapps };
