@@ -3,6 +3,8 @@
  * Every refusal becomes an `ApiError` in the daemon's own words.
  */
 
+import { lineHeader } from './line.js';
+
 /** A refusal by the daemon, or the lack of an answer (`status` 0, code `unreachable`). */
 export class ApiError extends Error {
   override readonly name = 'ApiError';
@@ -39,7 +41,7 @@ export function path(parts: TemplateStringsArray, ...values: readonly (string | 
 }
 
 async function call<T>(method: Method, at: string, body?: object): Promise<T> {
-  const headers: Record<string, string> = { accept: 'application/json' };
+  const headers: Record<string, string> = { accept: 'application/json', ...lineHeader(at) };
   if (method !== 'GET') headers['x-town-csrf'] = '1';
   if (body !== undefined) headers['content-type'] = 'application/json';
   let response: Response;

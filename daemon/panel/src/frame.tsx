@@ -3,6 +3,7 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { counted, number } from './format.js';
+import { currentLine, switchLine } from './line.js';
 import { mayDo, useTown } from './live-town.js';
 import { useNotices } from './notices.js';
 import { hrefOf, type Route } from './router.js';
@@ -74,6 +75,7 @@ export function Frame({ route, children }: { route: Route; children: ComponentCh
           </>
         )}
       </header>
+      <OnDraft />
       <Warnings />
       <main id="main" tabIndex={-1}>
         {children}
@@ -120,6 +122,24 @@ function UnreadMark() {
       <span aria-hidden="true">{unread > 99 ? '99+' : unread}</span>
       <span class="unseen">, {counted(unread, 'unread notice')}</span>
     </span>
+  );
+}
+
+/** On which draft one works, wherever one is in the panel, and the way back. */
+function OnDraft() {
+  const { session } = useTown();
+  const draft = currentLine();
+  if (!session || draft === null) return null;
+  return (
+    <aside class="warnings" aria-label="Draft">
+      <p class="notice wait">
+        <strong>You work on the draft {draft}.</strong> People, members, credits, gigs and the charter are the
+        draft’s; doors and all else are main’s.{' '}
+        <button type="button" class="small" onClick={() => switchLine(null)}>
+          Back to main
+        </button>
+      </p>
+    </aside>
   );
 }
 

@@ -6,6 +6,7 @@ import { hrefOf } from '../router.js';
 import type { Status } from '../shapes.js';
 import { Chip } from '../widgets/chips.js';
 import { PageHead } from '../widgets/page-head.js';
+import { Drafts } from './drafts.js';
 import { Problem } from '../widgets/problem.js';
 import { Tree } from '../widgets/tree.js';
 
@@ -18,6 +19,7 @@ export function TownHallPage() {
       <PageHead title="Town hall" lead="How the town is, and the rules it gave itself." />
       {status && <Concerns status={status} />}
       {status && <HowItIs status={status} />}
+      <Drafts />
       <section class="card" aria-labelledby="charter">
         <h2 id="charter">The charter</h2>
         <p class="muted">The town’s constitution, in the ledger. It changes only by a merge.</p>
