@@ -81,6 +81,14 @@ export function assertEquivocation(
   return one.said;
 }
 
+/** Whom evidence accuses, as its words claim; null where they name nobody. Nothing is checked. */
+export function accusedIn({ kind, a }: JsonObject): NodeId | null {
+  if (typeof a !== 'string') return null;
+  const text = kind === 'votes' ? a : Buffer.from(a, 'base64').toString('latin1');
+  const found = (kind === 'votes' ? /"node":"([0-9a-f]{16})"/ : /^author ([0-9a-f]{16}) /m).exec(text)?.[1];
+  return isNodeId(found) ? found : null;
+}
+
 interface Signed {
   /** All that must be the same in both. */
   readonly place: string;

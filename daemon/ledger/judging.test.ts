@@ -2,7 +2,7 @@
 import t from 'tap';
 import { accountOf, readAccount } from './accounts.js';
 import { NO_BLOCK } from './block.js';
-import { evidenceOfBlocks, evidenceOfVotes, type SignedVote } from './equivocation.js';
+import { accusedIn, evidenceOfBlocks, evidenceOfVotes, type SignedVote } from './equivocation.js';
 import type { JsonObject, NodeId, Sha256 } from './ids.js';
 import { readStanding } from './kernel-evidence.js';
 import { readFork } from './kernel-forks.js';
@@ -106,6 +106,7 @@ t.test('two blocks for one number suspend their node alone, until the stewards r
   branch.blocks.pop();
   t.same(verdicts(town.merge()), ['evidence.equivocation accepted', 'evidence.equivocation accepted']);
   t.match(readStanding(town.state, beta), { status: 'suspended', evidence: found.id, entry: found.id });
+  t.equal(accusedIn(body), beta);
 
   branch.blocks.push(one);
   t.same(town.parts(), [], 'nothing of it is offered');
@@ -207,6 +208,7 @@ t.test('evidence proves itself, or it is irregular and nothing happens', async (
   t.ok(built.receipt.entries.every(({ verdict }) => verdict === 'irregular'));
   t.equal(readStanding(town.state, beta), undefined);
   const good = evidenceOfVotes(vote({}), vote({ value }));
+  t.equal(accusedIn({ ...good }), beta);
   town.block('alpha', [town.entry('alpha', 'alpha', 'evidence.equivocation', { ...good })]);
   t.same(verdicts(town.merge()), ['evidence.equivocation accepted']);
   t.equal(readStanding(town.state, beta)?.status, 'suspended');

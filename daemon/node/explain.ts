@@ -1,4 +1,5 @@
 /** Tells an entry in one plain sentence. Who may not read personal fields gets a sentence without them. */
+import { accusedIn } from '../ledger/equivocation.js';
 import type { JsonObject } from '../ledger/ids.js';
 
 export interface Told {
@@ -70,6 +71,15 @@ const tellers: { readonly [type: string]: Teller } = {
     ];
     return `${by} changed the charter at ${places.join(', ')}`;
   },
+  'evidence.equivocation': (body, { by, node }) => {
+    const accused = accusedIn(body);
+    const who = accused === null ? 'a node' : node(accused);
+    return `${by} showed that ${who} signed two different ${body['kind'] === 'votes' ? 'votes' : 'blocks'} for one place`;
+  },
+  'node.readmit': (body, { by, node }) =>
+    `${by} readmitted ${node(body['node'])}: its branch goes on after block ${String(body['seq'])}`,
+  'fork.adopt': (body, { by, node }) =>
+    `${by} brought home the draft ${String(body['line'])} of ${node(body['node'])}, up to its block ${String(body['seq'])}`,
   'record.erase': (body, { by, person, member }) =>
     `${by} had the records of ${String(body['subject']).startsWith('m') ? member(body['subject']) : person(body['subject'])} erased`,
   'membership.add': (body, { by, person }) => `${by} added ${person(body['person'])} to the register`,

@@ -3,7 +3,7 @@ import { deflateSync } from 'node:zlib';
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import type { Block } from '../ledger/block.js';
+import { NO_BLOCK, type Block } from '../ledger/block.js';
 import type { JsonObject, Millis, NodeId, Sha256 } from '../ledger/ids.js';
 import { readStanding } from '../ledger/kernel-evidence.js';
 import { readBranch } from '../ledger/order.js';
@@ -11,6 +11,7 @@ import { makeMerge } from '../ledger/merge.js';
 import { packMerges } from '../sync/block-batch.js';
 import type { HaveBody, WantBody } from '../sync/bodies.js';
 import { headsTopic } from '../sync/message.js';
+import { readmissionBody } from './readmission.js';
 import { until, type CoreNode } from './testing/core-town.js';
 import { certify, placeOf, rawOf, tipOf, type HostileNode } from './testing/hostile-node.js';
 import { goOn, hash, headsOf, refusedBy, stranger, syncAll, townWithLiar } from './testing/hostile-town.js';
@@ -221,10 +222,19 @@ t.test(
     await alpha.core.appender.fact('notes.seen', { key: 'own' });
     await until('facts of the others to be merged as before', () => beta.note('own') !== undefined, all);
 
+    const { store, core } = alpha;
+    t.match(
+      await readmissionBody(store, core.main, me, undefined),
+      { head: NO_BLOCK, seq: 0, next: 1001 },
+      'a steward is offered to go on from what is merged',
+    );
+    await t.rejects(readmissionBody(store, core.main, me, other.id), { code: 'no-such-block' });
+    const readmit = await readmissionBody(store, core.main, me, one.id.slice(0, 12));
+    t.same(readmit, { node: me, line: 'main', head: one.id, seq: 1, next: 1001 });
     const on = gamma.block(one, placeOf(alpha), [gamma.entry('notes.seen', { key: 'gamma-on' }, at.id)], {
-      seq: 4,
+      seq: 1001,
     });
-    await alpha.claim('ada', 'node.readmit', { node: me, line: 'main', head: one.id, seq: 1, next: 4 });
+    await alpha.claim('ada', 'node.readmit', readmit);
     await until('the readmission', () => all.every((node) => standingOf(node, me) === 'active'), all);
     gamma.answer = offering(gamma, () => [one, on]);
     await gamma.heads(headsOf(alpha, { [me]: tipOf(on) }));
@@ -237,7 +247,9 @@ t.test(
       all.map((node) => [node.note('gamma-one'), node.note('gamma-other'), node.note('gamma-on')]),
       all.map(() => ['"seen"', undefined, '"seen"']),
     );
-    t.ok(all.every(({ store }) => store.block(other.id) === null && store.lastBlock(me, 'main')?.seq === 4));
+    t.ok(
+      all.every(({ store }) => store.block(other.id) === null && store.lastBlock(me, 'main')?.seq === 1001),
+    );
     await gamma.leave();
     await goOn(t, all, /equivocation|branches-differ/);
     t.same(
