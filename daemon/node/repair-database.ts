@@ -25,7 +25,9 @@ import { Store } from '../store/store.js';
 import type { MergeRow, NewEntry } from '../store/rows.js';
 import { manifestsOf } from './dapp-set.js';
 import { storeGenesis } from './genesis-store.js';
+import { readNodeKeys } from './key-files.js';
 import { LedgerSource } from './ledger-source.js';
+import { MAIN } from './main-line.js';
 import { VOTES_LOST_META } from './merger.js';
 import { NOTES_REF } from './proof-notes.js';
 import type { SignaturePool } from './signature-pool.js';
@@ -65,6 +67,7 @@ export async function rebuildDatabase(
       lost.push(...(await unblockedEntries(repair, store, walked)));
       await putRefs(repair, store, refs);
       lost.push(...blocks);
+      if (rows === null || rows.isDamaged()) lost.push(...(await ownBranch(folder, store, walked)));
     } finally {
       await store.close();
     }
@@ -263,6 +266,21 @@ async function unmergedBlocks(
       lost.push(`block ${oid.slice(0, 12)}…: ${error.message}`);
     }
   return lost;
+}
+
+/**
+ * A block goes to the others when the database has it, and into git up to 5 s later: where the old database cannot be read whole, the
+ * last one may be missing here, and going on with its number would be signing two for one place.
+ */
+async function ownBranch(folder: string, store: Store, { state }: Walked): Promise<readonly string[]> {
+  const { nodes } = readCharter(state);
+  const { id } = await readNodeKeys(folder);
+  if (Object.keys(nodes).length < 2 || nodes[id] === undefined) return [];
+  const seq = store.lastBlock(id, MAIN)?.seq ?? 0;
+  return [
+    `blocks of this node after number ${seq}, if it made one in the seconds before. Before you start the daemon see \`town log --branches\` ` +
+      'at another node: where that has a higher number of this node, this folder must not go on. Join anew with an empty one.',
+  ];
 }
 
 /** Entries that were in no block yet. Returns what could not be kept. */

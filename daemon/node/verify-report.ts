@@ -32,8 +32,9 @@ const PROBLEMS_MAX = 100;
 
 const HERE = 'Stop the daemon, and run `town verify --repair`: this node has what it takes.';
 const FROM_PEERS =
-  'Run `town verify --repair` first. What this node has no second copy of, another node or a mirror has: ' +
-  'fetch it with stock git ("git -C ledger.git fetch <where> +refs/heads/main:refs/heads/main"), or join the town again with an empty folder.';
+  'Stop the daemon, and run `town verify --repair`. What this node has no second copy of, another node or a mirror has: fetch it with ' +
+  'stock git ("git -C ledger.git fetch --refetch <their ledger.git> +refs/heads/main:refs/heads/main") and repair again, or join the ' +
+  'town anew with an empty folder (`town node invite` at another node, `town join` here).';
 
 /** What is to be done about each kind. */
 const repairs: { readonly [kind in ProblemKind]: string } = {

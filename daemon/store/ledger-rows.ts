@@ -24,6 +24,15 @@ export class LedgerRows {
     );
   }
 
+  /** Whether pages of the file are damaged, so that rows may be missing without a trace. */
+  isDamaged(): boolean {
+    try {
+      return this.db.pragma('quick_check(1)', { simple: true }) !== 'ok';
+    } catch {
+      return true;
+    }
+  }
+
   meta(key: string): string | null {
     return this.one<{ value: string }>('SELECT value FROM meta WHERE key = ?', key)?.value ?? null;
   }

@@ -1,23 +1,30 @@
 /**
  * Bench `verify`: signed entries checked in bulk (canonical form, id, signature) by the pool of threads, beside nothing but
- * `crypto.verify` over the same messages and signatures on as many threads.
+ * `crypto.verify` over the same messages and signatures on as many threads. And `town verify` of a whole town of as many door events:
+ * every file, page, row, certificate, and every merge replayed by the dapps in child processes; beside the same baseline.
  */
 import { once } from 'node:events';
-import { availableParallelism } from 'node:os';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { signEntry } from '../../daemon/ledger/entry.js';
 import { sha256, sha256Bytes } from '../../daemon/ledger/hash.js';
 import type { EntryId, Millis } from '../../daemon/ledger/ids.js';
 import { nodeIdOf, publicKeyOf } from '../../daemon/ledger/signature.js';
 import { POOL_THREADS_MAX, SignaturePool } from '../../daemon/node/signature-pool.js';
+import { verifyTown } from '../../daemon/node/verify-town.js';
 import { rateLine, type BenchLine } from './bench-line.js';
+import { growTown } from './large-town.js';
 
+const packagesFolder = fileURLToPath(new URL('../../packages', import.meta.url));
 const entries = 20_000;
 const signers = 40;
 /** Each way by turns, so that a machine that gets slower or faster meanwhile does so to both. */
 const rounds = 5;
 
-/** Entries per second of the pool; baseline: signatures per second of `crypto.verify` alone. Each the best of its rounds. */
+/** Entries per second; baseline: signatures per second of `crypto.verify` alone. Of the pool and of the baseline the best of their rounds. */
 export async function run(): Promise<BenchLine[]> {
   const texts = doorEvents();
   const threads = Math.min(availableParallelism(), POOL_THREADS_MAX);
@@ -30,10 +37,33 @@ export async function run(): Promise<BenchLine[]> {
       seconds.bare = Math.min(seconds.bare, await timed(() => bare.verify()));
       seconds.pool = Math.min(seconds.pool, await timed(() => checkAll(pool, texts)));
     }
-    return [rateLine('verify', 'entries', entries / seconds.pool, 'entries/s', entries / seconds.bare)];
+    const bareRate = entries / seconds.bare;
+    return [
+      rateLine('verify', 'entries', entries / seconds.pool, 'entries/s', bareRate),
+      rateLine('verify', 'whole-town', await wholeTown(), 'entries/s', bareRate),
+    ];
   } finally {
     await bare.end();
     await pool.close();
+  }
+}
+
+/** Entries per second of `town verify` on a town with a merge for every 200 events. */
+async function wholeTown(): Promise<number> {
+  const folder = mkdtempSync(join(tmpdir(), 'bench-verify-'));
+  try {
+    await growTown(join(folder, 'town'), entries, 200);
+    const began = performance.now();
+    const { ok, checked, problems } = await verifyTown(join(folder, 'town'), {
+      packagesFolder,
+      driver: 'process',
+    });
+    const seconds = (performance.now() - began) / 1000;
+    if (!ok || checked.entries < entries)
+      throw new Error(`The town does not hold: ${JSON.stringify(problems[0])}`);
+    return checked.entries / seconds;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 
