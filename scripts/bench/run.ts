@@ -4,6 +4,7 @@ import type { BenchLine } from './bench-line.js';
 const help = `npm run bench [-- NAME…] [-- --json]     measures this machine; each figure stands beside its baseline
 
   append     durable signed entries per second, beside a bare loop on the same database
+  disk       bytes that a door event writes and keeps, and the year of 5,000 a day; beside a bare loop that inserts it
   door       badge to strike, beside a bare write and sync of the same bytes
   memory     resident memory of an idle node with its broker, beside a process that only imports the same libraries
   merge      entries into main with one and three validators, and how long one takes; beside a bare replay, and a
@@ -19,6 +20,7 @@ const help = `npm run bench [-- NAME…] [-- --json]     measures this machine; 
 /** Loaded one at a time, so that no bench pays for another's libraries. */
 const benches: { readonly [name: string]: () => Promise<{ run(): Promise<BenchLine[]> }> } = {
   append: () => import('./append.js'),
+  disk: () => import('./disk.js'),
   door: () => import('./door.js'),
   memory: () => import('./memory.js'),
   merge: () => import('./merge.js'),

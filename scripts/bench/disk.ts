@@ -1,0 +1,143 @@
+/**
+ * Bench `disk`: what door events cost the card. Bytes that the process wrote to the device for each (/proc/self/io), and bytes
+ * that each keeps once it is in the archive and packs are combined; from that the year of a house with 5,000 a day.
+ * Baseline: the bare signed SQLite loop of `append`, one row a transaction.
+ */
+import { createPrivateKey, sign } from 'node:crypto';
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import Database from 'better-sqlite3';
+import { timeLine, type BenchLine } from './bench-line.js';
+import { LargeTown } from './large-town.js';
+
+/** A merge every 15 minutes: 96 a day. */
+const eventsPerMerge = 52;
+const merges = Number(process.env['BENCH_DISK_MERGES'] ?? 480);
+/** Of these events the newest stay in the hot tables, as those of four days do; what the others keep is measured. */
+const eventsAYear = 5_000 * 365;
+const bareRows = 2_000;
+const bareRowBytes = 900;
+
+interface Measured {
+  /** Written to the device, a door event. */
+  readonly written: number;
+  /** Kept, a door event in the archive: in the database, in git. */
+  readonly database: number;
+  readonly git: number;
+  /** What the hot tables hold, however long the town runs: bytes. */
+  readonly hot: number;
+}
+
+export async function run(): Promise<BenchLine[]> {
+  const bare = bareLoop();
+  const town = await measuredTown();
+  const kept = town.database + town.git;
+  const megabytes = (perEvent: number, once = 0): number => (perEvent * eventsAYear + once) / 1e6;
+  return [
+    timeLine('disk', 'written-per-door-event', town.written, 'bytes', bare.written),
+    timeLine('disk', 'kept-per-event', kept, 'bytes', bare.kept),
+    timeLine('disk', 'kept-per-event-in-git', town.git, 'bytes', bare.kept),
+    timeLine('disk', 'kept-per-event-in-sqlite', town.database, 'bytes', bare.kept),
+    timeLine('disk', 'year-of-5000-a-day', megabytes(kept, town.hot), 'MB', megabytes(bare.kept)),
+  ];
+}
+
+/** In a process of its own, so that nobody else's writes count. */
+async function measuredTown(): Promise<Measured> {
+  const child = fork(fileURLToPath(import.meta.url), ['measure'], {
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  });
+  const ended = once(child, 'exit');
+  const said = await Promise.race([once(child, 'message'), ended.then(() => null)]);
+  if (said === null) throw new Error('The town could not be measured.');
+  await ended;
+  return said[0] as Measured;
+}
+
+async function measure(): Promise<Measured> {
+  const folder = mkdtempSync(join(tmpdir(), 'bench-disk-'));
+  try {
+    const town = await LargeTown.open(join(folder, 'town'));
+    // Code gets warm, the first tables and files are made.
+    await town.merged(eventsPerMerge);
+    await town.repository.flush();
+    const before = writtenHere();
+    for (let merge = 0; merge < merges; merge += 1) {
+      // One person after the other, as at a door.
+      for (let i = 0; i < eventsPerMerge; i += 1) await town.event();
+      await town.merged(0);
+      // Nobody comes for a moment: what is to be flushed, combined and archived is.
+      await town.repository.flush();
+    }
+    const written = (writtenHere() - before) / (merges * eventsPerMerge);
+    const hot = databaseBytes(town);
+    const entries = town.store.counts().entries;
+    // All that may go goes: what stays is what the events of a year keep.
+    while ((await town.store.archiveStep({ entriesKept: 0, recordsPerDoor: 1_000 })) > 0);
+    const database = databaseBytes(town);
+    await town.close();
+    const git = bytesBelow(join(folder, 'town', 'ledger.git'));
+    return { written, database: database / entries, git: git / entries, hot: hot - database };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Bytes of the pages that are in use. */
+function databaseBytes({ folder }: LargeTown): number {
+  const db = new Database(join(folder, 'town.db'), { readonly: true });
+  const pragma = (name: string): number => db.pragma(name, { simple: true }) as number;
+  const bytes = (pragma('page_count') - pragma('freelist_count')) * pragma('page_size');
+  db.close();
+  return bytes;
+}
+
+function writtenHere(): number {
+  const found = /^write_bytes: ([0-9]+)$/m.exec(readFileSync('/proc/self/io', 'utf8'))?.[1];
+  if (found === undefined) throw new Error('/proc/self/io tells no write_bytes here.');
+  return Number(found);
+}
+
+function bytesBelow(path: string): number {
+  return readdirSync(path, { withFileTypes: true }).reduce((sum, entry) => {
+    const child = join(path, entry.name);
+    return sum + (entry.isDirectory() ? bytesBelow(child) : statSync(child).size);
+  }, 0);
+}
+
+function bareLoop(): { written: number; kept: number } {
+  const folder = mkdtempSync(join(tmpdir(), 'bench-disk-bare-'));
+  try {
+    const db = new Database(join(folder, 'bare.db'));
+    db.pragma('journal_mode = WAL');
+    db.pragma('synchronous = FULL');
+    db.exec('CREATE TABLE entries (id TEXT PRIMARY KEY, bytes BLOB NOT NULL)');
+    const insert = db.prepare('INSERT INTO entries VALUES (?, ?)');
+    const secret = createPrivateKey({
+      key: Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), Buffer.alloc(32, 9)]),
+      format: 'der',
+      type: 'pkcs8',
+    });
+    const bytes = Buffer.alloc(bareRowBytes, 7);
+    const before = writtenHere();
+    for (let row = 0; row < bareRows; row += 1) {
+      sign(null, bytes, secret);
+      insert.run(String(row).padStart(64, '0'), bytes);
+    }
+    db.pragma('wal_checkpoint(TRUNCATE)');
+    const written = (writtenHere() - before) / bareRows;
+    db.close();
+    return { written, kept: statSync(join(folder, 'bare.db')).size / bareRows };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+if (process.send && process.argv[2] === 'measure') {
+  const measured = await measure();
+  process.send(measured, () => process.exit(0));
+}
