@@ -35,13 +35,14 @@ function numbersOf(calls: number): number[] {
 for (const beginning of ['a new folder', 'a folder whose writer was killed']) {
   t.test(
     `whatever call on the disk fails, from ${beginning} on, nothing acknowledged is lost`,
-    { skip: library === null && 'needs a C compiler (cc or g++)' },
+    { skip: library === null && process.env['CI'] !== 'true' && 'needs a C compiler (cc or g++)' },
     async (t) => {
+      if (library === null) return t.fail('in CI there is a C compiler');
       const from = beginning === 'a new folder' ? null : await killedFolder(writer);
       t.teardown(() => from !== null && rmSync(dirname(from.folder), { recursive: true, force: true }));
       for (const kind of faultKinds) {
         if (/:/.test(wanted) && !wanted.startsWith(`${kind}:`)) continue;
-        const run = { library: library!, from, kind };
+        const run = { library, from, kind };
         const queue = numbersOf(await callsOf(t, run));
         const failed: string[] = [];
         let runs = 0;
