@@ -3,7 +3,7 @@
  * plain texts nowhere but where people sign in; after it neither is in any byte of any file, and history stands as it did.
  */
 import { execFile } from 'node:child_process';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -111,6 +111,9 @@ t.test('after erasure no byte of the records or of their keys is in any file of 
       'the search finds keys',
     );
     await writeFile(join(board.folder, 'town.db.before-3'), keys[0] as Buffer);
+    await mkdir(join(board.folder, 'damaged'));
+    await writeFile(join(board.folder, 'damaged', '1700000000000-town.db'), keys[0] as Buffer);
+    await writeFile(join(board.folder, 'gate', 'journal.bad-1700000000000'), REASON);
   }
   t.ok(
     (await filesWith(house.folder, [NAME])).some((path) => path.startsWith('keys/members/')),
@@ -139,6 +142,9 @@ t.test('after erasure no byte of the records or of their keys is in any file of 
   t.equal(named.status, 401);
   const byId = await house.api('POST', '/api/session', { name: session.member, passphrase: PASSPHRASE });
   t.equal(byId.status, 200, 'the member signs in by their id from now on');
+  t.equal((await tap()).code, 'badge-revoked', 'a badge that is tapped afterwards is refused as before');
+  const anew = [...keysAt(house, [person, session.member]), ...keysAt(workshop, [person, session.member])];
+  t.same(anew, [], 'and recorded without the person');
   const again = await (await house.as(ADA))('POST', `/api/people/${person}/suspend`, { reason: 'again' });
   t.match(again.body, { error: { code: 'record-erased' } });
   t.same(await town.gitProblems(), []);

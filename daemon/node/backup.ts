@@ -15,11 +15,10 @@ import { copyDatabase } from '../store/database-snapshot.js';
 import { StoreReads } from '../store/reads.js';
 import { writeBackup, type BackupHead, type BackupLock, type PackedFile } from './backup-file.js';
 import type { Clock } from './clock.js';
+import { BACKUP_WORK } from './erased-files.js';
 import { hasTown } from './init-town.js';
 import { readNodeKeys } from './key-files.js';
 
-/** Where a backup is put together; what a killed one left goes with the next. */
-const WORK = '.backup';
 /** Packs may be combined while their folder is read: it is read again then, at most so often. */
 const LOOKS_MAX = 10;
 /** Entries that a node told people are recorded and that stand in no block yet: more waits only where blocks cannot be made. */
@@ -46,7 +45,7 @@ export interface BackupResult extends BackupHead {
 export async function backUp(folder: string, file: string, options: BackupOptions): Promise<BackupResult> {
   if (!(await hasTown(folder)))
     throw new TownError('no-town', `There is no town in ${folder}.`, 'Name its data folder with --data.');
-  const work = join(folder, WORK);
+  const work = join(folder, BACKUP_WORK);
   await rm(work, { recursive: true, force: true });
   await mkdir(work, { mode: 0o700 });
   const packs: FileHandle[] = [];

@@ -205,6 +205,8 @@ export class RecordKeeper {
 
   private given(from: NodeId, body: ReturnType<typeof readKeysGive>): Refusal | null {
     const { main, keys, store } = this.parts;
+    // It was let in, and has not adopted that yet: it asks when it has.
+    if (main.charter.nodes[keys.id] === undefined) return null;
     if (!this.mayRead)
       return {
         code: 'keys-not-permitted',
@@ -370,7 +372,9 @@ export class RecordKeeper {
       const begins = Date.parse(`${first}-01T00:00:00Z`) as MissingKey['at'];
       missing.push(...store.records.missingBefore(begins, HANDLES_MAX).filter(isOver));
     }
-    const given = this.mayRead ? [] : store.records.handlesGiven(HANDLES_MAX);
+    // A node that is not in the charter (yet) may be a restored one: what it has may be all there is.
+    const isBarred = main.charter.nodes[this.parts.keys.id] !== undefined && !this.mayRead;
+    const given = isBarred ? store.records.handlesGiven(HANDLES_MAX) : [];
     for (const handle of given) gone.add(handle);
     const fresh = owners.filter((owner) => store.meta(erasedMeta(owner)) === null);
     await this.destroy({ handles: [...gone], persons: fresh, missing });
