@@ -10,11 +10,11 @@ import { readFork, writeFork } from '../ledger/kernel-forks.js';
 import type { BranchPart } from '../ledger/order.js';
 import { replay } from '../ledger/replay.js';
 import { Overlay } from '../ledger/state.js';
-import { forgetSecretKey } from '../ledger/signature.js';
 import type { EntryRow, MergeRow } from '../store/rows.js';
 import type { Store } from '../store/store.js';
-import type { Appender, Signer } from './appender.js';
+import type { Appender } from './appender.js';
 import { Fork, forkRef, type ForkParts } from './fork.js';
+import { withCosigners } from './cosigners.js';
 import type {
   Cosigner,
   ForkCases,
@@ -40,7 +40,6 @@ export const OPEN_MAX = 8;
 const EVER_MAX = 1_000;
 /** Entries of a draft that are told, and tried on `main`. */
 const ENTRIES_MAX = 2_000;
-const COSIGNERS_MAX = 15;
 const BLOCKS_MAX = 4_096;
 const NAME = /^[a-z][a-z0-9-]{0,31}$/;
 /** Names that git or the ledger use for something else. */
@@ -294,32 +293,11 @@ export class Forks implements ForkCases {
           `Work on it with: town --line ${name} …`,
         );
       const body = { line: name, node: keys.id, head: last.id, seq: last.seq, base: fork.base.id };
-      return await this.withCosigners(input.cosigners, async (cosigners) =>
+      return await withCosigners(this.parts.keyStore, input.cosigners, async (cosigners) =>
         recorded(await appender.claim('fork.adopt', body, session, cosigners)),
       );
     } finally {
       this.closing.delete(name);
-    }
-  }
-
-  /** Unlocks the keys of further stewards for one signature. @throws TownError `wrong-passphrase` */
-  private async withCosigners<T>(
-    cosigners: readonly Cosigner[],
-    task: (signers: readonly Signer[]) => Promise<T>,
-  ): Promise<T> {
-    if (cosigners.length > COSIGNERS_MAX)
-      throw new TownError('too-many-signers', `At most ${COSIGNERS_MAX} more can sign.`);
-    const signers: Signer[] = [];
-    try {
-      // One after the other: each takes scrypt's memory.
-      for (const { name, passphrase } of cosigners)
-        signers.push(await this.parts.keyStore.unlock(name, passphrase));
-      return await task(signers);
-    } finally {
-      for (const { secretKey } of signers) {
-        forgetSecretKey(secretKey);
-        secretKey.fill(0);
-      }
     }
   }
 }

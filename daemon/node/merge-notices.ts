@@ -1,4 +1,5 @@
 /** Whom a merge has to tell what. The words for what it was about are found when it is read. */
+import { readDue, type Due } from '../ledger/dues.js';
 import { dappOf, type VerifiedEntry } from '../ledger/entry.js';
 import type { KeyId, MemberId, NodeId } from '../ledger/ids.js';
 import { isMemberId } from '../ledger/ids.js';
@@ -7,7 +8,7 @@ import type { BuiltMerge } from '../ledger/merge.js';
 import type { StateReader } from '../ledger/state.js';
 import type { NewNotice } from '../store/rows.js';
 
-/** What a merge tells members: the notices of the dapps, then the rejections. Takes what `rejectionNotices` takes. */
+/** What a merge tells members: the notices of the dapps, what is owed from now on, then the rejections. Takes what `rejectionNotices` takes. */
 export function noticesOf(
   built: BuiltMerge,
   entries: Iterable<VerifiedEntry>,
@@ -19,7 +20,27 @@ export function noticesOf(
     ...{ entry, at, text },
     member: member as MemberId,
   }));
-  return [...ofDapps, ...rejectionNotices(built, entries, before, own)];
+  return [...ofDapps, ...dueNotices(built, before), ...rejectionNotices(built, entries, before, own)];
+}
+
+/** For each new due: one for who owes, one for whom it is owed to. */
+function dueNotices({ merge, writes }: BuiltMerge, before: StateReader): readonly NewNotice[] {
+  const made = writes.filter(
+    ({ dapp, collection, key, value }) =>
+      dapp === 'kernel' && collection === 'dues' && value !== null && readDue(before, key) === undefined,
+  );
+  return made.flatMap(({ key, value }) => {
+    const { member, to, amount, entry } = JSON.parse(value as string) as Due;
+    const place = { entry, at: merge.time };
+    const creditor = to.slice('member.'.length);
+    const id = key.slice(0, 12);
+    return [
+      { ...place, member, text: `You owe ${amount} credits that no allowance covered: town due pay ${id}` },
+      ...(isMemberId(creditor) && creditor !== member
+        ? [{ ...place, member: creditor, text: `You are owed ${amount} credits: town due list` }]
+        : []),
+    ];
+  });
 }
 
 /**
