@@ -286,6 +286,8 @@ export interface TownNode {
   /** The board that was asked. */
   readonly self: boolean;
   readonly validator: boolean;
+  /** It signed two things for one place. */
+  readonly suspended?: true;
   readonly connected: boolean;
   readonly heardAt: number | null;
   readonly height: number | null;

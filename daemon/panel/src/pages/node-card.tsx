@@ -22,6 +22,7 @@ export function NodeCard({ node, onValidator, onRemove }: NodeCardProps) {
         <span class="chips">
           <PendingChip state={node.state} />
           {node.validator && <Chip tone="plain">validator</Chip>}
+          {node.suspended && <Chip tone="bad">suspended</Chip>}
           {node.self ? (
             <Chip tone="good">this board</Chip>
           ) : node.connected ? (
@@ -31,6 +32,12 @@ export function NodeCard({ node, onValidator, onRemove }: NodeCardProps) {
           ) : null}
         </span>
       </div>
+      {node.suspended && (
+        <p class="notice wait">
+          It signed two different things for one place. Its entries are merged no more; its doors go on. When
+          you know why, readmit it (<code>town node readmit {node.name}</code>) or remove it.
+        </p>
+      )}
       <p class="small muted">{node.roles.map((role) => roleWords[role] ?? role).join(', ') || 'No role.'}</p>
       <dl class="node-facts">
         <div>
