@@ -75,6 +75,7 @@ export class Writers {
 const SIGNED_RECORDS: ReadonlySet<string> = new Set([
   'dues',
   'erasures',
+  'fences',
   'forks',
   'invitations',
   'keys',
