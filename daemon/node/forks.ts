@@ -65,11 +65,12 @@ export interface ForksParts extends Omit<ForkParts, 'store'> {
   readonly appender: Appender;
   readonly sessions: Sessions;
   readonly keyStore: KeyStore;
-  readonly names: Names;
+  /** Names as a draft knows them: people may be on it alone. */
+  readonly namesOn: (fork: Fork) => Names;
   /** Puts what is durable into git now. */
   readonly flush: () => Promise<void>;
   /** One plain sentence for an entry; `open`: with names of persons. */
-  readonly tell: (row: EntryRow, open: boolean) => Promise<string>;
+  readonly tell: (fork: Fork, row: EntryRow, open: boolean) => Promise<string>;
 }
 
 export class Forks implements ForkCases {
@@ -232,7 +233,7 @@ export class Forks implements ForkCases {
         id: row.id,
         type: row.type,
         at: row.at,
-        says: await tell(row, mayRead),
+        says: await tell(fork, row, mayRead),
         onDraft: draft ? judgementOf(draft) : null,
         onMain: onMain ?? null,
       };
@@ -246,7 +247,8 @@ export class Forks implements ForkCases {
     fork: Fork,
     rows: readonly EntryRow[],
   ): Promise<{ readonly verdicts: ReadonlyMap<EntryId, ForkJudgement>; readonly changes: ForkChanges }> {
-    const { main, manifests, contracts, keys, clock, names } = this.parts;
+    const { main, manifests, contracts, keys, clock } = this.parts;
+    const names = this.parts.namesOn(fork);
     const { head, town } = main;
     // As if the stewards had signed already.
     const state = new Overlay(main.state);

@@ -270,10 +270,15 @@ export class RunningNode implements TownNode {
     const changes = new StateChanges({ store, main, manifests, conversations, readObject });
     this.ledgerCases = new LedgerCases(store, main, view, records, names, sessions, changes);
     this.forks = new Forks({
-      ...{ store, keys, clock, main, manifests, view, appender, sessions, keyStore, names, readObject },
+      ...{ store, keys, clock, main, manifests, view, appender, sessions, keyStore, readObject },
       contracts: view.conversations,
+      namesOn: (fork) => new Names(fork.view, records, keyStore),
       flush: async () => this.repository?.flush(),
-      tell: async (row, open) => (await this.ledgerCases.entryView(row, open)).says,
+      tell: async (fork, row, open) => {
+        const onFork = new Names(fork.view, records, keyStore);
+        return new LedgerCases(store, fork.line, fork.view, records, onFork, sessions).entryView(row, open)
+          .says;
+      },
       changed: (entries) => {
         this.repository?.scheduleFlush();
         for (const id of entries.slice(0, EVENTS_OF_MERGE_MAX)) this.appended(id);
