@@ -103,7 +103,7 @@ const kinds: { readonly [what: string]: readonly [damage: (folder: string) => vo
   'a bit of a merge': [inFile('SELECT raw FROM merges WHERE height = 2')],
   'a bit of a certificate': [inFile('SELECT text FROM certificates WHERE height = 2')],
   'a bit of the state': [inFile("SELECT value FROM state WHERE dapp = 'kernel' AND collection = 'members'")],
-  'a verdict': [sql("UPDATE entries SET verdict = 'rejected' WHERE height = 1")],
+  'a verdict': [sql("UPDATE entries SET verdict = 'rejected' WHERE height IS NOT NULL")],
   'a value of the state': [sql("DELETE FROM state WHERE dapp = 'membership'")],
   'a merge that has no row': [sql('PRAGMA foreign_keys = OFF', 'DELETE FROM certificates WHERE height = 1')],
   'a key of records': [inFile('SELECT key FROM private_keys'), /private_keys: the row/],
@@ -152,6 +152,30 @@ t.test('every kind of damage that leaves a second copy is repaired', { skip: wit
       damage(folder);
       await assertRepaired(t, folder, lost);
     });
+});
+
+t.test('what has no second copy here is named, and comes from a mirror', { skip: withoutGit }, async (t) => {
+  const folder = join(t.testdir({}), 'town');
+  await makeTown(folder, 'old');
+  t.same((await verifyTown(folder, options)).problems, [], 'whole, with most entries in git alone');
+  const mirror = join(t.testdirName, 'mirror.git');
+  execFileSync('git', ['clone', '-q', '--mirror', join(folder, 'ledger.git'), mirror]);
+  for (const ending of ['.pack', '.idx']) for (const path of inPacks(folder, ending)) rmSync(path);
+  const { report } = await repairTown(folder, options);
+  t.notOk(report.ok);
+  const problem = report.problems.find(({ kind }) => kind === 'history');
+  t.match(
+    problem,
+    { where: /merge|genesis/, repair: /git -C ledger\.git fetch --refetch/ },
+    'where it ends, and what to do',
+  );
+  const refs = '+refs/heads/main:refs/heads/main';
+  execFileSync('git', ['-C', join(folder, 'ledger.git'), 'fetch', '-q', '--refetch', mirror, refs], {
+    stdio: 'ignore',
+  });
+  const again = await repairTown(folder, options);
+  t.same(again.report.problems, [], again.done.join(' '));
+  t.same(again.lost, []);
 });
 
 t.test('a town goes on after its database was made anew', { skip: withoutGit }, async (t) => {

@@ -3,10 +3,11 @@ import { createHash } from 'node:crypto';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
+import { Store } from '../../store/store.js';
 import { setUp, startTown, type Api } from '../../testing/running-town.js';
 
-/** Starts a daemon on `folder` (process driver, simulated board), records people, badges and taps over several merges, and stops it. */
-export async function makeTown(folder: string, how: 'stopped' | 'killed' = 'stopped'): Promise<void> {
+/** Starts a daemon on `folder` (process driver, simulated board), records people, badges and taps over several merges, and stops it. `old`: as after years, most entries in git alone. */
+export async function makeTown(folder: string, how: 'stopped' | 'killed' | 'old' = 'stopped'): Promise<void> {
   const town = await startTown(folder, { driver: 'process' });
   let ended = false;
   try {
@@ -23,6 +24,16 @@ export async function makeTown(folder: string, how: 'stopped' | 'killed' = 'stop
     }
   } finally {
     if (!ended) await town.stop();
+  }
+  if (how === 'old') await archiveMost(folder);
+}
+
+async function archiveMost(folder: string): Promise<void> {
+  const store = await Store.open(folder, { onFatal: () => undefined });
+  try {
+    while ((await store.archiveStep({ entriesKept: 12, recordsPerDoor: 4 })) > 0);
+  } finally {
+    await store.close();
   }
 }
 
