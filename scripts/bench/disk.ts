@@ -11,13 +11,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import Database from 'better-sqlite3';
+import { archiveBounds } from '../../daemon/store/writer-protocol.js';
 import { timeLine, type BenchLine } from './bench-line.js';
 import { LargeTown } from './large-town.js';
 
 /** A merge every 15 minutes: 96 a day. */
 const eventsPerMerge = 52;
-const merges = Number(process.env['BENCH_DISK_MERGES'] ?? 480);
-/** Of these events the newest stay in the hot tables, as those of four days do; what the others keep is measured. */
+const merges = Number(process.env['BENCH_DISK_MERGES'] ?? 288);
+const window = { entriesKept: 500, recordsPerDoor: 500 };
 const eventsAYear = 5_000 * 365;
 const bareRows = 2_000;
 const bareRowBytes = 900;
@@ -58,33 +59,55 @@ async function measuredTown(): Promise<Measured> {
   return said[0] as Measured;
 }
 
+/** Of a town that has run for a while: what a part of its events adds, not what every town has. */
 async function measure(): Promise<Measured> {
   const folder = mkdtempSync(join(tmpdir(), 'bench-disk-'));
   try {
     const town = await LargeTown.open(join(folder, 'town'));
-    // Code gets warm, the first tables and files are made.
-    await town.merged(eventsPerMerge);
-    await town.repository.flush();
-    const before = writtenHere();
-    for (let merge = 0; merge < merges; merge += 1) {
-      // One person after the other, as at a door.
-      for (let i = 0; i < eventsPerMerge; i += 1) await town.event();
-      await town.merged(0);
-      // Nobody comes for a moment: what is to be flushed, combined and archived is.
-      await town.repository.flush();
-    }
-    const written = (writtenHere() - before) / (merges * eventsPerMerge);
-    const hot = databaseBytes(town);
-    const entries = town.store.counts().entries;
-    // All that may go goes: what stays is what the events of a year keep.
-    while ((await town.store.archiveStep({ entriesKept: 0, recordsPerDoor: 1_000 })) > 0);
-    const database = databaseBytes(town);
+    await quarters(town, Math.ceil(merges / 3));
+    const before = { ...(await sizes(town)), written: writtenHere() };
+    await quarters(town, merges);
+    const written = writtenHere() - before.written;
+    const after = await sizes(town);
+    const events = merges * eventsPerMerge;
+    const hot = await hotEntryBytes(town);
     await town.close();
-    const git = bytesBelow(join(folder, 'town', 'ledger.git'));
-    return { written, database: database / entries, git: git / entries, hot: hot - database };
+    return {
+      written: written / events,
+      database: (after.database - before.database) / events,
+      git: (after.git - before.git) / events,
+      hot: hot * archiveBounds.entriesKept,
+    };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** So many quarters of an hour: people come one after the other, then a merge, then nobody. */
+async function quarters(town: LargeTown, count: number): Promise<void> {
+  for (let quarter = 0; quarter < count; quarter += 1) {
+    for (let i = 0; i < eventsPerMerge; i += 1) await town.event();
+    await town.core.merger.mergeNow();
+    await town.repository.flush();
+    // A smaller window than the real one, so that as much goes to the archive as comes.
+    while ((await town.store.archiveStep(window)) > 0);
+  }
+}
+
+/** Database and git in bytes, once what is to be flushed and combined is. */
+async function sizes(town: LargeTown): Promise<{ database: number; git: number }> {
+  await town.repository.flush();
+  await town.repository.combine({ all: true });
+  await town.repository.removeCombined();
+  return { database: databaseBytes(town), git: bytesBelow(join(town.folder, 'ledger.git')) };
+}
+
+/** What an entry takes as long as it is in the hot tables. */
+async function hotEntryBytes(town: LargeTown): Promise<number> {
+  const before = databaseBytes(town);
+  const count = 1_000;
+  for (let i = 0; i < count; i += 1) await town.event();
+  return (databaseBytes(town) - before) / count;
 }
 
 /** Bytes of the pages that are in use. */

@@ -19,7 +19,8 @@ import { Store } from '../../daemon/store/store.js';
 const packagesFolder = fileURLToPath(new URL('../../packages', import.meta.url));
 /** Events on their way to the disk at once. */
 const atOnce = 128;
-const steward = Buffer.alloc(32, 5);
+/** The key of the steward who founded it. */
+export const steward = Buffer.alloc(32, 5);
 
 /** What the gate saw, sealed: as long as a record with badge, person and times is. */
 export const doorEvent = (): JsonObject => ({
@@ -107,6 +108,12 @@ export class LargeTown {
 
   /** So many events at once, then a merge of them. */
   async merged(events: number): Promise<void> {
+    await this.events(events);
+    await this.core.merger.mergeNow();
+  }
+
+  /** So many events, many at once; durable when it resolves. */
+  async events(events: number): Promise<void> {
     let left = events;
     const some = async (): Promise<void> => {
       for (; left > 0;) {
@@ -115,7 +122,6 @@ export class LargeTown {
       }
     };
     await Promise.all(Array.from({ length: Math.min(atOnce, events) }, some));
-    await this.core.merger.mergeNow();
   }
 
   /** Waits until git has everything and the archive what is old. */

@@ -11,6 +11,7 @@ const help = `npm run bench [-- NAME…] [-- --json]     measures this machine; 
              commit with three round trips
   resync     a node fetches 10,000 entries, beside a loop that only verifies and inserts them
   verify     entries checked in bulk on all cores, beside nothing but crypto.verify on as many threads
+  scale      only by its name: 100,000 members and 1,000,000 entries; SCALE=0.1 a tenth of it, BENCH_CACHE=DIR keeps it
   start      spawn to serving, beside a bare server on the same libraries
 
   --json     one line per figure: {"bench","name","value","unit","baseline","ratio"}
@@ -25,6 +26,7 @@ const benches: { readonly [name: string]: () => Promise<{ run(): Promise<BenchLi
   memory: () => import('./memory.js'),
   merge: () => import('./merge.js'),
   resync: () => import('./resync.js'),
+  scale: () => import('./scale.js'),
   start: () => import('./start.js'),
   verify: () => import('./verify.js'),
 };
@@ -43,7 +45,7 @@ async function main(words: readonly string[]): Promise<number> {
     process.stderr.write(`No bench is called ${unknown}.\nThere are: ${Object.keys(benches).join(', ')}.\n`);
     return 2;
   }
-  for (const name of named.length > 0 ? named : Object.keys(benches)) {
+  for (const name of named.length > 0 ? named : Object.keys(benches).filter((each) => each !== 'scale')) {
     if (!json) process.stdout.write(`${name}\n`);
     const { run } = await benches[name]!();
     for (const line of await run()) process.stdout.write(json ? `${JSON.stringify(line)}\n` : row(line));

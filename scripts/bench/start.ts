@@ -4,7 +4,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -102,10 +102,10 @@ async function newTown(): Promise<BenchLine[]> {
 }
 
 /** @param wholly also until the gate is connected and the dapps answer; else these are NaN */
-async function measureDaemon(
+export async function measureDaemon(
   folder: string,
   wholly = true,
-): Promise<{ api: number; gate: number; dapps: number }> {
+): Promise<{ api: number; gate: number; dapps: number; rss: number }> {
   const port = await freePort();
   const mqttPort = await freePort();
   const main = fileURLToPath(new URL('../../daemon/main.js', import.meta.url));
@@ -118,16 +118,25 @@ async function measureDaemon(
   try {
     const url = `http://127.0.0.1:${port}/api/status`;
     const api = await until(child, began, url, () => true);
-    if (!wholly) return { api, gate: Number.NaN, dapps: Number.NaN };
+    if (!wholly)
+      return { api, gate: Number.NaN, dapps: Number.NaN, rss: await settledRss(child, began, url) };
     const gate = await until(child, began, url, (status) => status.gate.connected);
     const dapps = await until(child, began, url, (status) => status.dapps.ready);
-    return { api, gate, dapps };
+    return { api, gate, dapps, rss: Number.NaN };
   } finally {
     await end(child);
   }
 }
 
-async function measureBare(): Promise<number> {
+/** Megabytes of the daemon once its dapps run. */
+async function settledRss(child: ChildProcess, began: number, url: string): Promise<number> {
+  await until(child, began, url, (status) => status.dapps.ready);
+  const text = await readFile(`/proc/${child.pid}/status`, 'utf8');
+  return Number(/^VmRSS:\s+([0-9]+)/m.exec(text)?.[1] ?? Number.NaN) / 1024;
+}
+
+/** A bare server on the same libraries: milliseconds from its spawn until it serves. */
+export async function measureBare(): Promise<number> {
   const port = await freePort();
   const program = `
     import fastify from 'fastify';
