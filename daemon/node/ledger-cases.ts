@@ -176,9 +176,10 @@ export class LedgerCases {
 
   branches(token: string): readonly BranchView[] {
     this.sessions.need(token);
-    return this.store.branches(BRANCHES_MAX).map(({ node, seq, head, unmergedBlocks }) => ({
+    const nameOf = (node: string): string => this.main.charter.nodes[node]?.name ?? node;
+    return this.store.branches(BRANCHES_MAX).map(({ node, line, seq, head, unmergedBlocks }) => ({
       node,
-      name: this.main.charter.nodes[node]?.name ?? node,
+      name: line === MAIN ? nameOf(node) : `${nameOf(node)}, draft ${line}`,
       seq,
       head,
       unmerged: unmergedBlocks,

@@ -90,7 +90,7 @@ export class Nodes implements NodeCases {
       }),
       validators: validatorsView(main.charter, views, keys.id),
       broker: peers.broker(),
-      pending: { entries: store.counts().pending, blocks: store.countUnmerged(MAIN) },
+      pending: { entries: store.pendingCount(), blocks: store.countUnmerged(MAIN) },
       refused: [...peers.refusals(), ...invitations.refusals()],
       invitations: sessions.may(session, CHANGE)
         ? invitations.records().map((record) => invitationView(record, wanted, now))
