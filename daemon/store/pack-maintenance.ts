@@ -33,6 +33,8 @@ const busyMs = 60_000;
 /** Packs that were combined stay so long, for a stock git that reads them or copies the folder at this moment. */
 export const graceMs = 60_000;
 const retryMs = 3_600_000;
+/** Of the thread: garbage is collected early, boards have little memory. The indexes of two full packs have room. */
+const resourceLimits = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 192 };
 /** Combinings in a row. */
 const stepsMax = 8;
 
@@ -103,6 +105,7 @@ export class PackMaintenance {
   /** Removes now the packs that were combined. @throws as `combine` */
   remove(): Promise<readonly string[]> {
     return this.#inTurn(async () => {
+      if (readSuperseded(this.#gitdir, packDisk).length === 0) return [];
       const done = await this.#run({ remove: this.#gitdir });
       return done.t === 'removed' ? done.packs : [];
     });
@@ -154,6 +157,7 @@ export class PackMaintenance {
     const worker = new Worker(new URL('./pack-maintenance-worker.js', import.meta.url), {
       workerData: { job },
       execArgv: [],
+      resourceLimits,
     });
     worker.unref();
     this.#worker = worker;

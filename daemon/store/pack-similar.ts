@@ -17,8 +17,8 @@ export const deltaBytesMax = 512 * 1024;
 /** Smaller ones have nothing to copy from. */
 export const deltaBytesMin = 32;
 /** What is remembered at most. Indexes of 16-byte blocks come on top: about as much again. */
-const rememberedBytesMax = 8 * 1024 * 1024;
-const rememberedMax = 8192;
+const rememberedBytesMax = 4 * 1024 * 1024;
+const rememberedMax = 4096;
 /** Two independent least hashes: both differ only when much does. */
 const seeds = [0x811c9dc5, 0x2f0b4a27];
 
