@@ -2,7 +2,7 @@
  * A short sum over the content of each row that no hash names: SQLite checks the structure of its pages, not what
  * stands in them. The writer keeps the sums, `town verify` reads them.
  */
-import { createHash } from 'node:crypto';
+import { createHash, hash, type Hash } from 'node:crypto';
 import type { Database } from 'better-sqlite3';
 
 const sumBytes = 8;
@@ -15,18 +15,21 @@ export type Value = null | number | string | Uint8Array;
  * A column that is a hash's preimage itself (the bytes of an entry, a block, a merge) is left out by whoever calls.
  */
 export function rowSum(...values: readonly Value[]): Buffer {
-  const hash = createHash('sha256');
+  let withBytes: Hash | null = null;
   let text = '';
   for (const value of values) {
     if (value === null) text += 'n;';
     else if (typeof value === 'number') text += `i${value};`;
     else if (typeof value === 'string') text += `s${Buffer.byteLength(value)}:${value};`;
     else {
-      hash.update(`${text}b${value.byteLength}:`).update(value);
+      withBytes ??= createHash('sha256');
+      withBytes.update(`${text}b${value.byteLength}:`).update(value);
       text = ';';
     }
   }
-  return hash.update(text).digest().subarray(0, sumBytes);
+  // At one go, where all is text: each entry that is recorded waits for this.
+  const whole = withBytes === null ? hash('sha256', text, 'buffer') : withBytes.update(text).digest();
+  return whole.subarray(0, sumBytes);
 }
 
 /** Makes `row_sum(…)` known to this connection: who migrates or writes needs it. */

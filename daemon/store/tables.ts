@@ -17,7 +17,7 @@ export class Tables {
   readonly #prepared = new Map<string, Statement<unknown[]>>();
   readonly #puts = new Map<
     string,
-    { readonly names: readonly string[]; readonly statement: Statement<unknown[]> }
+    { readonly besides: readonly string[]; readonly statement: Statement<unknown[]> }
   >();
 
   constructor(db: Database) {
@@ -44,14 +44,16 @@ export class Tables {
     const key = `${table} ${onConflict}`;
     let found = this.#puts.get(key);
     if (found === undefined) {
-      const names = [...summedColumns[table], ...(besides[table] ?? [])];
+      const others = besides[table] ?? [];
+      const names = [...summedColumns[table], 'sum', ...others];
       const places = names.map(() => '?').join(', ');
-      const sql = `INSERT INTO ${table} (${names.join(', ')}, sum) VALUES (${places}, ?) ${onConflict}`;
-      this.#puts.set(key, (found = { names, statement: this.#db.prepare(sql) }));
+      const sql = `INSERT INTO ${table} (${names.join(', ')}) VALUES (${places}) ${onConflict}`;
+      this.#puts.set(key, (found = { besides: others, statement: this.#db.prepare(sql) }));
     }
-    const summed = summedColumns[table].map((name) => row[name] as Value);
-    const other = (besides[table] ?? []).map((name) => row[name] as Value);
-    return found.statement.run(...summed, ...other, rowSum(...summed)).changes;
+    const values = summedColumns[table].map((name) => row[name] as Value);
+    values.push(rowSum(...values));
+    for (const name of found.besides) values.push(row[name] as Value);
+    return found.statement.run(values).changes;
   }
 
   /** Changes columns of the rows that `where` (with named parameters out of `row`) finds. How many rows it changed. */
