@@ -1,12 +1,15 @@
 /** SHA-256 and hex: what the ledger's integrity rests on. */
-import { createHash, createHmac } from 'node:crypto';
+import { createHash, createHmac, hash } from 'node:crypto';
 import { TownError, type Sha256 } from './ids.js';
 
 /** The SHA-256 of the parts one after the other, in hex. Strings count as their UTF-8 bytes; nothing stands between parts. */
 export function sha256(...parts: (Uint8Array | string)[]): Sha256 {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(part);
-  return hash.digest('hex') as Sha256;
+  const [first] = parts;
+  // One part, as mostly: in one call, which takes half the time.
+  if (parts.length === 1 && first !== undefined) return hash('sha256', first) as Sha256;
+  const whole = createHash('sha256');
+  for (const part of parts) whole.update(part);
+  return whole.digest('hex') as Sha256;
 }
 
 /** As `sha256`, the 32 bytes. */
