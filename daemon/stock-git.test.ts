@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import type { Oid } from './ledger/ids.js';
-import { makeTown } from './node/testing/whole-town.js';
+import { makeTown } from './testing/whole-town.js';
 import { GitObjects } from './store/repository-reader.js';
 import { readState } from './store/snapshot.js';
 import { signIn, startTown, type Api } from './testing/running-town.js';

@@ -1,10 +1,7 @@
 /** `town export git|jsonl`: the ledger in forms that other programs take. */
-import { createWriteStream } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
 import { once } from 'node:events';
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { syncFolder } from '../store/durable-file.js';
 import { usageError } from './cli-error.js';
 import { Context } from './context.js';
 import { short } from './output.js';
@@ -43,10 +40,10 @@ export function addExportCommands(town: Command): void {
     )
     .action(async (file: string, _options: object, self: Command) => {
       const context = new Context(self);
-      const { exportLines } = await import('../node/export-jsonl.js');
+      const { exportLines, linesToFile } = await import('../node/export-jsonl.js');
       if (file === '-') return toOutput(exportLines(context.folder));
       const progress = await progressBar();
-      const lines = await toFile(resolve(file), exportLines(context.folder, progress.show)).finally(
+      const lines = await linesToFile(resolve(file), exportLines(context.folder, progress.show)).finally(
         progress.end,
       );
       context.tell({ file: resolve(file), lines }, `Exported ${lines - 1} entries to ${resolve(file)}.`);
@@ -55,28 +52,4 @@ export function addExportCommands(town: Command): void {
 
 async function toOutput(parts: AsyncIterable<string>): Promise<void> {
   for await (const part of parts) if (!process.stdout.write(part)) await once(process.stdout, 'drain');
-}
-
-/** Wholly there or not at all. Returns how many lines there are. */
-async function toFile(path: string, parts: AsyncIterable<string>): Promise<number> {
-  const temp = join(dirname(path), `.${basename(path)}.${process.pid}.half`);
-  const stream = createWriteStream(temp, { mode: 0o600 });
-  let lines = 0;
-  try {
-    for await (const part of parts) {
-      for (let at = part.indexOf('\n'); at >= 0; at = part.indexOf('\n', at + 1)) lines += 1;
-      if (!stream.write(part)) await once(stream, 'drain');
-    }
-    stream.end();
-    await once(stream, 'close');
-    const file = await open(temp, 'r');
-    await file.sync().finally(() => file.close());
-    await rename(temp, path);
-    await syncFolder(dirname(path));
-    return lines;
-  } catch (error) {
-    stream.destroy();
-    await rm(temp, { force: true });
-    throw error;
-  }
 }

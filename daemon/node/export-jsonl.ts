@@ -2,6 +2,10 @@
  * `town export jsonl`: every entry as one line of JSON, in the order in which the merges judged them; what no merge has judged comes
  * last. Read from git merge by merge, so that the oldest and the newest come alike and memory stays small. The daemon may run.
  */
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { canonicalize } from '../ledger/canonical.js';
 import { entryIdOf, type Entry } from '../ledger/entry.js';
 import { sha256 } from '../ledger/hash.js';
@@ -9,6 +13,7 @@ import type { EntryId, Json, JsonObject, Sha256 } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import type { Receipt, ReceiptEntry } from '../ledger/replay.js';
 import { openForReading } from '../store/database.js';
+import { syncFolder } from '../store/durable-file.js';
 import { LedgerRows } from '../store/ledger-rows.js';
 import { StoreReads } from '../store/reads.js';
 import { HistoryReader } from './history-reader.js';
@@ -135,4 +140,28 @@ function lineOf(
     merge: of?.merge ?? null,
   };
   return `${canonicalize({ ...(JSON.parse(text) as Entry), ...said } as unknown as JsonObject)}\n`;
+}
+
+/** Writes lines to a file, which is wholly there or not at all. Returns how many lines there are. */
+export async function linesToFile(path: string, parts: AsyncIterable<string>): Promise<number> {
+  const temp = join(dirname(path), `.${basename(path)}.${process.pid}.half`);
+  const stream = createWriteStream(temp, { mode: 0o600 });
+  let lines = 0;
+  try {
+    for await (const part of parts) {
+      for (let at = part.indexOf('\n'); at >= 0; at = part.indexOf('\n', at + 1)) lines += 1;
+      if (!stream.write(part)) await once(stream, 'drain');
+    }
+    stream.end();
+    await once(stream, 'close');
+    const file = await open(temp, 'r');
+    await file.sync().finally(() => file.close());
+    await rename(temp, path);
+    await syncFolder(dirname(path));
+    return lines;
+  } catch (error) {
+    stream.destroy();
+    await rm(temp, { force: true });
+    throw error;
+  }
 }

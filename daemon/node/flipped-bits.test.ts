@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { spawnSync } from 'node:child_process';
 import t from 'tap';
-import { makeTown, meaningOf } from './testing/whole-town.js';
+import { makeTown, meaningOf } from '../testing/whole-town.js';
 import { verifyTown } from './verify-town.js';
 
 t.setTimeout(3_600_000);

@@ -17,7 +17,7 @@ import t, { type Test } from 'tap';
 import { lockFolder } from '../store/folder-lock.js';
 import { setUp, signIn, startTown } from '../testing/running-town.js';
 import { repairTown, type RepairReport } from './repair-town.js';
-import { makeTown } from './testing/whole-town.js';
+import { makeTown } from '../testing/whole-town.js';
 import { verifyTown } from './verify-town.js';
 
 t.setTimeout(3_600_000);

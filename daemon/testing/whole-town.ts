@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
-import { Store } from '../../store/store.js';
-import { setUp, startTown, type Api } from '../../testing/running-town.js';
+import { Store } from '../store/store.js';
+import { setUp, startTown, type Api } from './running-town.js';
 
 /** Starts a daemon on `folder` (process driver, simulated board), records people, badges and taps over several merges, and stops it. `old`: as after years, most entries in git alone. */
 export async function makeTown(folder: string, how: 'stopped' | 'killed' | 'old' = 'stopped'): Promise<void> {
