@@ -2,7 +2,7 @@
  * A town of any size for benches: founded as the daemon does, with the real dapps as child processes, and filled with door
  * events through the heart of a node, without gate, API and broker. What the events say is random, as sealed records are.
  */
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ProcessDriver } from '../../daemon/dapps/process-driver.js';
@@ -26,7 +26,8 @@ export const steward = Buffer.alloc(32, 5);
 export const doorEvent = (): JsonObject => ({
   ...{ code: 'granted', door: 'front', kind: 'tap', outcome: 'granted', table: 3 },
   record: {
-    ...{ enc: 1, key: randomBytes(16).toString('hex') },
+    // One key a person and month: of fifty people.
+    ...{ enc: 1, key: `${randomInt(50)}`.padStart(32, 'c') },
     ...{ iv: randomBytes(12).toString('base64url'), ct: randomBytes(190).toString('base64url') },
   },
 });
