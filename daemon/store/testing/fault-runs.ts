@@ -100,20 +100,21 @@ export async function faultRun(t: Test, { library, from, kind, at }: FaultRun): 
     acknowledged.take(writer.lines());
     const problems: string[] = [];
     const wasRefused = writer.lines().some((line) => line.startsWith('refused'));
-    const wasOpen = from !== null || writer.lines().includes('open');
+    const wasOpen = writer.lines().includes('open');
     const name = path.slice(folder.length + 1);
     const goesOn = end === 0 && writer.lines().at(-1) === 'closed';
     if (typeof end !== 'number') problems.push(`it was ended by ${end}`);
     else if (!goesOn && (end === 0 || !writer.lines().some((line) => line.startsWith('fatal'))))
       problems.push(`it ended with ${end} and did not say why`);
     if (failed === 0 && !goesOn) problems.push('it did not come to its end although nothing failed');
-    // SQLite does not tell when its sync of the folder fails; the store has synced it before. And combined packs that did not come
-    // to the disk are thrown away, while those that they were made of stay.
-    if (failed > 0 && /sync/.test(call) && name !== '' && goesOn)
+    // SQLite does not tell when its sync of the folder fails; the store syncs it too. And combined packs that did not come to the disk
+    // are thrown away, while those that they were made of stay.
+    const isOfCombining = writer.lines().some((line) => /^refused (combine|remove)/.test(line));
+    const isTold = name !== '' && !isOfCombining;
+    if (failed > 0 && /sync/.test(call) && isTold && goesOn)
       problems.push('it went on although a sync had failed');
-    // Only while it makes a new database, in which nothing is yet, SQLite syncs a second time: what it undid.
-    if (syncedAgain > 0 && (wasOpen || name !== 'town.db'))
-      problems.push('it synced a file again whose sync had failed');
+    // While it opens, SQLite closes the file that failed, and folds in what was synced before; nothing is acknowledged after that.
+    if (syncedAgain > 0 && isTold && wasOpen) problems.push('it synced a file again whose sync had failed');
     if (failed > 0 && goesOn && !wasRefused && !mayBeIgnored(kind, call, name))
       problems.push('nobody was told');
     problems.push(
