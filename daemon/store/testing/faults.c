@@ -1,7 +1,7 @@
 /*
  * Preloaded into a process by the tests: counts the calls that change files below FAULT_FOLDER and lets the one numbered FAULT_AT fail.
  * FAULT_KIND: enospc, eio: that call fails so, nothing is done. short: only writes count; half of the bytes are written, and the
- * next write fails with ENOSPC. full: from that call on whatever needs space fails with ENOSPC. dead: from that call on all fail with EIO.
+ * next write to that file fails with ENOSPC. full: from that call on whatever needs space fails with ENOSPC. dead: from that call on all fail with EIO.
  * FAULT_TOLD: a file of one page, in which the parent finds what happened (struct told).
  */
 #define _GNU_SOURCE
@@ -35,6 +35,7 @@ static size_t folder_length;
 static int at = -1;
 static enum { ENOSPC_ONCE, EIO_ONCE, SHORT, FULL, DEAD } kind;
 static atomic_int half_written;
+static char half_path[1024];
 static atomic_int sync_failed;
 static char sync_path[1024];
 
@@ -81,7 +82,7 @@ static int fault(const char *call, const char *path, enum class_of_call class) {
   if (class == SYNC && atomic_load(&sync_failed) && strcmp(path, sync_path) == 0) atomic_fetch_add(&told->synced_again, 1);
   if (kind == SHORT) {
     if (class != WRITE) return 0;
-    if (atomic_exchange(&half_written, 0)) return ENOSPC;
+    if (atomic_load(&half_written) && strcmp(path, half_path) == 0 && atomic_exchange(&half_written, 0)) return ENOSPC;
   }
   int number = atomic_fetch_add(&told->calls, 1) + 1;
   if (number < at || (number > at && kind != FULL && kind != DEAD)) return 0;
@@ -91,6 +92,7 @@ static int fault(const char *call, const char *path, enum class_of_call class) {
     snprintf(told->path, sizeof told->path, "%s", path);
   }
   if (kind == SHORT) {
+    snprintf(half_path, sizeof half_path, "%s", path);
     atomic_store(&half_written, 1);
     return -1;
   }
