@@ -1,7 +1,7 @@
 /*
  * Preloaded into a process by the tests: counts the calls that change files below FAULT_FOLDER and lets the one numbered FAULT_AT fail.
  * FAULT_KIND: enospc, eio: that call fails so, nothing is done. short: only writes count; half of the bytes are written, and the
- * next write to that file fails with ENOSPC. full: from that call on whatever needs space fails with ENOSPC. dead: from that call on all fail with EIO.
+ * next two writes to that file fail with ENOSPC. full: from that call on whatever needs space fails with ENOSPC. dead: from that call on all fail with EIO.
  * FAULT_TOLD: a file of one page, in which the parent finds what happened (struct told).
  */
 #define _GNU_SOURCE
@@ -82,7 +82,7 @@ static int fault(const char *call, const char *path, enum class_of_call class) {
   if (class == SYNC && atomic_load(&sync_failed) && strcmp(path, sync_path) == 0) atomic_fetch_add(&told->synced_again, 1);
   if (kind == SHORT) {
     if (class != WRITE) return 0;
-    if (atomic_load(&half_written) && strcmp(path, half_path) == 0 && atomic_exchange(&half_written, 0)) return ENOSPC;
+    if (atomic_load(&half_written) > 0 && strcmp(path, half_path) == 0 && atomic_fetch_sub(&half_written, 1) > 0) return ENOSPC;
   }
   int number = atomic_fetch_add(&told->calls, 1) + 1;
   if (number < at || (number > at && kind != FULL && kind != DEAD)) return 0;
@@ -93,7 +93,7 @@ static int fault(const char *call, const char *path, enum class_of_call class) {
   }
   if (kind == SHORT) {
     snprintf(half_path, sizeof half_path, "%s", path);
-    atomic_store(&half_written, 1);
+    atomic_store(&half_written, 2); /* libuv keeps the first to itself, and tells what it wrote */
     return -1;
   }
   if (class == SYNC && !atomic_load(&sync_failed)) {
