@@ -14,7 +14,7 @@ const library = compiledFaults(mkdtempSync(join(tmpdir(), 'town-faults-')));
 const writer = fileURLToPath(new URL('./testing/write-until-killed.js', import.meta.url));
 const wanted = process.env['FAULTS'] ?? '';
 /** Runs of one kind from one beginning, unless all are wanted. */
-const sample = 14;
+const sample = 40;
 const atOnce = 2;
 
 t.setTimeout(3_600_000);
