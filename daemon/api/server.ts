@@ -2,7 +2,6 @@
 import cookie from '@fastify/cookie';
 import helmet from '@fastify/helmet';
 import rateLimit from '@fastify/rate-limit';
-import { TypeBoxValidatorCompiler, type TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { fastify, LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import { TownError } from '../ledger/ids.js';
 import type { JoiningCase } from '../node/joining-case.js';
@@ -18,6 +17,7 @@ import { gigRoutes } from './gig-routes.js';
 import { checkOrigin, hostCheck } from './guard.js';
 import { joinTownRoutes } from './join-town-routes.js';
 import { addLines, byLine } from './line.js';
+import { useLazyCompilers } from './lazy-compilers.js';
 import { keyRequestRoute, keyRoutes } from './key-routes.js';
 import { ledgerRoutes } from './ledger-routes.js';
 import { memberRoutes } from './member-routes.js';
@@ -95,7 +95,7 @@ export async function buildApi(options: ApiOptions): Promise<FastifyInstance> {
     },
   });
   app.server.maxConnections = connectionsMax;
-  app.withTypeProvider<TypeBoxTypeProvider>().setValidatorCompiler(TypeBoxValidatorCompiler);
+  useLazyCompilers(app);
   app.setErrorHandler(handleError);
   app.setNotFoundHandler(handleNotFound);
   readOnlyJson(app);
