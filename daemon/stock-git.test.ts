@@ -7,7 +7,7 @@ import type { Oid } from './ledger/ids.js';
 import { makeTown } from './testing/whole-town.js';
 import { GitObjects } from './store/repository-reader.js';
 import { readState } from './store/snapshot.js';
-import { signIn, startTown, type Api } from './testing/running-town.js';
+import { doorsServe, type Api, signIn, startTown } from './testing/running-town.js';
 
 t.setTimeout(900_000);
 const run = promisify(execFile);
@@ -27,6 +27,7 @@ async function goOn(folder: string, title: string): Promise<void> {
   const town = await startTown(folder, { driver: 'process' });
   try {
     const api = await signIn(town, 'Ada');
+    await doorsServe(town);
     for (let round = 0; round < 2; round += 1) {
       await done(api, '/api/people', { name: `${title} ${round}`, contact: 'somebody@example.org' });
       await done(api, '/api/gigs', { title: `${title} ${round}`, description: 'of wood', price: 5 });

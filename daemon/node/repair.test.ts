@@ -171,7 +171,7 @@ t.test('what has no second copy here is named, and comes from a mirror', { skip:
   );
   const refs = '+refs/heads/main:refs/heads/main';
   execFileSync('git', ['-C', join(folder, 'ledger.git'), 'fetch', '-q', '--refetch', mirror, refs], {
-    stdio: 'ignore',
+    stdio: 'pipe',
   });
   const again = await repairTown(folder, options);
   t.same(again.report.problems, [], again.done.join(' '));

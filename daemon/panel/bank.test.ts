@@ -63,8 +63,10 @@ t.test('the bank', { skip: skipBrowser, timeout: 240_000 }, async (t) => {
     await narrow.getByText('Put credits at a board').click();
     t.same(await faultsOf(narrow), []);
     await look(narrow, 'bank-narrow');
-    await narrow.getByRole('button', { name: 'Take back' }).click();
-    await narrow.getByRole('button', { name: 'Take back' }).waitFor({ state: 'detached' });
+    // Apart from the note that says what becomes of it.
+    const takeBack = card(narrow).getByRole('button', { name: 'Take back', exact: true });
+    await takeBack.click();
+    await takeBack.waitFor({ state: 'detached' });
   });
 
   await t.test('dues are told to who owes and to who is owed', async (t) => {

@@ -3,6 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { readFile, readlink, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { eventually } from './eventually.js';
 
 const main = fileURLToPath(new URL('../main.js', import.meta.url));
 const OPEN_MS_MAX = 90_000;
@@ -170,4 +171,13 @@ export async function signIn(town: RunningTown, name: string): Promise<Api> {
   const { status, body } = await apiOf(town)('POST', '/api/session', { name, passphrase: PASSPHRASE });
   if (status !== 200) throw new Error(`Sign-in answered ${status}: ${JSON.stringify(body)}`);
   return apiOf(town, body.token);
+}
+
+/** Waits until the gate is connected: it is a process of its own, and a daemon serves before it. */
+export async function doorsServe(town: RunningTown): Promise<void> {
+  await eventually(
+    'the gate is connected',
+    async () => (await apiOf(town)('GET', '/api/status')).body.gate.connected as boolean,
+    { withinMs: OPEN_MS_MAX },
+  );
 }

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { Store } from '../store/store.js';
-import { setUp, startTown, type Api } from './running-town.js';
+import { doorsServe, setUp, startTown, type Api } from './running-town.js';
 
 /** Starts a daemon on `folder` (process driver, simulated board), records people, badges and taps over several merges, and stops it. `old`: as after years, most entries in git alone. */
 export async function makeTown(folder: string, how: 'stopped' | 'killed' | 'old' = 'stopped'): Promise<void> {
@@ -12,6 +12,7 @@ export async function makeTown(folder: string, how: 'stopped' | 'killed' | 'old'
   let ended = false;
   try {
     const { api } = await setUp(town);
+    await doorsServe(town);
     for (let i = 0; i < 3; i += 1) {
       await recordPerson(api, i);
       await done(api, 'POST', '/api/ledger/merge');
