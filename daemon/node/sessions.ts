@@ -127,7 +127,9 @@ export class Sessions {
     if (status === 'suspended' || status === 'left')
       throw new TownError(
         `member-${status}`,
-        status === 'left' ? 'You have left the town.' : 'You are suspended: you can look, and receive credits.',
+        status === 'left'
+          ? 'You have left the town.'
+          : 'You are suspended: you can look, and receive credits.',
         status === 'left'
           ? 'A steward can invite you anew.'
           : 'A steward can reinstate you (town member reinstate).',
