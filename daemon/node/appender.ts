@@ -80,15 +80,17 @@ export class Appender {
           `${UNMERGED_CLAIMS_MAX} claims of this node wait for a merge.`,
           'Ask for a merge (town merge) and see town status for what holds it up.',
         );
-      return this.numbered(async (n) => {
-        const entry = this.sign(n, type, body, by, cosigners);
-        const { verdict } = await this.view.judge(entry);
+      const entry = await this.numbered(async (n) => {
+        const signed = this.sign(n, type, body, by, cosigners);
+        const { verdict } = await this.view.judge(signed);
         if (verdict.verdict === 'rejected')
           throw new Refused(verdict.code ?? 'rejected', verdict.reason ?? 'A rule refuses it.');
-        await this.store.appendEntries({ entries: [this.rowOf(entry, 'claim')] });
-        this.appended(entry, 'claim');
-        return entry;
+        await this.store.appendEntries({ entries: [this.rowOf(signed, 'claim')] });
+        return signed;
       });
+      // Its number is settled by now: what is told of it can be put into a block at once.
+      this.appended(entry, 'claim');
+      return entry;
     });
   }
 
