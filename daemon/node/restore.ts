@@ -1,12 +1,11 @@
 /** Puts a backup into a new data folder, for a new node that observes first. All of it, or nothing. */
-import { randomBytes } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { mkdir, open, readFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { TownError } from '../ledger/ids.js';
-import { makeFolderDurably, syncFolder } from '../store/durable-file.js';
+import { inNewFolder } from '../store/new-folder.js';
 import { Repository } from '../store/repository.js';
 import { Store } from '../store/store.js';
 import { PENDING } from './backup.js';
@@ -38,11 +37,7 @@ export interface RestoredTown extends BackupHead {
  */
 export async function restore(file: string, folder: string, options: RestoreOptions): Promise<RestoredTown> {
   const target = resolve(folder);
-  await refuseWhatIsThere(target);
-  await makeFolderDurably(dirname(target), 0o755);
-  const work = join(dirname(target), `.${basename(target)}.restoring-${randomBytes(4).toString('hex')}`);
-  await mkdir(work, { mode: 0o700 });
-  try {
+  return inNewFolder(target, 'Restore into a new folder: --data DIR.', async (work) => {
     const head = await readBackup(file, options.key, async ({ head: about, files }) => {
       let done = 0;
       for await (const { name, size, content } of files) {
@@ -60,27 +55,8 @@ export async function restore(file: string, folder: string, options: RestoreOpti
     const { town, node: from, at, height } = head;
     await markRestored(work, { v: 1, town, from, at, height });
     const pending = await readFile(join(work, PENDING), 'utf8').catch(() => '');
-    await rmdir(target).catch(() => undefined);
-    await rename(work, target);
-    await syncFolder(dirname(target));
     return { ...head, folder: target, newNode, unblocked: pending.split('\n').length - 1 };
-  } catch (error) {
-    await rm(work, { recursive: true, force: true });
-    throw error;
-  }
-}
-
-async function refuseWhatIsThere(folder: string): Promise<void> {
-  const there = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return [];
-    throw error;
   });
-  if (there.length > 0)
-    throw new TownError(
-      'folder-not-empty',
-      `There is something in ${folder} already.`,
-      'Restore into a new folder: --data DIR.',
-    );
 }
 
 async function put(folder: string, name: string, content: Readable): Promise<void> {

@@ -4,9 +4,9 @@
  * signed for the one means nothing in the other. Only reads the old folder, so its daemon may run.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, readdir, rename, rm, rmdir } from 'node:fs/promises';
+import { readFile, readdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { basename, dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parseCharter, type Charter } from '../ledger/charter.js';
 import { sha256 } from '../ledger/hash.js';
 import type { Oid, Sha256 } from '../ledger/ids.js';
@@ -15,8 +15,9 @@ import { makeGenesis } from '../ledger/merge.js';
 import { sealingKeyOf } from '../ledger/sealing.js';
 import type { StateWrite } from '../ledger/state.js';
 import { openForReading } from '../store/database.js';
-import { makeFolderDurably, syncFolder, writeFileDurably } from '../store/durable-file.js';
+import { makeFolderDurably, writeFileDurably } from '../store/durable-file.js';
 import { lockFolder } from '../store/folder-lock.js';
+import { inNewFolder } from '../store/new-folder.js';
 import { StoreReads } from '../store/reads.js';
 import { Repository } from '../store/repository.js';
 import { GitObjects } from '../store/repository-reader.js';
@@ -69,36 +70,13 @@ export async function splitTown(folder: string, options: SplitOptions): Promise<
     throw new TownError('no-town', `There is no town in ${folder}.`, 'Name its data folder with --data.');
   const name = cleanName(options.name);
   const target = resolve(options.to);
-  await refuseWhatIsThere(target);
-  const taken = await take(folder, options.from);
-  await makeFolderDurably(dirname(target), 0o755);
-  const work = join(dirname(target), `.${basename(target)}.splitting-${randomBytes(4).toString('hex')}`);
-  await mkdir(work, { mode: 0o700 });
-  try {
+  return inNewFolder(target, 'Split into a new folder: --to DIR.', async (work) => {
+    const taken = await take(folder, options.from);
     const keys = await copyKeys(folder, work);
     const town = await found(work, name, keys, taken, options.clock);
-    await rmdir(target).catch(() => undefined);
-    await rename(work, target);
-    await syncFolder(dirname(target));
     const { id: merge, height } = taken.merge;
     return { town, folder: target, node: keys.id, origin: { town: taken.town, merge, height } };
-  } catch (error) {
-    await rm(work, { recursive: true, force: true });
-    throw error;
-  }
-}
-
-async function refuseWhatIsThere(folder: string): Promise<void> {
-  const there = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return [];
-    throw error;
   });
-  if (there.length > 0)
-    throw new TownError(
-      'folder-not-empty',
-      `There is something in ${folder} already.`,
-      'Split into a new folder: --to DIR.',
-    );
 }
 
 /** Reads the state at the merge and the keys of records; the daemon may go on beside it. */
