@@ -2,10 +2,10 @@
  * A whole town in one process, in simulated time, from a seed: real nodes, a broker, faults, people. It is founded in fair weather,
  * goes through its faults, then has quiet to come together in; the watch looks on all the while. Every run repeats exactly.
  */
-import type { ToContract } from '../../ledger/contract-protocol.js';
-import type { Sha256 } from '../../ledger/ids.js';
-import type { StateReader } from '../../ledger/state.js';
-import { View } from '../view.js';
+import type { ToContract } from '../ledger/contract-protocol.js';
+import type { Sha256 } from '../ledger/ids.js';
+import type { StateReader } from '../ledger/state.js';
+import { View } from '../node/view.js';
 import type { BrokenRule } from './broken-rules.js';
 import { planFaults, startFaults, type FaultPlan } from './faults.js';
 import { genesisOf, nodeKeys, nodeNames, TOWN_BEGINS, type SimulatedDapp } from './founding.js';

@@ -2,9 +2,9 @@
  * A broker and the ways to it, in simulated time. While the network is bad it loses, doubles, delays and reorders; ways can be
  * cut in one direction or both; the broker itself can go away, with or without what it kept. Who is cut off notices late.
  */
-import type { NodeId } from '../../ledger/ids.js';
-import type { MakeTransport } from '../peering.js';
-import type { Transport, TransportEvents } from '../../sync/transport.js';
+import type { NodeId } from '../ledger/ids.js';
+import type { MakeTransport } from '../node/peering.js';
+import type { Transport, TransportEvents } from '../sync/transport.js';
 import { SECOND, type Chance, type Timeline } from './timeline.js';
 
 /** The client sends a ping every 15 s; half as long again, and either side gives the connection up. */

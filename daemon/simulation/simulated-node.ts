@@ -2,16 +2,16 @@
  * A node of the simulated town: a disk that stays, and a process on it that can end at any moment. The process is the daemon's
  * own: core, peering, the store's tables; only time, disk, broker and chance are simulated.
  */
-import type { NodeId } from '../../ledger/ids.js';
-import { TownError } from '../../ledger/ids.js';
-import type { Genesis } from '../../ledger/merge.js';
-import type { Clock } from '../clock.js';
-import { Core } from '../core.js';
-import type { NodeKeys } from '../key-files.js';
-import { MainLine } from '../main-line.js';
-import { Peering } from '../peering.js';
-import type { Message } from '../../consensus/gossip.js';
-import type { MergeRow } from '../../store/rows.js';
+import type { NodeId } from '../ledger/ids.js';
+import { TownError } from '../ledger/ids.js';
+import type { Genesis } from '../ledger/merge.js';
+import type { Clock } from '../node/clock.js';
+import { Core } from '../node/core.js';
+import type { NodeKeys } from '../node/key-files.js';
+import { MainLine } from '../node/main-line.js';
+import { Peering } from '../node/peering.js';
+import type { Message } from '../consensus/gossip.js';
+import type { MergeRow } from '../store/rows.js';
 import type { BrokenRule } from './broken-rules.js';
 import type { SimulatedDapp } from './founding.js';
 import type { NetworkedProcess, SimulatedBroker } from './simulated-broker.js';

@@ -1,18 +1,18 @@
 /** What somebody does who has nothing but the genesis: reads a node's whole history and believes none of it. */
-import { parseCertificate, verifyCertificate } from '../../consensus/certificate.js';
-import { valueIdOf } from '../../consensus/vote.js';
-import { NO_BLOCK, entriesText, readBlock, type Block } from '../../ledger/block.js';
-import { keyOfNode } from '../../ledger/charter.js';
-import type { KeyId, Millis, NodeId, Oid, Sha256 } from '../../ledger/ids.js';
-import { invariant } from '../../ledger/ids.js';
-import { readCharter } from '../../ledger/kernel.js';
-import { confirmMerge, readMerge, type Genesis } from '../../ledger/merge.js';
-import { readBranch } from '../../ledger/order.js';
-import { replay } from '../../ledger/replay.js';
-import { State } from '../../ledger/state.js';
-import type { StoreReads } from '../../store/reads.js';
-import { Conversations } from '../drive.js';
-import { MAIN } from '../main-line.js';
+import { parseCertificate, verifyCertificate } from '../consensus/certificate.js';
+import { valueIdOf } from '../consensus/vote.js';
+import { NO_BLOCK, entriesText, readBlock, type Block } from '../ledger/block.js';
+import { keyOfNode } from '../ledger/charter.js';
+import type { KeyId, Millis, NodeId, Oid, Sha256 } from '../ledger/ids.js';
+import { invariant } from '../ledger/ids.js';
+import { readCharter } from '../ledger/kernel.js';
+import { confirmMerge, readMerge, type Genesis } from '../ledger/merge.js';
+import { readBranch } from '../ledger/order.js';
+import { replay } from '../ledger/replay.js';
+import { State } from '../ledger/state.js';
+import type { StoreReads } from '../store/reads.js';
+import { Conversations } from '../node/drive.js';
+import { MAIN } from '../node/main-line.js';
 import type { SimulatedDapp } from './founding.js';
 
 const BLOCKS_MAX = 10_000;

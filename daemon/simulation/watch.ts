@@ -2,14 +2,14 @@
  * What must hold in a town whatever happens, looked at as it happens: one merge a height, no vote twice, no vote against a lock,
  * constant supply, nothing acknowledged lost, every promised payment kept. Every breach is kept in words; none of them stops a node.
  */
-import { parseCertificate } from '../../consensus/certificate.js';
-import type { Message } from '../../consensus/gossip.js';
-import { quorumOf } from '../../consensus/quorum.js';
-import { parseVote, type Vote } from '../../consensus/vote.js';
-import { assertSupply } from '../../ledger/supply.js';
-import { readCharter } from '../../ledger/kernel.js';
-import type { EntryId, NodeId, Sha256 } from '../../ledger/ids.js';
-import type { MergeRow } from '../../store/rows.js';
+import { parseCertificate } from '../consensus/certificate.js';
+import type { Message } from '../consensus/gossip.js';
+import { quorumOf } from '../consensus/quorum.js';
+import { parseVote, type Vote } from '../consensus/vote.js';
+import { assertSupply } from '../ledger/supply.js';
+import { readCharter } from '../ledger/kernel.js';
+import type { EntryId, NodeId, Sha256 } from '../ledger/ids.js';
+import type { MergeRow } from '../store/rows.js';
 import type { NodeWatch, Point, SimulatedNode, SimulatedProcess } from './simulated-node.js';
 import type { Timeline } from './timeline.js';
 

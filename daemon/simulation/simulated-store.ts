@@ -3,13 +3,13 @@
  * What was not committed when the process died is lost; what was committed is there at the next start, acknowledged or not.
  */
 import Database from 'better-sqlite3';
-import { InvariantError, TownError } from '../../ledger/ids.js';
-import { migrate } from '../../store/migrations.js';
-import { StoreReads } from '../../store/reads.js';
-import type { BlockRow, ConsensusRow } from '../../store/rows.js';
-import type { Store } from '../../store/store.js';
-import { requestsPerTransaction, type OperationName, type Operations } from '../../store/writer-protocol.js';
-import { makeWrites } from '../../store/writes.js';
+import { InvariantError, TownError } from '../ledger/ids.js';
+import { migrate } from '../store/migrations.js';
+import { StoreReads } from '../store/reads.js';
+import type { BlockRow, ConsensusRow } from '../store/rows.js';
+import type { Store } from '../store/store.js';
+import { requestsPerTransaction, type OperationName, type Operations } from '../store/writer-protocol.js';
+import { makeWrites } from '../store/writes.js';
 import type { BrokenRule } from './broken-rules.js';
 
 function opened(from: Buffer | ':memory:'): Database.Database {

@@ -4,8 +4,8 @@
  */
 import t from 'tap';
 import { NOTES, notesContract } from '../ledger/testing/small-town.js';
-import { BROKEN_RULES, type BrokenRule } from './simulation/broken-rules.js';
-import { foundTown, playTown, type TownReport } from './simulation/simulated-town.js';
+import { BROKEN_RULES, type BrokenRule } from './broken-rules.js';
+import { foundTown, playTown, type TownReport } from './simulated-town.js';
 
 t.setTimeout(600_000);
 
@@ -25,7 +25,7 @@ t.test('towns of three nodes come to one history whatever goes wrong', async (t)
     for (const name of Object.keys(sums) as (keyof typeof sums)[]) sums[name] += report[name];
     if (process.env['TRACE']) for (const line of report.trace) t.comment(line);
     if (report.breaches.length > 0)
-      t.fail(`NODES=${NODES} SEEDS=${seed}-${seed} TRACE=1 node dist/daemon/node/simulation.test.js`, {
+      t.fail(`NODES=${NODES} SEEDS=${seed}-${seed} TRACE=1 node dist/daemon/simulation/simulation.test.js`, {
         breaches: report.breaches,
       });
   }

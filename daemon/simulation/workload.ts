@@ -2,11 +2,11 @@
  * What people and doors do in a simulated town: transfers, notes, locks, facts, credits put at nodes and paid there; while a node is cut off, one member spends the
  * same credits on both sides, and something is forbidden on the far one.
  */
-import { readAllowance } from '../../ledger/allowances.js';
-import type { EntryId, JsonObject } from '../../ledger/ids.js';
-import { TownError } from '../../ledger/ids.js';
-import { memberIdOf, publicKeyOf } from '../../ledger/signature.js';
-import { Refused } from '../appender.js';
+import { readAllowance } from '../ledger/allowances.js';
+import type { EntryId, JsonObject } from '../ledger/ids.js';
+import { TownError } from '../ledger/ids.js';
+import { memberIdOf, publicKeyOf } from '../ledger/signature.js';
+import { Refused } from '../node/appender.js';
 import { invitationBy, secretOf } from './founding.js';
 import type { SimulatedNode, SimulatedProcess } from './simulated-node.js';
 import { SECOND, type Chance, type Timeline } from './timeline.js';

@@ -1,12 +1,12 @@
 /** What a simulated town begins with: keys from words, a charter whose nodes are all validators, genesis, its first members. */
-import { makerspaceCharter, parseCharter } from '../../ledger/charter.js';
-import type { DappManifest, FromContract, ToContract } from '../../ledger/contract-protocol.js';
-import { sha256 } from '../../ledger/hash.js';
-import type { JsonObject, Millis, Sha256 } from '../../ledger/ids.js';
-import { INVITATION_DOMAIN, invitationText } from '../../ledger/kernel.js';
-import { makeGenesis, type Genesis } from '../../ledger/merge.js';
-import { nodeIdOf, publicKeyOf, signText } from '../../ledger/signature.js';
-import type { NodeKeys } from '../key-files.js';
+import { makerspaceCharter, parseCharter } from '../ledger/charter.js';
+import type { DappManifest, FromContract, ToContract } from '../ledger/contract-protocol.js';
+import { sha256 } from '../ledger/hash.js';
+import type { JsonObject, Millis, Sha256 } from '../ledger/ids.js';
+import { INVITATION_DOMAIN, invitationText } from '../ledger/kernel.js';
+import { makeGenesis, type Genesis } from '../ledger/merge.js';
+import { nodeIdOf, publicKeyOf, signText } from '../ledger/signature.js';
+import type { NodeKeys } from '../node/key-files.js';
 import { MINUTE } from './timeline.js';
 
 export const TOWN_BEGINS = 1_700_000_000_000 as Millis;
