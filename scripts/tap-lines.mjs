@@ -1,5 +1,5 @@
 /**
- * Reads tap's output as it comes: which files ran, which tests passed, failed or were skipped.
+ * Reads what one test file prints, as it comes (TAP): which tests passed, failed or were skipped.
  * A test here is a named block without named blocks inside it; a check outside of any block counts as one too.
  */
 
@@ -8,10 +8,11 @@
 const linesOfFailureMax = 60;
 
 export class TapReader {
-  /** @param {(file: string, result: FileResult, seconds: number) => void} onFile */
-  constructor(onFile) {
-    this.onFile = onFile;
-    this.total = { passed: 0, failed: 0, skipped: [] };
+  constructor() {
+    /** @type {FileResult} */
+    this.result = { passed: 0, failed: [], skipped: [] };
+    /** Whether the file said how many checks it had: some, or none and why. */
+    this.ended = false;
     this.open = [];
     this.rest = '';
     this.inYaml = null;
@@ -40,20 +41,18 @@ export class TapReader {
     }
     const block = /^# Subtest: (.*)$/.exec(text);
     if (block) {
-      this.open[depth] = {
-        name: block[1],
-        hasBlocks: false,
-        points: 0,
-        skips: [],
-        failures: [],
-        result: emptyResult(),
-      };
+      this.open[depth] = { name: block[1], hasBlocks: false, points: 0, skips: [], failures: [] };
       this.open.length = depth + 1;
       if (depth > 0 && this.open[depth - 1]) this.open[depth - 1].hasBlocks = true;
       return;
     }
     const point = /^(not )?ok \d+(?: - (.*?))?(?: # (SKIP|TODO|time=\S+)(.*))?$/.exec(text);
     if (point) this.point(depth, !point[1], point[2] ?? '', point[3] ?? '', (point[4] ?? '').trim());
+    const plan = depth === 0 ? /^1\.\.(\d+)(?: # (?:SKIP )?(.*))?$/.exec(text) : null;
+    if (!plan) return;
+    this.ended = plan[1] !== '0' || plan[2] !== undefined;
+    if (plan[1] === '0' && plan[2] !== undefined)
+      this.result.skipped.push({ name: 'the whole file', why: plan[2] });
   }
 
   /** A check, or the end of a block. */
@@ -61,52 +60,33 @@ export class TapReader {
     const ended = this.open[depth];
     this.open.length = Math.min(this.open.length, depth);
     const isBlock = ended !== undefined && ended.name === name;
-    if (depth === 0) return this.endFile(name, ok, ended, directive);
-    const file = this.open[0];
-    if (!file) return;
-    const path = [...this.open.slice(1), { name }].map((part) => part.name).join(' > ');
+    const path = [...this.open, { name }].map((part) => part.name).join(' > ');
+    const isSkip = directive === 'SKIP' || directive === 'TODO';
     this.lastFailure = null;
     if (isBlock && ended.hasBlocks) return;
     const parent = this.open[depth - 1];
-    if (isBlock) this.endTest(file.result, path, ok, ended);
-    else if (depth === 1) {
-      if (directive === 'SKIP' || directive === 'TODO') file.result.skipped.push({ name: path, why });
-      else if (ok) file.result.passed += 1;
-      else file.result.failed.push((this.lastFailure = { name: path, said: [] }));
+    if (isBlock) this.endTest(path, ok, ended);
+    else if (parent === undefined) {
+      if (isSkip) this.result.skipped.push({ name: path, why });
+      else if (ok) this.result.passed += 1;
+      else this.result.failed.push((this.lastFailure = { name: path, said: [] }));
     } else {
       parent.points += 1;
-      if (directive === 'SKIP' || directive === 'TODO') parent.skips.push(why || name);
+      if (isSkip) parent.skips.push(why || name);
       else if (!ok) parent.failures.push((this.lastFailure = { name: path, said: [] }));
       // Checks between the blocks of a block would otherwise be lost when they fail.
-      if (!ok && !directive.startsWith('TODO') && parent.hasBlocks) file.result.failed.push(this.lastFailure);
+      if (!ok && directive !== 'TODO' && parent.hasBlocks) this.result.failed.push(this.lastFailure);
     }
   }
 
-  endTest(result, path, ok, test) {
+  endTest(path, ok, test) {
     if (!ok)
-      result.failed.push({
+      this.result.failed.push({
         name: path,
         said: test.failures.flatMap((failure) => [`  ${failure.name}`, ...failure.said]),
       });
     else if (test.points > 0 && test.skips.length === test.points)
-      result.skipped.push({ name: path, why: test.skips[0] });
-    else result.passed += 1;
-  }
-
-  endFile(name, ok, file, directive) {
-    const result = file?.result ?? emptyResult();
-    if (!ok && result.failed.length === 0) {
-      result.failed.push(
-        (this.lastFailure = { name: 'the file itself (it crashed, timed out or had no tests)', said: [] }),
-      );
-    } else this.lastFailure = null;
-    if (directive === 'SKIP') result.skipped.push({ name, why: '' });
-    this.total.passed += result.passed;
-    this.total.failed += result.failed.length;
-    this.total.skipped.push(...result.skipped.map((skip) => ({ ...skip, file: name })));
-    this.onFile(name, result);
+      this.result.skipped.push({ name: path, why: test.skips[0] });
+    else this.result.passed += 1;
   }
 }
-
-/** @returns {FileResult} */
-const emptyResult = () => ({ passed: 0, failed: [], skipped: [] });

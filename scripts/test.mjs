@@ -1,13 +1,13 @@
 #!/usr/bin/env node
-/** `npm test`: installs and builds what changed, runs the tests with tap, and ends with one line of counts. */
-import { spawn } from 'node:child_process';
+/** `npm test`: installs and builds what changed, runs the tests, and ends with one line of counts. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkNode, ensureBuilt, ensureInstalled, root, runMain, StepError } from './steps.mjs';
-import { TapReader } from './tap-lines.mjs';
+import { killTestFiles, runTestFiles } from './test-files.mjs';
 
 const help = `npm test [-- FILTER…]     all tests, or those whose path contains one of the words
 
+JOBS=N runs N files at once; normally two for each core.
 What a test needs and this machine lacks (docker, chromium, …) is skipped by name; with CI=true it fails.
 The last line is: N passed, N failed, N skipped
 `;
@@ -26,7 +26,7 @@ await runMain(async () => {
   );
   if (files.length === 0)
     throw new StepError(`No test's path contains ${words.join(' or ')}.`, 'See: npm test -- --help');
-  return runTap(files);
+  return run(files);
 });
 
 /** Compiled tests below a folder, without those of the packages. */
@@ -40,43 +40,34 @@ function testFiles(folder) {
   return found.sort();
 }
 
-async function runTap(files) {
-  const failures = [];
-  const reader = new TapReader((file, result) => {
+async function run(files) {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
+    process.on(signal, () => {
+      killTestFiles();
+      process.exit(130);
+    });
+  const total = { passed: 0, failed: [], skipped: [] };
+  const began = Date.now();
+  await runTestFiles(files, (file, result, seconds) => {
     const name = file.replace(/^dist\//, '').replace(/\.js$/, '');
     const counts = [`${result.passed} passed`];
     if (result.failed.length > 0) counts.push(`${result.failed.length} failed`);
     if (result.skipped.length > 0) counts.push(`${result.skipped.length} skipped`);
-    process.stdout.write(`${result.failed.length > 0 ? '✗' : '✓'} ${name}: ${counts.join(', ')}\n`);
-    for (const failure of result.failed) {
-      failures.push(`${name}: ${failure.name}`);
-      process.stdout.write(`  ✗ ${failure.name}\n${failure.said.map((line) => `    ${line}\n`).join('')}`);
+    const mark = result.failed.length > 0 ? '✗' : '✓';
+    process.stdout.write(`${mark} ${name}: ${counts.join(', ')}; ${seconds.toFixed(1)} s\n`);
+    for (const { name: test, said } of result.failed) {
+      total.failed.push(`${name}: ${test}`);
+      process.stdout.write(`  ✗ ${test}\n${said.map((line) => `    ${line}\n`).join('')}`);
     }
+    total.passed += result.passed;
+    for (const { name: test, why } of result.skipped)
+      total.skipped.push(`${name}: ${test}${why ? ` (${why})` : ''}`);
   });
-  const began = Date.now();
-  const code = await new Promise((resolve, reject) => {
-    const tap = join(root, 'node_modules', 'tap', 'dist', 'esm', 'run.mjs');
-    const child = spawn(process.execPath, [tap, 'run', '--reporter=tap', ...files], {
-      cwd: root,
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
-    child.stdout.setEncoding('utf8').on('data', (chunk) => reader.push(chunk));
-    child.once('error', reject);
-    child.once('close', (exit) => resolve(exit ?? 1));
-  });
-  const { passed, skipped } = reader.total;
-  let failed = reader.total.failed;
-  if (code !== 0 && failed === 0) {
-    failed = 1;
-    failures.push(`tap itself ended with ${code}`);
-  }
-  for (const skip of skipped)
-    process.stdout.write(
-      `skipped: ${skip.file.replace(/^dist\//, '').replace(/\.js$/, '')}: ${skip.name}${skip.why ? ` (${skip.why})` : ''}\n`,
-    );
-  for (const failure of failures) process.stdout.write(`failed: ${failure}\n`);
+  for (const skip of total.skipped) process.stdout.write(`skipped: ${skip}\n`);
+  for (const failure of total.failed) process.stdout.write(`failed: ${failure}\n`);
   process.stdout.write(`${((Date.now() - began) / 1000).toFixed(0)} s\n`);
-  process.stdout.write(`${passed} passed, ${failed} failed, ${skipped.length} skipped\n`);
-  return failed === 0 ? 0 : 1;
+  process.stdout.write(
+    `${total.passed} passed, ${total.failed.length} failed, ${total.skipped.length} skipped\n`,
+  );
+  return total.failed.length === 0 ? 0 : 1;
 }
