@@ -19,7 +19,7 @@ import { gitSays } from './testing/left-on-disk.js';
 import { setUp, signIn, startTown } from './testing/running-town.js';
 import { CONVERGE_MS_MAX, STEWARD_NAME, TownOfNodes } from './testing/town-of-nodes.js';
 
-t.setTimeout(300_000);
+t.setTimeout(600_000);
 
 const SECRET = 'four words that rhyme';
 const REFUSED = new Set(['backup-damaged', 'no-backup', 'wrong-passphrase']);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { setUp, signIn, startTown, type Api, type RunningTown } from './testing/running-town.js';
 
-t.setTimeout(300_000);
+t.setTimeout(600_000);
 
 /** Calls the API for a draft. */
 const onDraft =

@@ -22,7 +22,7 @@ import { MqttTransport } from './sync/mqtt-transport.js';
 import { eventually } from './testing/eventually.js';
 import { apiOf, setUp, signIn, startTown, type Api, type RunningTown } from './testing/running-town.js';
 
-t.setTimeout(300_000);
+t.setTimeout(600_000);
 
 const HOUR_MS = 3_600_000;
 const packagesFolder = fileURLToPath(new URL('../packages', import.meta.url));

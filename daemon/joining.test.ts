@@ -15,7 +15,7 @@ import { apiOf, gatePid, setUp, startTown, type Api, type RunningTown } from './
 const cli = fileURLToPath(new URL('cli/town.js', import.meta.url));
 const JOIN_MS_MAX = 60_000;
 
-t.setTimeout(300_000);
+t.setTimeout(600_000);
 
 interface Line {
   readonly state: string;

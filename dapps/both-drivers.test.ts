@@ -18,7 +18,7 @@ import type { Contract, JsonObject } from './sdk/typescript/contract.js';
 import { inProcess, MemoryLedger, type Exchange } from './sdk/typescript/memory-ledger.js';
 
 // Containers on a busy board take their time.
-t.setTimeout(240_000);
+t.setTimeout(600_000);
 const NAMES = ['door-access', 'gigs', 'membership'];
 const contracts: Record<string, Contract> = { 'door-access': doorAccess, gigs, membership };
 const engine = await findEngine().catch(() => null);

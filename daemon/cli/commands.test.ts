@@ -9,7 +9,7 @@ import { runTown } from './run-town.fixture.js';
 import { serve, skipTerminal } from './served-town.fixture.js';
 import { readSessions, sessionsFile } from './sessions.js';
 
-t.setTimeout(120_000);
+t.setTimeout(600_000);
 
 const people = [
   { id: 'p1111', name: 'Bob', member: null, badges: [] },

@@ -3,7 +3,7 @@ import t from 'tap';
 import type { OwnKeyView } from '../node/key-cases.js';
 import { serve } from './served-town.fixture.js';
 
-t.setTimeout(120_000);
+t.setTimeout(600_000);
 
 const key = (letter: string): string => letter.repeat(64);
 const member = 'm0123456789abcdef';

@@ -7,7 +7,7 @@ import { runTown, startDaemon, type Ended } from './run-town.fixture.js';
 import { serve } from './served-town.fixture.js';
 
 // Each command is a process of its own.
-t.setTimeout(240_000);
+t.setTimeout(600_000);
 
 const recorded = { entry: 'e'.repeat(64), state: 'pending' };
 const nothing = { balance: null, locked: null, incoming: null, here: true };

@@ -7,7 +7,7 @@ import type { NodeInvitationView, NodeInvited, NodesView, NodeView } from '../no
 import { runTown } from './run-town.fixture.js';
 import { serve, type Answer, skipTerminal } from './served-town.fixture.js';
 
-t.setTimeout(120_000);
+t.setTimeout(600_000);
 
 const none = { blocks: 0, merges: 0 };
 const board: NodeView = {

@@ -5,7 +5,7 @@ import type { NodeInvited, NodesView } from '../node/node-cases.js';
 import type { EntryView, StatusView } from '../node/use-cases.js';
 import { runTown, startDaemon, type Daemon, type Ended } from './run-town.fixture.js';
 
-t.setTimeout(240_000);
+t.setTimeout(600_000);
 
 const place = t.testdir();
 const env = { XDG_STATE_HOME: join(place, 'state'), TOWN_PASSPHRASE: 'seven green bottles hanging' };

@@ -21,7 +21,7 @@ const passphrases: Record<string, string> = {
 };
 
 // Each command is a process of its own.
-t.setTimeout(240_000);
+t.setTimeout(600_000);
 
 const place = t.testdir();
 const folder = join(place, 'town');

@@ -17,7 +17,7 @@ import { signProposal, verifyProposal } from './proposal.js';
 import type { QuorumRule } from './quorum.js';
 import { signVote, valueIdOf, verifyVote, type VoteStep } from './vote.js';
 
-t.setTimeout(process.env['SEEDS'] === undefined ? 120_000 : 3_600_000);
+t.setTimeout(process.env['SEEDS'] === undefined ? 600_000 : 3_600_000);
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;

@@ -13,7 +13,7 @@ import { ProcessDriver } from './process-driver.js';
 import type { FromContract, ToContract } from './protocol.js';
 
 // Containers on a busy board take their time.
-t.setTimeout(240_000);
+t.setTimeout(600_000);
 const engine = await findEngine().catch(() => null);
 const noEngine =
   engine || process.env['CI'] === 'true'

@@ -5,7 +5,7 @@ import t from 'tap';
 import { hexOf, sha256Bytes } from './hash.js';
 import { verifySignature, verifySignaturePortable } from './signature.js';
 
-t.setTimeout(300_000); // arithmetic in JavaScript, a few milliseconds each on a small machine
+t.setTimeout(600_000); // arithmetic in JavaScript, a few milliseconds each on a small machine
 
 const L = Point.CURVE().n;
 const little = (n: bigint): Uint8Array => Buffer.from(n.toString(16).padStart(64, '0'), 'hex').reverse();

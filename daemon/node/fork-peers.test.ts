@@ -8,7 +8,7 @@ import { systemClock } from './clock.js';
 import { Fork, type ForkParts } from './fork.js';
 import { agree, CoreNode, genesisOf, scratchFolder, until } from './testing/core-town.js';
 
-t.setTimeout(300_000);
+t.setTimeout(600_000);
 
 const NAMES = ['alpha', 'beta', 'gamma'];
 

@@ -42,7 +42,7 @@ const noOpenssl =
     ? 'openssl is not installed'
     : false;
 
-t.setTimeout(180_000);
+t.setTimeout(600_000);
 
 type Steward = ConstructorParameters<typeof JoiningHostOverMqtt>[2];
 const letsIn: Steward = (host, id, asker) => host.approve(id, asker, asker.name);

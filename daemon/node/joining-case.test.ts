@@ -26,7 +26,7 @@ const dapps = packages.map(({ manifest, digest }) => ({
   digest,
 }));
 
-t.setTimeout(120_000);
+t.setTimeout(600_000);
 
 async function freshBoard(t: Test) {
   const broker = await startBroker(0);

@@ -23,7 +23,7 @@ import type { LedgerGraph } from './ledger-graph.js';
 import type { NoticesView } from './notice-cases.js';
 import type { MemberView, SessionView } from './use-cases.js';
 
-t.setTimeout(300_000);
+t.setTimeout(600_000);
 
 const secretKey = new Uint8Array(32).fill(5);
 const key = publicKeyOf(secretKey);

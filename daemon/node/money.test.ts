@@ -12,7 +12,7 @@ import {
 import type { AllowancesView, DueView } from './money-cases.js';
 import type { EntryView, MemberView, StatusView } from './use-cases.js';
 
-t.setTimeout(300_000);
+t.setTimeout(600_000);
 
 const merge = async (api: Api): Promise<void> => void (await api('POST', '/api/ledger/merge'));
 const allowances = async (api: Api): Promise<AllowancesView> => (await api('GET', '/api/allowances')).body;

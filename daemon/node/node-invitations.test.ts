@@ -7,7 +7,7 @@ import type { Sha256 } from '../ledger/ids.js';
 import { GRACE_MS } from '../sync/joining.js';
 import { Asker, HostingTown, nodeOf } from './testing/hosting-town.js';
 
-t.setTimeout(300_000);
+t.setTimeout(600_000);
 
 const HOUR_MS = 3_600_000;
 

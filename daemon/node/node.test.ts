@@ -18,7 +18,7 @@ import { assertPassphrase, KeyStore, PASSPHRASE_MAX, PASSPHRASE_MIN } from './ke
 import { publicKeyOf, memberIdOf } from '../ledger/signature.js';
 
 const run = promisify(execFile);
-t.setTimeout(300_000);
+t.setTimeout(600_000);
 
 async function invited(api: Api, name: string): Promise<string> {
   return (await api('POST', '/api/members/invitations', { name })).body.code as string;

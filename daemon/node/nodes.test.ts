@@ -13,7 +13,7 @@ import { doorIdOf } from './door-id.js';
 import { Asker, HostingTown, nodeOf, peerView } from './testing/hosting-town.js';
 import { View } from './view.js';
 
-t.setTimeout(300_000);
+t.setTimeout(600_000);
 
 async function founded(t: Test): Promise<HostingTown> {
   const host = await HostingTown.found();

@@ -9,7 +9,7 @@ import { startBroker } from '../sync/broker.js';
 import { TcpProxy } from '../testing/tcp-proxy.js';
 import { agree, CoreNode, genesisOf, scratchFolder, until } from './testing/core-town.js';
 
-t.setTimeout(300_000);
+t.setTimeout(600_000);
 
 const NAMES = ['alpha', 'beta', 'gamma'];
 

@@ -15,7 +15,7 @@ import { PrivateRecords } from './private-records.js';
 import { RecordKeeper } from './record-keeper.js';
 import { agree, CoreNode, genesisOf, keysOf, scratchFolder, until } from './testing/core-town.js';
 
-t.setTimeout(300_000);
+t.setTimeout(600_000);
 
 const ANN = 'p00000000000000aa';
 const BEN = 'p00000000000000bb';

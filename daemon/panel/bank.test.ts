@@ -6,7 +6,7 @@ import { skipBrowser, TestBrowser } from './testing/browser.js';
 import { faultsOf } from './testing/page-checks.js';
 
 const mergedWithinMs = 60_000;
-t.setTimeout(240_000);
+t.setTimeout(600_000);
 
 async function openBank(page: Page, town: RunningTown, name: string): Promise<void> {
   await page.goto(town.url);
@@ -23,7 +23,7 @@ const look = async (page: Page, name: string): Promise<void> => {
   if (folder !== undefined) await page.screenshot({ path: `${folder}/${name}.png`, fullPage: true });
 };
 
-t.test('the bank', { skip: skipBrowser, timeout: 240_000 }, async (t) => {
+t.test('the bank', { skip: skipBrowser, timeout: 600_000 }, async (t) => {
   const town = await startTown(t.testdir());
   const browser = await TestBrowser.launch();
   t.teardown(async () => {

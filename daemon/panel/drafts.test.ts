@@ -4,9 +4,9 @@ import { setUp, startTown, type RunningTown } from '../testing/running-town.js';
 import { skipBrowser, TestBrowser } from './testing/browser.js';
 import { faultsOf } from './testing/page-checks.js';
 
-t.setTimeout(240_000);
+t.setTimeout(600_000);
 
-t.test('a draft in the panel', { skip: skipBrowser, timeout: 240_000 }, async (t) => {
+t.test('a draft in the panel', { skip: skipBrowser, timeout: 600_000 }, async (t) => {
   const town: RunningTown = await startTown(t.testdir());
   const browser = await TestBrowser.launch();
   t.teardown(async () => {

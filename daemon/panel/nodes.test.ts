@@ -9,9 +9,9 @@ import { faultsOf } from './testing/page-checks.js';
 /** A merge of two boards takes its time on a small machine. */
 const agreeWithinMs = 60_000;
 
-t.setTimeout(300_000);
+t.setTimeout(600_000);
 
-t.test('a town of two boards', { skip: skipBrowser, timeout: 300_000 }, async (t) => {
+t.test('a town of two boards', { skip: skipBrowser, timeout: 600_000 }, async (t) => {
   const folders = t.testdir({ first: {}, second: {} });
   const first = await startTown(`${folders}/first`, { arguments: ['--town-name', 'Harbour Makers'] });
   let second: RunningTown = await startTown(`${folders}/second`, { until: 'open' });

@@ -9,9 +9,9 @@ import { startTown, type RunningTown } from '../testing/running-town.js';
 
 const passphrase = 'gravel lantern orbit mustard';
 
-t.setTimeout(240_000);
+t.setTimeout(600_000);
 
-t.test('the panel before a running town', { skip: skipBrowser, timeout: 240_000 }, async (t) => {
+t.test('the panel before a running town', { skip: skipBrowser, timeout: 600_000 }, async (t) => {
   const folder = t.testdir();
   let town: RunningTown = await startTown(folder, { arguments: ['--town-name', 'Harbour Makers'] });
   const browser = await TestBrowser.launch();

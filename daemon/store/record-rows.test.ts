@@ -9,7 +9,7 @@ import { checkRows } from './check-rows.js';
 import type { PrivateKeyRow } from './rows.js';
 import { Store } from './store.js';
 
-t.setTimeout(120_000);
+t.setTimeout(600_000);
 
 const KEYS = 4_000;
 const failed = (error: Error): void => {

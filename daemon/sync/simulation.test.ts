@@ -7,7 +7,7 @@ import t from 'tap';
 import { SimulatedTown, type Scenario } from './testing/simulated-town.js';
 import { MINUTE, SECOND } from './testing/timeline.js';
 
-t.setTimeout(process.env['SEEDS'] === undefined ? 120_000 : 3_600_000);
+t.setTimeout(process.env['SEEDS'] === undefined ? 600_000 : 3_600_000);
 
 const usual = { nodes: 3, blocks: 5, badMs: 2 * MINUTE, sealed: false, withLiar: false };
 const scenarios: [string, number, Omit<Scenario, 'seed'>][] = [

@@ -28,7 +28,7 @@ import { MqttTransport, QUEUE_MESSAGES_MAX } from './mqtt-transport.js';
 import { PacketSieve } from './packet-sieve.js';
 
 const WAIT_MS_MAX = 20_000;
-t.setTimeout(120_000);
+t.setTimeout(600_000);
 
 async function until(what: string, holds: () => boolean): Promise<void> {
   for (const end = Date.now() + WAIT_MS_MAX; !holds();) {

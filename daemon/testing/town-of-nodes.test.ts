@@ -9,7 +9,7 @@ import type { EntryView, Recorded } from '../node/use-cases.js';
 import { eventually } from './eventually.js';
 import { STEWARD_NAME as ADA, TownOfNodes } from './town-of-nodes.js';
 
-t.setTimeout(300_000);
+t.setTimeout(600_000);
 
 const hasMosquitto = spawnSync('mosquitto', ['-h']).error === undefined;
 

@@ -10,7 +10,7 @@ import t, { type Test } from 'tap';
 import { eventually } from '../../daemon/testing/eventually.js';
 import type { Figures } from './figures.js';
 
-t.setTimeout(240_000);
+t.setTimeout(600_000);
 const run = promisify(execFile);
 const program = fileURLToPath(new URL('./run.js', import.meta.url));
 const GIT_OUTPUT_MAX = 64 * 1024 * 1024;
