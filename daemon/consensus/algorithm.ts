@@ -17,11 +17,13 @@ import { invariant, type NodeId, type Sha256 } from '../ledger/ids.js';
 import {
   DEFAULT_TIMEOUTS,
   emptyHeight,
+  hasPolka,
   hasQuorum,
   hasQuorumOfAny,
   keepProposal,
   keepVote,
   orderOf,
+  polkaValue,
   proposerOf,
   pruned,
   quorumValue,
@@ -38,6 +40,7 @@ import { resumed, type OwnRecord } from './own-records.js';
 import type { Place } from './place.js';
 import { VALUE_BYTES_MAX, type Proposal, type ProposalContent } from './proposal.js';
 import type { QuorumRule } from './quorum.js';
+import { ALL_RULES, type SafetyRules } from './safety-rules.js';
 import { valueIdOf, type Vote, type VoteContent, type VoteStep } from './vote.js';
 
 export type Input =
@@ -91,6 +94,8 @@ export interface HeightOptions extends Omit<Place, 'round'> {
   readonly timeouts?: Timeouts;
   /** What this node signed at this height before a restart, in the order of the log. */
   readonly resume?: readonly OwnRecord[];
+  /** Without it, all of them. */
+  readonly rules?: SafetyRules | undefined;
 }
 
 /**
@@ -106,6 +111,7 @@ export function startHeight(options: HeightOptions): HeightState {
     validators,
     rule,
     timeouts: options.timeouts ?? DEFAULT_TIMEOUTS,
+    rules: options.rules ?? ALL_RULES,
   });
   return resumed(state, options.resume ?? []);
 }
@@ -246,10 +252,10 @@ class Turn {
   /** Line 22: a fresh proposal. */
   #prevoteFreshProposal(): boolean {
     if (this.state.step !== 'propose') return false;
-    const { round, lockedRound, lockedValue } = this.state;
+    const { round, lockedRound, lockedValue, rules } = this.state;
     for (const { value, validRound } of roundLog(this.state, round).proposals) {
       if (validRound !== -1) continue;
-      if (lockedRound !== -1 && lockedValue !== value) return this.#vote('prevote', null);
+      if (rules.keepsLock && lockedRound !== -1 && lockedValue !== value) return this.#vote('prevote', null);
       const known = this.#known(value);
       // What had a quorum of prevotes was ready for others: the clock no longer counts.
       const needsReadiness = lockedValue !== value && !hasQuorum(this.state, round, 'prevote', value);
@@ -263,10 +269,11 @@ class Turn {
   /** Line 28: a proposal again, of a value that had its quorum of prevotes (a polka) in an earlier round. */
   #prevoteProposalWithPolka(): boolean {
     if (this.state.step !== 'propose') return false;
-    const { round, lockedRound, lockedValue } = this.state;
+    const { round, lockedRound, lockedValue, rules } = this.state;
     for (const { value, validRound } of roundLog(this.state, round).proposals) {
-      if (validRound === -1 || !hasQuorum(this.state, validRound, 'prevote', value)) continue;
-      if (lockedRound > validRound && lockedValue !== value) return this.#vote('prevote', null);
+      if (validRound === -1 || !hasPolka(this.state, validRound, value)) continue;
+      if (rules.keepsLock && lockedRound > validRound && lockedValue !== value)
+        return this.#vote('prevote', null);
       const verdict = this.#validity(value, this.#known(value));
       if (verdict === 'invalid') return (this.#alarm('invalid-has-quorum', validRound, value), true);
       if (verdict === 'valid') return this.#vote('prevote', value);
@@ -278,7 +285,7 @@ class Turn {
   #lockOnPolka(): boolean {
     const { round, step, validRound } = this.state;
     if (step === 'propose' || validRound === round) return false;
-    const value = quorumValue(this.state, round, 'prevote');
+    const value = polkaValue(this.state, round);
     const known = value === null ? undefined : this.state.values.get(value);
     if (value === null || known === undefined) return false;
     const verdict = this.#validity(value, known);

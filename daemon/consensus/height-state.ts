@@ -6,6 +6,7 @@ import { invariant, type NodeId, type Sha256 } from '../ledger/ids.js';
 import { isSameHeight, type Place } from './place.js';
 import { VALUE_BYTES_MAX, type Proposal } from './proposal.js';
 import { quorumOf, skipCountOf, type QuorumRule } from './quorum.js';
+import type { SafetyRules } from './safety-rules.js';
 import { valueIdOf, type Vote, type VoteStep } from './vote.js';
 
 export type Step = 'propose' | 'prevote' | 'precommit';
@@ -68,6 +69,7 @@ export interface HeightState {
   readonly quorum: number;
   readonly skipCount: number;
   readonly timeouts: Timeouts;
+  readonly rules: SafetyRules;
 
   readonly started: boolean;
   readonly round: number;
@@ -99,8 +101,9 @@ export function emptyHeight(input: {
   readonly validators: readonly NodeId[];
   readonly rule: QuorumRule;
   readonly timeouts: Timeouts;
+  readonly rules: SafetyRules;
 }): HeightState {
-  const { self, place, validators, rule, timeouts } = input;
+  const { self, place, validators, rule, timeouts, rules } = input;
   invariant(new Set(validators).size === validators.length, 'each validator is named once');
   return {
     place,
@@ -109,6 +112,7 @@ export function emptyHeight(input: {
     quorum: quorumOf(validators.length, rule),
     skipCount: skipCountOf(validators.length, rule),
     timeouts,
+    rules,
     started: false,
     round: 0,
     step: 'propose',
@@ -152,6 +156,19 @@ export function votesFor(
 export function hasQuorumOfAny(state: HeightState, round: number, step: VoteStep): boolean {
   const votes = roundLog(state, round).votes.filter((vote) => vote.step === step);
   return new Set(votes.map((vote) => vote.node)).size >= state.quorum;
+}
+
+/** Whether a quorum of validators has prevoted this value in this round. */
+export function hasPolka(state: HeightState, round: number, value: Sha256): boolean {
+  const { quorum, rules } = state;
+  return votesFor(state, round, 'prevote', value).length >= (rules.needsPolka ? quorum : 1);
+}
+
+/** The value that has a polka in this round, if one has. */
+export function polkaValue(state: HeightState, round: number): Sha256 | null {
+  const values = new Set(roundLog(state, round).votes.map((vote) => vote.value));
+  for (const value of values) if (value !== null && hasPolka(state, round, value)) return value;
+  return null;
 }
 
 /** The value that has a quorum in this round and step, if one has. */

@@ -27,6 +27,8 @@ export interface CoreParts {
   readonly readObject: MergeWorkshopParts['readObject'];
   readonly heldByQuorum: MergeWorkshopParts['heldByQuorum'];
   readonly silentUpTo?: MergeWorkshopParts['silentUpTo'];
+  readonly confirm?: MergeWorkshopParts['confirm'];
+  readonly rules?: MergerParts['rules'];
   readonly broadcast: MergerParts['broadcast'];
   /** Whether another node is heard just now. */
   readonly isHeard: MergerParts['isHeard'];
@@ -87,6 +89,7 @@ export class Core {
       adopted,
       readObject,
       silentUpTo: parts.silentUpTo,
+      confirm: parts.confirm,
     });
     const equivocations = new Equivocations({ store, main, view, appender, trouble });
     this.main = main;
@@ -104,6 +107,7 @@ export class Core {
       equivocated: (first, second) => equivocations.ofVotes(first, second),
       trouble,
       isHeard,
+      rules: parts.rules,
     });
     this.peerBlocks = new PeerBlocks(store, view, manifests, equivocations, () =>
       this.merger.blocksChanged(),

@@ -33,6 +33,8 @@ export interface MergeWorkshopParts {
   readonly heldByQuorum: (node: NodeId, line: string) => number | undefined;
   /** Merges up to this height tell members nothing: they are of before this node was in the town. Undefined: all tell. */
   readonly silentUpTo?: number | undefined;
+  /** Holds a merge against the own replay; the simulation puts in one that believes. */
+  readonly confirm?: typeof confirmMerge | undefined;
   /** A merge became `main`. */
   readonly adopted: (merge: MergeRow, entries: readonly EntryId[]) => void;
   /** Reads a git object that is staged or in the repository. */
@@ -114,7 +116,7 @@ export class MergeWorkshop {
 
   /** My own replay of a merge that somebody proposed. @throws TownError `bad-merge`, `content-differs`, … */
   async replayOf(bytes: Uint8Array): Promise<BuiltMerge> {
-    const { main, store } = this.parts;
+    const { main, store, confirm = confirmMerge } = this.parts;
     const claimed = readMerge(bytes, (node) => keyOfNode(main.charter, node));
     const { head, town, charter } = main;
     const place = { town: claimed.town, line: claimed.line, height: claimed.height, parent: claimed.parent };
@@ -127,13 +129,14 @@ export class MergeWorkshop {
       throw new TownError('bad-merge', 'Its time is not after that of its parent.');
     const parts = this.partsOf(claimed.heads);
     assertFoldable(parts, charter, main.state);
-    const result = await this.replayed(claimed.time, parts);
+    // Asked now: blocks may leave their branch while this is replayed.
     const oids = claimed.heads.map((id) => store.block(id)?.oid);
     invariant(
       oids.every((oid) => oid !== undefined),
-      'a replayed head is in the store',
+      'the head of what is replayed is in the store',
     );
-    return confirmMerge(claimed, { main: head.oid, heads: oids }, main.tree, result);
+    const result = await this.replayed(claimed.time, parts);
+    return confirm(claimed, { main: head.oid, heads: oids }, main.tree, result);
   }
 
   /** Makes a decided merge `main`: durable, then the view, then told. */

@@ -10,6 +10,7 @@ import { startHeight } from '../consensus/algorithm.js';
 import { parseCertificate, verifyCertificate } from '../consensus/certificate.js';
 import type { Message } from '../consensus/gossip.js';
 import { verifyProposal } from '../consensus/proposal.js';
+import type { SafetyRules } from '../consensus/safety-rules.js';
 import { valueIdOf, verifyVote } from '../consensus/vote.js';
 import type { Blocks } from './blocks.js';
 import { Serial } from './drive.js';
@@ -37,6 +38,8 @@ export interface MergerParts extends Omit<HeightWorkParts, 'adopting' | 'alarm'>
   readonly blocks: Blocks;
   /** Told when merging stops working, with null when it works again. */
   readonly alarm: (alarm: Alarm | null) => void;
+  /** The simulation leaves one out. */
+  readonly rules?: SafetyRules | undefined;
 }
 
 export class Merger {
@@ -279,6 +282,19 @@ export class Merger {
     });
   }
 
+  /** Runs something while no merge is adopted. @throws TownError `busy` */
+  undisturbed<T>(task: () => Promise<T>): Promise<T> {
+    return this.adopting(task);
+  }
+
+  /**
+   * What a quorum of the validators stands behind at the height at work, and cannot be judged here for want of its blocks;
+   * `voters` have them. Null: nothing.
+   */
+  lacking(): { readonly bytes: Uint8Array; readonly voters: readonly NodeId[] } | null {
+    return this.work?.lacking() ?? null;
+  }
+
   private adopting<T>(task: () => Promise<T>): Promise<T> {
     return this.adoptions.run(task, () => new TownError('busy', 'Merges are being adopted already.'));
   }
@@ -314,6 +330,7 @@ export class Merger {
       validators: charter.validators as NodeId[],
       rule: charter.quorum,
       resume,
+      rules: this.parts.rules,
     });
     const adopting = (task: () => Promise<void>): Promise<void> => this.adopting(task);
     const work = new HeightWork({ ...this.parts, adopting }, state);
