@@ -2,7 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { ForkDetails, ForkView } from '../node/fork-cases.js';
+import type { ForkDetails, ForkEntryView, ForkView } from '../node/fork-cases.js';
+import { Store } from '../store/store.js';
 import type { EntryView, MemberView, MergeView, Page, Recorded } from '../node/use-cases.js';
 import { runTown, startDaemon, type Daemon, type Ended } from './run-town.fixture.js';
 
@@ -222,6 +223,41 @@ t.test('where the charter wants two stewards, both sign', async (t) => {
     ['accepted'],
   );
 });
+
+t.test(
+  'years later only git has its entries: a draft that came home is shown whole all the same',
+  async (t) => {
+    const look = async () => {
+      const [merge] = (await done<Page<MergeView>>(t, 'Ada', ...on('budget', 'log', '--merges', '-n', '1')))
+        .items;
+      return {
+        draft: await done<ForkDetails>(t, 'Ada', 'fork', 'show', 'budget'),
+        log: await done<Page<EntryView>>(t, 'Ada', ...on('budget', 'log', '-n', '3')),
+        merge: await done<{ merge: MergeView }>(t, 'Ada', ...on('budget', 'show', merge?.oid ?? '')),
+      };
+    };
+    const before = await look();
+    t.equal(before.log.items.length, 3);
+    t.equal(await daemon.stop(), 0);
+    const store = await Store.open(folder, { onFatal: (error) => t.fail(error.message) });
+    while ((await store.archiveStep({ entriesKept: 0, recordsPerDoor: 3 })) > 0);
+    for (const { id } of before.draft.entries)
+      t.equal(store.entry(id), null, `the database has ${id} no more`);
+    await store.close();
+    daemon = await startDaemon(folder);
+    await done(t, 'Ada', 'login', 'Ada');
+    t.same(await look(), before);
+    const next = before.log.next as string;
+    const rest = await done<Page<EntryView>>(t, 'Ada', ...on('budget', 'log', '--before', next));
+    t.same(
+      [...before.log.items, ...rest.items].map(({ id }) => id).reverse(),
+      before.draft.entries.map(({ id }) => id),
+      'and page by page',
+    );
+    const [{ id, type }] = before.draft.entries as [ForkEntryView];
+    t.match(await done(t, 'Ada', ...on('budget', 'show', id)), { kind: 'entry', entry: { id, type } });
+  },
+);
 
 t.test('all of it verifies', async (t) => {
   t.equal(await daemon.stop(), 0);

@@ -1,7 +1,10 @@
 /** Old entries stand in git only: whoever asks sees no border. Real stores, repositories and a broker; a tiny window. */
 import t, { type Test } from 'tap';
+import { MANIFESTS, notesContract } from '../ledger/testing/small-town.js';
 import { startBroker } from '../sync/broker.js';
-import type { EntryRow } from '../store/rows.js';
+import type { EntryRow, MergeRow } from '../store/rows.js';
+import { Conversations } from './drive.js';
+import { StateChanges } from './state-changes.js';
 import { CoreNode, genesisOf, scratchFolder, until } from './testing/core-town.js';
 
 const bounds = { entriesKept: 6, recordsPerDoor: 3 };
@@ -77,6 +80,38 @@ t.test('an entry reads the same before and after it went to the archive', async 
   await t.rejects(store.appendEntries({ entries: [oldest] }), { code: 'duplicate-entry' }, 'it applies once');
   t.equal(await archiveAll(alpha), 0, 'nothing is left to do');
 });
+
+t.test(
+  'what an old merge changed is told as before, and only where the replay agrees with its receipt',
+  async (t) => {
+    const { alpha } = await townWithHistory(t, 4);
+    const { store, core, repository } = alpha;
+    const changesOf = (answer: ReturnType<typeof notesContract>) => {
+      const conversations = new Conversations({ exchange: async (_dapp, message) => answer(message) });
+      return new StateChanges({
+        ...{ store, main: core.main, manifests: MANIFESTS, conversations: () => conversations },
+        readObject: (oid) => repository.read(oid),
+      });
+    };
+    const merge = store.merge(2) as MergeRow;
+    const before = await changesOf(notesContract()).of(merge);
+    t.match(
+      before?.all.find(({ path }) => path === 'notes/notes/k0'),
+      { before: null, after: '"seen"' },
+    );
+    await archiveAll(alpha);
+    t.same(store.mergeEntries(merge.height, 10), [], 'only git has its entries');
+    t.same(await changesOf(notesContract()).of(merge), before);
+    const honest = notesContract();
+    const other = changesOf((message) => {
+      const answer = honest(message);
+      return answer.t === 'accept' && answer.writes.length > 0
+        ? { ...answer, writes: answer.writes.map((write) => ({ ...write, value: 'something else' })) }
+        : answer;
+    });
+    t.equal(await other.of(merge), null, 'a contract that answers otherwise tells nothing of that time');
+  },
+);
 
 t.test('what git does not have yet stays in the database', async (t) => {
   const { alpha } = await townWithHistory(t, 3);

@@ -4,7 +4,7 @@
  */
 import type { Charter, CharterChange } from '../ledger/charter.js';
 import { parseTrailers, parseCommit } from '../ledger/git-object.js';
-import type { EntryId, JsonObject } from '../ledger/ids.js';
+import type { JsonObject } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { readCharter } from '../ledger/kernel.js';
 import type { EntryRow } from '../store/rows.js';
@@ -149,9 +149,10 @@ class ForkLedger {
       throw new TownError('bad-page', '"before" is what the last page gave as "next".', 'Begin without it.');
     // Numbers of refused claims are missing: a page may be shorter than was asked for.
     const first = Math.max(0, end - limit);
-    const rows = store.entriesOf(keys.id, name, 'all', limit, first - 1).filter(({ n }) => n < end);
+    const found = await store.archive.entriesOf(keys.id, name, limit, first - 1);
+    const rows = found.filter(({ n }) => n < end);
     const open = this.sessions.may(session, 'membership.add');
-    const items = await Promise.all(rows.reverse().map((row) => this.entryView(row, open)));
+    const items = await Promise.all(rows.toReversed().map((row) => this.entryView(row, open)));
     return { items, next: first > 1 ? String(first) : null };
   }
 
@@ -210,7 +211,8 @@ class ForkLedger {
         kind: 'merge',
         merge: { ...this.mergeView(merge), entries: await this.entriesOf(merge, token) },
       };
-    const rows = /^[0-9a-f]{8,64}$/.test(prefix) ? this.parts.store.entriesByPrefix(prefix) : [];
+    const isId = /^[0-9a-f]{8,64}$/.test(prefix);
+    const rows = isId ? await this.parts.store.archive.entriesByPrefix(prefix) : [];
     const [row] = rows;
     if (rows.length !== 1 || row?.line !== this.fork.name) return this.parts.town.show(token, id);
     return {
@@ -221,11 +223,13 @@ class ForkLedger {
 
   private async entriesOf({ entries }: ForkMerge, token: string): Promise<readonly EntryView[]> {
     const open = this.sessions.may(this.sessions.need(token), 'membership.add');
-    const rows = entries
-      .slice(0, ENTRIES_OF_MERGE_MAX)
-      .map(({ id }) => this.parts.store.entry(id as EntryId))
-      .filter((row): row is EntryRow => row !== null);
-    return Promise.all(rows.map((row) => this.entryView(row, open)));
+    const views: EntryView[] = [];
+    // One after the other: entries of one block in the archive are read from git once.
+    for (const { id } of entries.slice(0, ENTRIES_OF_MERGE_MAX)) {
+      const row = await this.parts.store.archive.entry(id);
+      if (row) views.push(await this.entryView(row, open));
+    }
+    return views;
   }
 
   async mergeNow(token: string): Promise<MergeView | null> {

@@ -221,7 +221,7 @@ export class Forks implements ForkCases {
     const mayRead = sessions.may(sessions.need(token), 'membership.add');
     const kept = this.need(name);
     const fork = await this.open(name);
-    const rows = store.entriesOf(keys.id, name, 'all', ENTRIES_MAX + 1);
+    const rows = await store.archive.entriesOf(keys.id, name, ENTRIES_MAX + 1);
     const status = this.statusOf(name, kept);
     const isStillOut = status === 'open' || status === 'adopting';
     const preview =

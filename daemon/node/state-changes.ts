@@ -11,7 +11,7 @@ import { branchName, readBranch, type BranchPart } from '../ledger/order.js';
 import { replay, type ReplayResult } from '../ledger/replay.js';
 import { State, type StateWrite } from '../ledger/state.js';
 import { verifyEntry } from '../ledger/entry.js';
-import type { BlockRow, MergeRow } from '../store/rows.js';
+import type { BlockRow, EntryRow, MergeRow } from '../store/rows.js';
 import type { ObjectSource } from '../store/repository-reader.js';
 import { readState } from '../store/snapshot.js';
 import type { Store } from '../store/store.js';
@@ -87,13 +87,13 @@ export class StateChanges {
     if (parent === null) return null;
     const state = await this.stateAt(parent);
     if (state === null || !this.areDappsOurs(state)) return null;
-    const parts = await this.partsOf(merge, state);
+    const { parts, judged } = await this.partsOf(merge, state);
     const input = {
       ...{ town: main.town, line: MAIN, height: merge.height, time: merge.time, parent: parent.id },
       ...{ state, parts, manifests, baseTime: (base: MergeRow['id']) => main.timeOf(base) },
     };
     const result = await this.parts.conversations().run(replay(input));
-    return this.isTheSame(merge, result) ? changesOf(state, result) : null;
+    return isTheSame(merge, judged, result) ? changesOf(state, result) : null;
   }
 
   private async stateAt(merge: MergeRow): Promise<State | null> {
@@ -111,7 +111,11 @@ export class StateChanges {
     return texts[0] === texts[1];
   }
 
-  private async partsOf(merge: MergeRow, state: State): Promise<readonly BranchPart[]> {
+  /** What the merge folded in, for the replay; and the entries as it judged them, wherever they stand by now. */
+  private async partsOf(
+    merge: MergeRow,
+    state: State,
+  ): Promise<{ readonly parts: readonly BranchPart[]; readonly judged: ReadonlyMap<EntryId, EntryRow> }> {
     const { store } = this.parts;
     const branches = new Map<string, BlockRow[]>();
     for (const block of store.blocksOfMerge(merge.height, BLOCKS_MAX)) {
@@ -119,29 +123,35 @@ export class StateChanges {
       branches.set(name, [...(branches.get(name) ?? []), block]);
     }
     const parts: BranchPart[] = [];
+    const judged = new Map<EntryId, EntryRow>();
     for (const [, blocks] of [...branches].sort(([a], [b]) => (a < b ? -1 : 1))) {
       const { node, line } = blocks[0] as BlockRow;
       const tau = (readBranch(state, node, line)?.tau ?? 0) as Millis;
       const full = [];
       for (const { id, seq } of blocks.sort((a, b) => a.seq - b.seq)) {
         const rows = await store.archive.blockEntries(id);
+        for (const row of rows) judged.set(row.id, row);
         const entries = rows.map(({ bytes }) => verifyEntry(Buffer.from(bytes).toString('utf8')));
         full.push({ id, seq, entries });
       }
       parts.push({ node, line, tau, blocks: full });
     }
-    return parts;
+    return { parts, judged };
   }
+}
 
-  /** Whether the replay comes to the verdicts that the merge counts, entry by entry. */
-  private isTheSame({ raw }: MergeRow, { receipt, testedBy }: ReplayResult): boolean {
-    const { message } = parseCommit(raw).fields;
-    const tested = parseTrailers(message).get('Tested-by') ?? [];
-    return (
-      tested.join() === testedBy.join() &&
-      receipt.entries.every(({ id, writes }) => (this.parts.store.entry(id)?.writes ?? writes) === writes)
-    );
-  }
+/** Whether the replay comes to what the merge says, entry by entry. */
+function isTheSame(
+  { raw }: MergeRow,
+  judged: ReadonlyMap<EntryId, EntryRow>,
+  { receipt, testedBy }: ReplayResult,
+): boolean {
+  const { message } = parseCommit(raw).fields;
+  const tested = parseTrailers(message).get('Tested-by') ?? [];
+  return (
+    tested.join() === testedBy.join() &&
+    receipt.entries.every(({ id, writes }) => judged.get(id)?.writes === writes)
+  );
 }
 
 function changesOf(before: State, { writes, writesOf }: ReplayResult): MergeChanges {

@@ -8,13 +8,14 @@ import { TownError, type EntryId, type Oid } from '../ledger/ids.js';
 import type { Entry } from '../ledger/entry.js';
 import type { Receipt, ReceiptEntry } from '../ledger/replay.js';
 import { logPlaceText, parseLogPlace, type ArchivedBlock, type LogPlace } from './archived-reads.js';
-import type { StoreReads } from './reads.js';
+import type { LedgerReads } from './ledger-reads.js';
 import type { EntryRow } from './rows.js';
 
 /** Blocks and receipts that are kept once read: a page of the log asks for the same ones again. */
 const blocksKept = 16;
 const receiptsKept = 4;
 const blocksPerMerge = 4_096;
+const blocksPerBranch = 4_096;
 /** Blocks that are looked through for a prefix of an id. */
 const blocksPerPrefix = 16;
 
@@ -26,13 +27,13 @@ export interface LogPage {
 }
 
 export class Archive {
-  readonly #store: StoreReads;
+  readonly #store: LedgerReads;
   readonly #read: (oid: Oid) => Promise<GitObject>;
   readonly #blocks = new Recent<readonly EntryRow[]>(blocksKept);
   readonly #receipts = new Recent<ReadonlyMap<string, ReceiptEntry>>(receiptsKept);
 
   /** @param read a git object that is staged or in the repository, its bytes held against its name */
-  constructor(store: StoreReads, read: (oid: Oid) => Promise<GitObject>) {
+  constructor(store: LedgerReads, read: (oid: Oid) => Promise<GitObject>) {
     this.#store = store;
     this.#read = read;
   }
@@ -81,6 +82,40 @@ export class Archive {
   }
 
   /**
+   * Entries of one node on one line with `n` > `after`, in order of `n`; `limit` at most. Reads the archive's blocks from where
+   * they begin: for a branch of a few thousand blocks at most, as a draft's is. @throws as `entry`
+   */
+  async entriesOf(node: string, line: string, limit: number, after = -1): Promise<readonly EntryRow[]> {
+    const store = this.#store;
+    const { blocks, hot } = store.atOnce(() => {
+      const isOld = after < store.archivedTo(node, line);
+      const all = isOld ? store.blocksFrom(node, line, 1, blocksPerBranch) : [];
+      return {
+        blocks: all.filter(({ id }) => store.archived.block(id) !== null),
+        hot: store.entriesOf(node, line, 'all', limit, after),
+      };
+    });
+    const rows: EntryRow[] = [];
+    for (const { id } of blocks.slice(await this.#firstAfter(blocks, after))) {
+      if (rows.length >= limit) break;
+      rows.push(...(await this.blockEntries(id)).filter(({ n }) => n > after));
+    }
+    return [...rows, ...hot].slice(0, limit);
+  }
+
+  /** The place of the first block that has an entry with `n` > `after`: by halves, for each that is looked at is read from git. */
+  async #firstAfter(blocks: readonly { readonly id: string }[], after: number): Promise<number> {
+    let [from, to] = [0, blocks.length];
+    while (from < to && after >= 0) {
+      const middle = (from + to) >> 1;
+      const last = (await this.blockEntries(blocks[middle]!.id)).at(-1);
+      if (last !== undefined && last.n > after) to = middle;
+      else from = middle + 1;
+    }
+    return from;
+  }
+
+  /**
    * Newest first: by arrival as far as they are in the database, then as they went to the archive. Whatever is recorded and
    * archived between two pages, each entry that was here at the first page comes once.
    * @param before what the page before gave as `next` @throws TownError `bad-page`, and as `entry`
@@ -98,7 +133,7 @@ export class Archive {
   /** What the page holds, and where it ends: one moment of the database. */
   #pageAt(limit: number, place: LogPlace | null): { hot: EntryRow[]; taken: Taken[]; next: LogPlace | null } {
     const { archived } = this.#store;
-    return archived.atOnce(() => {
+    return this.#store.atOnce(() => {
       const last = archived.last();
       const { row, mark, archive } = place ?? { row: Number.MAX_SAFE_INTEGER, mark: last, archive: null };
       const hot = archive === null ? this.#store.log(limit, row) : [];

@@ -1,7 +1,7 @@
 /** Where in git the archived entries are: what the tables of the archive say. */
-import type { Database, Statement } from 'better-sqlite3';
 import { TownError, type Oid, type Sha256 } from '../ledger/ids.js';
 import { archivedNumber, unpacked } from './archiving.js';
+import type { Query } from './query.js';
 
 /** A block whose entries are in the archive. */
 export interface ArchivedBlock {
@@ -31,43 +31,37 @@ const blockOf = ({ arrivals, facts, ...found }: Found): ArchivedBlock => ({
 });
 
 export class ArchivedReads {
-  readonly #db: Database;
-  readonly #prepared = new Map<string, Statement<unknown[]>>();
-
-  constructor(db: Database) {
-    this.#db = db;
-  }
+  constructor(private readonly query: Query) {}
 
   /** Null: its entries are not in the archive. */
   block(id: string): ArchivedBlock | null {
-    const found = this.#statement(`${from} WHERE b.id = ?`).get(id) as Found | undefined;
-    return found === undefined ? null : blockOf(found);
+    const found = this.query.one<Found>(`${from} WHERE b.id = ?`, id);
+    return found === null ? null : blockOf(found);
   }
 
   /** The number of the block that went there last; 0 before the first. */
   last(): number {
     const sql = 'SELECT max(number) AS last FROM archived_blocks';
-    return (this.#statement(sql).get() as { last: number | null }).last ?? 0;
+    return this.query.one<{ last: number | null }>(sql)?.last ?? 0;
   }
 
   /** From that number downwards. Run it to its end, or leave it, without waiting in between. */
   *blocksDown(number: number): IterableIterator<ArchivedBlock> {
-    const found = this.#db.prepare(`${from} WHERE a.number <= ? ORDER BY a.number DESC`).iterate(number);
-    for (const row of found as IterableIterator<Found>) yield blockOf(row);
+    const sql = `${from} WHERE a.number <= ? ORDER BY a.number DESC`;
+    for (const row of this.query.iterate<Found>(sql, number)) yield blockOf(row);
   }
 
   /** Ids of blocks that may hold an entry whose id begins so (8 to 64 hex digits); `limit` at most. */
   blocksWith(prefix: string, limit: number): Sha256[] {
     const low = archivedNumber(prefix.padEnd(16, '0'));
     const high = archivedNumber(prefix.padEnd(16, 'f'));
-    const segments =
-      (this.#statement('SELECT max(segment) AS n FROM archived').get() as { n: number | null }).n ?? 0;
+    const segments = this.query.one<{ n: number | null }>('SELECT max(segment) AS n FROM archived')?.n ?? 0;
     const sql =
       'SELECT DISTINCT b.id FROM archived AS a JOIN blocks AS b ON b.row = a.block ' +
       'WHERE a.segment = ? AND a.id BETWEEN ? AND ? LIMIT ?';
     const found: Sha256[] = [];
     for (let segment = 1; segment <= segments && found.length < limit; segment += 1) {
-      const rows = this.#statement(sql).all(segment, low, high, limit - found.length) as { id: Sha256 }[];
+      const rows = this.query.all<{ id: Sha256 }>(sql, limit - found.length, segment, low, high);
       for (const { id } of rows) if (!found.includes(id)) found.push(id);
     }
     return found;
@@ -77,18 +71,7 @@ export class ArchivedReads {
   count(): number {
     const sql =
       'SELECT coalesce(sum(b.entries), 0) AS n FROM archived_blocks AS a JOIN blocks AS b ON b.row = a.block';
-    return (this.#statement(sql).get() as { n: number }).n;
-  }
-
-  /** One moment of the database for several reads; `read` must not wait. */
-  atOnce<T>(read: () => T): T {
-    return this.#db.transaction(read)();
-  }
-
-  #statement(sql: string): Statement<unknown[]> {
-    let statement = this.#prepared.get(sql);
-    if (statement === undefined) this.#prepared.set(sql, (statement = this.#db.prepare(sql)));
-    return statement;
+    return this.query.one<{ n: number }>(sql)?.n ?? 0;
   }
 }
 

@@ -1,6 +1,7 @@
 /** The keys of sealed records as the store keeps them: rows, reads and writes. They are in SQLite only, never in git. */
 import type { Database } from 'better-sqlite3';
 import { invariant, type Millis, type NodeId } from '../ledger/ids.js';
+import type { Query } from './query.js';
 import type { PrivateKeyRow } from './rows.js';
 import { replaced, type Tables } from './tables.js';
 
@@ -30,78 +31,74 @@ export interface Erasure {
   readonly missing: readonly string[];
 }
 
-type One = <T>(sql: string, ...values: unknown[]) => T | null;
-/** `limit` is the statement's last parameter. */
-type All = <T>(sql: string, limit: number, ...values: unknown[]) => T[];
-
 export class RecordReads {
-  constructor(
-    private readonly one: One,
-    private readonly all: All,
-  ) {}
+  constructor(private readonly query: Query) {}
 
   key(handle: string): PrivateKeyRow | null {
-    return this.one('SELECT handle, subject, month, key FROM private_keys WHERE handle = ?', handle);
+    return this.query.one('SELECT handle, subject, month, key FROM private_keys WHERE handle = ?', handle);
   }
 
   /** The key that new records of this subject and month use: nodes that made two while apart go by the lower name. */
   keyFor(subject: string, month: string): PrivateKeyRow | null {
     const sql =
       'SELECT handle, subject, month, key FROM private_keys WHERE subject = ? AND month = ? ORDER BY handle';
-    return this.one(`${sql} LIMIT 1`, subject, month);
+    return this.query.one(`${sql} LIMIT 1`, subject, month);
   }
 
   /** Every subject of which there is a key, each once. */
   subjects(limit: number): readonly string[] {
     const sql = 'SELECT DISTINCT subject FROM private_keys ORDER BY subject LIMIT ?';
-    return this.all<{ subject: string }>(sql, limit).map(({ subject }) => subject);
+    return this.query.all<{ subject: string }>(sql, limit).map(({ subject }) => subject);
   }
 
   handlesOf(subject: string, limit: number): readonly string[] {
     const sql = 'SELECT handle FROM private_keys WHERE subject = ? ORDER BY handle LIMIT ?';
-    return this.all<{ handle: string }>(sql, limit, subject).map(({ handle }) => handle);
+    return this.query.all<{ handle: string }>(sql, limit, subject).map(({ handle }) => handle);
   }
 
   /** Keys of months before this one. */
   handlesBefore(month: string, limit: number): readonly string[] {
     const sql = 'SELECT handle FROM private_keys WHERE month < ? ORDER BY month, handle LIMIT ?';
-    return this.all<{ handle: string }>(sql, limit, month).map(({ handle }) => handle);
+    return this.query.all<{ handle: string }>(sql, limit, month).map(({ handle }) => handle);
   }
 
   /** Keys that other nodes gave to this one. */
   handlesGiven(limit: number): readonly string[] {
     const sql = 'SELECT handle FROM private_keys WHERE own = 0 ORDER BY handle LIMIT ?';
-    return this.all<{ handle: string }>(sql, limit).map(({ handle }) => handle);
+    return this.query.all<{ handle: string }>(sql, limit).map(({ handle }) => handle);
   }
 
   /** How many keys are here, month by month, the newest first. */
   months(limit: number): readonly { readonly month: string; readonly keys: number }[] {
     const sql = 'SELECT month, count(*) AS keys FROM private_keys GROUP BY month ORDER BY month DESC LIMIT ?';
-    return this.all(sql, limit);
+    return this.query.all(sql, limit);
   }
 
   /** The newest first. */
   missing(limit: number): readonly MissingKey[] {
-    return this.all('SELECT handle, node, at FROM missing_keys ORDER BY at DESC, handle LIMIT ?', limit);
+    return this.query.all(
+      'SELECT handle, node, at FROM missing_keys ORDER BY at DESC, handle LIMIT ?',
+      limit,
+    );
   }
 
   isMissing(handle: string): boolean {
-    return this.one('SELECT 1 AS found FROM missing_keys WHERE handle = ?', handle) !== null;
+    return this.query.one('SELECT 1 AS found FROM missing_keys WHERE handle = ?', handle) !== null;
   }
 
   missingCount(): number {
-    return this.one<{ n: number }>('SELECT count(*) AS n FROM missing_keys')?.n ?? 0;
+    return this.query.one<{ n: number }>('SELECT count(*) AS n FROM missing_keys')?.n ?? 0;
   }
 
   /** Those that no entry has named since a moment. */
   missingBefore(at: Millis, limit: number): readonly string[] {
     const sql = 'SELECT handle FROM missing_keys WHERE at < ? ORDER BY at, handle LIMIT ?';
-    return this.all<{ handle: string }>(sql, limit, at).map(({ handle }) => handle);
+    return this.query.all<{ handle: string }>(sql, limit, at).map(({ handle }) => handle);
   }
 
   /** Entries of all nodes in the order of their arrival here, after that one. */
   arrivedAfter(row: number, limit: number): readonly ArrivedEntry[] {
-    return this.all(
+    return this.query.all(
       'SELECT row, node, at, bytes FROM entries WHERE row > ? ORDER BY row LIMIT ?',
       limit,
       row,
