@@ -12,6 +12,7 @@ import { TownError } from '../ledger/ids.js';
 import type { BuiltMerge, Genesis } from '../ledger/merge.js';
 import type { DappPackage } from '../dapps/package.js';
 import type { LedgerRows } from '../store/ledger-rows.js';
+import { isConfigSound } from '../store/git-config.js';
 import { checkPacks } from '../store/pack-check.js';
 import { repairPacks } from '../store/pack-repair.js';
 import { RepositoryFiles } from '../store/repository-files.js';
@@ -181,10 +182,7 @@ async function isWrong(gitdir: string, name: string, objects: GitObjects): Promi
   const text = await readFile(join(gitdir, name), 'utf8').catch(() => '');
   if (name === 'HEAD') return text !== 'ref: refs/heads/main\n';
   if (name === 'description') return !text.startsWith('The ledger of a town');
-  if (name === 'config')
-    return !/^\[core\]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n\[gc\]\n\tauto = 0\n\[receive\]\n\tdenyDeletes = true\n\tdenyNonFastForwards = true\n\[gpg\]\n\tformat = ssh\n\[gpg "ssh"\]\n\tallowedSignersFile = "[^\n]*"\n/.test(
-      text,
-    );
+  if (name === 'config') return !isConfigSound(text);
   for (const line of text.split('\n')) {
     if (line === '' || /^(# pack-refs with:[ a-z-]*|\^[0-9a-f]{40})$/.test(line)) continue;
     const oid = /^([0-9a-f]{40}) refs\/\S+$/.exec(line)?.[1] as Oid | undefined;

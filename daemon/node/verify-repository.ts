@@ -10,6 +10,7 @@ import { inflateSync } from 'node:zlib';
 import type { Oid } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { openForReading } from '../store/database.js';
+import { isConfigSound } from '../store/git-config.js';
 import { LedgerRows } from '../store/ledger-rows.js';
 import { readGitObject } from '../store/repository-reader.js';
 import type { Findings } from './verify-report.js';
@@ -161,8 +162,8 @@ async function verifyRefs(folder: string, gitdir: string, withRows: boolean): Pr
   const bad = (where: string, what: string): void =>
     void problems.push(['refs', `ledger.git/${where}`, what]);
   const text = (name: string): Promise<string> => readFile(join(gitdir, name), 'utf8').catch(() => '');
-  for (const [name, expected] of await expectedFiles(gitdir, folder))
-    if (!expected(await text(name))) bad(name, 'It is not as it was written.');
+  for (const [name, isRight] of expectedFiles)
+    if (!isRight(await text(name))) bad(name, 'It is not as it was written.');
   for (const name of await filesBelow(join(gitdir, 'refs'))) {
     const found = await readFile(join(gitdir, 'refs', name), 'utf8').catch(() => null);
     if (found === null || name.endsWith('.lock')) continue;
@@ -217,34 +218,8 @@ function againstRows(
 }
 
 /** Files that are the same in every repository of a town; what a person added to the configuration is theirs. */
-async function expectedFiles(
-  gitdir: string,
-  folder: string,
-): Promise<readonly (readonly [string, (text: string) => boolean])[]> {
-  const lines = [
-    '[core]',
-    '\trepositoryformatversion = 0',
-    '\tfilemode = true',
-    '\tbare = true',
-    '\tauto = 0',
-    '\tdenyDeletes = true',
-    '\tdenyNonFastForwards = true',
-    '\tformat = ssh',
-  ];
-  return [
-    ['HEAD', (text) => text === 'ref: refs/heads/main\n'],
-    ['description', (text) => text === 'The ledger of a town: every block and merge, signed.\n'],
-    [
-      'config',
-      (text) => {
-        const found = new Set(text.split('\n'));
-        const signers = /^\tallowedSignersFile = "(.*)"$/m.exec(text)?.[1];
-        return (
-          lines.every((line) => found.has(line)) &&
-          signers?.endsWith('allowed_signers') === true &&
-          gitdir.startsWith(folder)
-        );
-      },
-    ],
-  ];
-}
+const expectedFiles: readonly (readonly [name: string, isRight: (text: string) => boolean])[] = [
+  ['HEAD', (text) => text === 'ref: refs/heads/main\n'],
+  ['description', (text) => text === 'The ledger of a town: every block and merge, signed.\n'],
+  ['config', isConfigSound],
+];

@@ -53,6 +53,21 @@ export function openForReading(folder: string): Database.Database {
   return db;
 }
 
+/**
+ * Ends the log of a database that was written to its end and folded in: the last connection that may write takes it away.
+ * @param closeOthers closes the other connections of this process; afterwards this one is the last
+ */
+export function removeLog(folder: string, closeOthers: () => void): void {
+  const last = new Database(databaseFile(folder), { fileMustExist: true, timeout: 5_000 });
+  try {
+    // The first look is what connects it to the log.
+    last.pragma('user_version');
+    closeOthers();
+  } finally {
+    last.close();
+  }
+}
+
 /** Whether SQLite says that the file itself is broken. */
 export function isCorruption(error: unknown): boolean {
   const code = String((error as { code?: unknown } | null)?.code);

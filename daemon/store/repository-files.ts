@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, rename, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Oid } from '../ledger/ids.js';
+import { configText } from './git-config.js';
 import { makeFolderDurably, syncFolder, writeFileDurably, writeSynced } from './durable-file.js';
 import type { PackFiles } from './pack.js';
 import { packDisk } from './pack-disk.js';
@@ -149,17 +150,4 @@ async function writeLock(path: string, text: string): Promise<void> {
       else if (existsSync(path)) await unlink(path).catch(() => undefined);
     }
   }
-}
-
-/** Keeps what a person added to the configuration (a mirror, say); only the path is ours to follow the folder. */
-function configText(found: string, allowedSigners: string): string {
-  const path = `\tallowedSignersFile = "${allowedSigners.replace(/["\\]/g, '\\$&')}"\n`;
-  const line = /^\tallowedSignersFile = .*\n/m;
-  if (line.test(found)) return found.replace(line, () => path);
-  return (
-    '[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n' +
-    // The daemon is the only writer; what others push would not be on record.
-    '[gc]\n\tauto = 0\n[receive]\n\tdenyDeletes = true\n\tdenyNonFastForwards = true\n' +
-    `[gpg]\n\tformat = ssh\n[gpg "ssh"]\n${path}`
-  );
 }

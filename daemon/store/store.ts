@@ -4,7 +4,7 @@
  */
 import type { MemberId, Millis } from '../ledger/ids.js';
 import type { GitObject } from '../ledger/git-object.js';
-import { openForReading } from './database.js';
+import { openForReading, removeLog } from './database.js';
 import { holdsLock, lockFolder } from './folder-lock.js';
 import { StoreReads } from './reads.js';
 import type { Erasure } from './record-rows.js';
@@ -33,13 +33,20 @@ export class Store extends StoreReads {
   readonly folder: string;
   readonly #writer: WriterThread;
   readonly #release: () => Promise<void>;
+  readonly #hasFailed: () => boolean;
   #closing: Promise<void> | null = null;
 
-  private constructor(folder: string, writer: WriterThread, release: () => Promise<void>) {
+  private constructor(
+    folder: string,
+    writer: WriterThread,
+    release: () => Promise<void>,
+    hasFailed: () => boolean,
+  ) {
     super(openForReading(folder));
     this.folder = folder;
     this.#writer = writer;
     this.#release = release;
+    this.#hasFailed = hasFailed;
   }
 
   /**
@@ -50,9 +57,13 @@ export class Store extends StoreReads {
   static async open(folder: string, options: StoreOptions): Promise<Store> {
     const release = holdsLock(folder) ? () => Promise.resolve() : await lockFolder(folder);
     try {
-      const writer = await WriterThread.start(folder, (error) => options.onFatal(error));
+      let failed = false;
+      const writer = await WriterThread.start(folder, (error) => {
+        failed = true;
+        options.onFatal(error);
+      });
       try {
-        return new Store(folder, writer, release);
+        return new Store(folder, writer, release, () => failed);
       } catch (error) {
         await writer.close();
         throw error;
@@ -179,12 +190,15 @@ export class Store extends StoreReads {
     this.#writer.fail(error);
   }
 
-  /** Writes what waits, closes the database and gives the lock back. */
+  /**
+   * Writes what waits, closes the database and gives the lock back. After a failure of the disk the reader stays open, until the process
+   * ends: SQLite folds the log in when the last connection is closed, and would sync again what could not be synced.
+   */
   close(): Promise<void> {
     this.#closing ??= (async () => {
-      // The reader first, so that the writer is the last one and leaves no log behind.
-      this.closeReads();
+      // The writer first: while the reader is there SQLite does not fold the log in behind the writer's own, checked, doing so.
       await this.#writer.close();
+      if (!this.#hasFailed()) removeLog(this.folder, () => this.closeReads());
       await this.#release();
     })();
     return this.#closing;

@@ -10,7 +10,7 @@ import type { Acknowledged } from './acknowledged.js';
 /** Every so many rounds stock git looks at every object, not only at what hangs together. */
 const fullEvery = 10;
 /** A child that says nothing for so long hangs. */
-const silenceMsMax = 60_000;
+const silenceMsMax = 600_000;
 
 /** How many rounds: `ROUNDS=n`, else as many as `ofTheCase`. */
 export const roundsWanted = (ofTheCase: number): number => Number(process.env['ROUNDS'] ?? ofTheCase);
