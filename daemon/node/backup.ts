@@ -74,31 +74,38 @@ export async function backUp(folder: string, file: string, options: BackupOption
 }
 
 /**
- * Takes out of the copy what only this very node may go on from: its votes, the invitations that it has given, and entries that
- * stand in no block, which nobody else could put into one. Those are kept as text, for people.
+ * Takes out of a copy of the database what only this very node may go on from: its votes, the invitations that it has given, and
+ * entries that stand in no block, which nobody else could put into one.
+ * @returns those entries' canonical bytes, in their nodes' order
  */
+export function takeOutOwn(db: Database.Database): readonly Buffer[] {
+  db.pragma('secure_delete = ON');
+  db.pragma('foreign_keys = OFF');
+  const free = 'SELECT id FROM entries WHERE block IS NULL';
+  const rows = db
+    .prepare<[], Buffer>('SELECT bytes FROM entries WHERE block IS NULL ORDER BY node, line, n')
+    .pluck()
+    .all();
+  db.transaction(() => {
+    db.exec(`DELETE FROM gate_records WHERE entry IN (${free})`);
+    db.exec('DELETE FROM entries WHERE block IS NULL');
+    db.exec('DELETE FROM consensus_log');
+    db.exec('DELETE FROM node_invitations');
+  })();
+  return rows;
+}
+
+/** Takes that out of the copy; the entries are kept as text, for people. */
 async function takeOut(
   copy: string,
   pending: string,
 ): Promise<Pick<BackupHead, 'town' | 'name' | 'height'> & { unblocked: number }> {
   const db = new Database(copy);
   try {
-    db.pragma('secure_delete = ON');
-    db.pragma('foreign_keys = OFF');
-    const free = 'SELECT id FROM entries WHERE block IS NULL';
-    const rows = db
-      .prepare<[], Buffer>('SELECT bytes FROM entries WHERE block IS NULL ORDER BY node, line, n')
-      .pluck()
-      .all();
+    const rows = takeOutOwn(db);
     await writeFile(pending, Buffer.concat(rows.flatMap((bytes) => [bytes, Buffer.from('\n')])), {
       mode: 0o600,
     });
-    db.transaction(() => {
-      db.exec(`DELETE FROM gate_records WHERE entry IN (${free})`);
-      db.exec('DELETE FROM entries WHERE block IS NULL');
-      db.exec('DELETE FROM consensus_log');
-      db.exec('DELETE FROM node_invitations');
-    })();
     const reads = new StoreReads(db);
     const genesis = reads.merge(0) as MergeRow;
     const charter = readCharter(State.from(reads.stateCollection('kernel', 'charter', 1)));
