@@ -166,6 +166,8 @@ export function readBlock(
     throw new TownError('bad-signature', 'The signature of the block is not that of its node.');
   const place = placeOf(fields.author.name as NodeId, parseTrailers(fields.message));
   const text = Buffer.from(entriesJsonl).toString('utf8');
+  // What is hashed below is the text: bytes that are none would have a second spelling.
+  if (!Buffer.from(text).equals(entriesJsonl)) throw badBlock('entries.jsonl is not UTF-8');
   if (!text.endsWith('\n')) throw badBlock('entries.jsonl does not end with a line feed');
   const entries = text.slice(0, -1).split('\n').map(verifyEntry);
   assertEntries(place, entries);

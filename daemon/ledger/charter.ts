@@ -7,6 +7,7 @@ import { Value } from 'typebox/value';
 import { canonicalize } from './canonical.js';
 import type { Json, JsonObject, KeyId, NodeId, Sha256 } from './ids.js';
 import { TownError } from './ids.js';
+import { nodeIdOf } from './signature.js';
 
 const DAY = 86_400_000;
 const Count = (minimum: number, maximum: number) => Type.Integer({ minimum, maximum });
@@ -50,10 +51,11 @@ export const CharterSchema = Type.Object(
     roles: Type.Record(
       Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$' }),
       Type.Object({ permissions: Type.Array(Permission, { maxItems: 64 }) }, closed),
+      closed, // else what has another name would be taken unchecked
     ),
     /** How many stewards' signatures change the charter. */
     amend: Count(1, 16),
-    nodes: Type.Record(Type.String({ pattern: '^[0-9a-f]{16}$' }), NodeSchema),
+    nodes: Type.Record(Type.String({ pattern: '^[0-9a-f]{16}$' }), NodeSchema, closed),
     validators: Type.Array(Type.String({ pattern: '^[0-9a-f]{16}$' }), { minItems: 1, maxItems: 100 }),
     quorum: Type.Union([Type.Literal('majority'), Type.Literal('two-thirds')]),
     dapps: Type.Array(DappSchema, { maxItems: 64 }),
@@ -118,7 +120,8 @@ export function parseCharter(value: unknown): Charter {
   if (charter.quorum === 'two-thirds' && charter.validators.length === 3)
     bad('"two-thirds" needs four validators or more (or one, or two on the way)');
   const keys = new Set<string>();
-  for (const node of Object.values(charter.nodes)) {
+  for (const [id, node] of Object.entries(charter.nodes)) {
+    if (nodeIdOf(node.key as KeyId) !== id) bad(`the node ${id} does not have the id of its key`);
     if (keys.has(node.key)) bad(`two nodes have the key ${node.key.slice(0, 12)}…`);
     keys.add(node.key);
   }
@@ -128,7 +131,8 @@ export function parseCharter(value: unknown): Charter {
     if (names.has(dapp.name)) bad(`the dapp "${dapp.name}" is named twice`);
     names.add(dapp.name);
   }
-  if (!charter.roles[STEWARD]) bad(`the role "${STEWARD}" is missing`);
+  if (!permits(charter, [STEWARD], 'charter.change'))
+    bad(`the role "${STEWARD}" is missing, or may not change the charter`);
   return charter;
 }
 

@@ -45,10 +45,14 @@ const WRITES_MAX = 64;
 const POSTINGS_MAX = 64;
 const NOTICES_MAX = 16;
 /** Characters of a reason or notice that are kept. */
-export const TEXT_MAX = 500;
+const TEXT_MAX = 500;
 const LIST_MAX = 256;
 /** A page of a `list` stays well below the longest line of the protocol. */
 const PAGE_BYTES_MAX = 512 * 1024;
+
+/** What is kept of a dapp's words: 500 UTF-16 units, and no half of a pair, which is no JSON. */
+export const keptText = (text: string): string =>
+  text.slice(0, TEXT_MAX).replace(/\p{Surrogate}/gu, '\ufffd');
 
 /** The verdict that a rule refuses an entry. */
 export const rejected = (code: string, reason: string, other?: EntryId): Verdict => ({
@@ -274,11 +278,9 @@ function* askContract(
   const call: ToContract = { t: 'apply', id: 1, entry: told, ctx: contractContext(dapp, charter, context) };
   const result = yield* converse(call, dapp, own, manifest);
   if (result.t === 'reject')
-    return { ...none(rejected(result.code, result.reason.slice(0, TEXT_MAX))), hinge: own.read };
+    return { ...none(rejected(result.code, keptText(result.reason))), hinge: own.read };
   if (result.t === 'error')
-    return none(
-      rejected('contract-error', `The contract of ${dapp} failed: ${result.message.slice(0, TEXT_MAX)}`),
-    );
+    return none(rejected('contract-error', `The contract of ${dapp} failed: ${keptText(result.message)}`));
   if (result.t !== 'accept')
     return none(rejected('contract-error', `The contract of ${dapp} answered "${result.t}" to an entry.`));
   const { writes, postings, notices, irregular } = result;
@@ -314,10 +316,10 @@ function* askContract(
   const verdict: Verdict =
     irregular === undefined
       ? { verdict: 'accepted' }
-      : { verdict: 'irregular', code: irregular.code, reason: irregular.reason.slice(0, TEXT_MAX) };
+      : { verdict: 'irregular', code: irregular.code, reason: keptText(irregular.reason) };
   return {
     verdict,
-    notices: notices.map(({ member: to, text }) => ({ member: to, text: text.slice(0, TEXT_MAX) })),
+    notices: notices.map(({ member: to, text }) => ({ member: to, text: keptText(text) })),
   };
 }
 

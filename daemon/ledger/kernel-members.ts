@@ -96,6 +96,9 @@ function admit(
   const { by: key, id: from } = entry;
   if (readKey(state, key)) return refuse('key-known', 'This key belongs to a member already.', `keys/${key}`);
   const id = memberIdOf(key);
+  // Ids are 64 bits of a hash: two keys with the same one can be looked for, and found.
+  if (readMember(state, id))
+    return refuse('member-known', `There is a member ${id} with another key.`, `members/${id}`);
   const given = { status: 'active', entry: from, since: tau } as const;
   const suspended = takeRestriction(state, id);
   const standing = suspended ? { status: 'suspended' as const, ...suspended } : given;
@@ -147,6 +150,10 @@ export const revokeKey: Handler = (entry, state, context) => {
   if (known && known.member !== member.id && !member.roles.includes(STEWARD))
     return refuse('not-your-key', 'A member can revoke their own keys; those of others a steward.');
   if (!known && !member.roles.includes(STEWARD)) return refuse('unknown-key', 'No member has this key.');
+  const holder = known?.status === 'active' ? readMember(state, known.member) : undefined;
+  const others = holder?.keys.some((one) => one !== key && readKey(state, one)?.status === 'active');
+  const guarded = holder && !others ? lastSteward(state, holder, context) : null;
+  if (guarded) return guarded;
   // A revocation of a key not seen yet is kept: the key is dead when it appears.
   const owner = known?.member ?? member.id;
   writeJson(state, KERNEL, 'keys', key, {

@@ -1,6 +1,5 @@
 /** The standing of members: suspended, reinstated, gone. */
 import { VAULT, accountOf, creditSurely, debit, readAccount } from './accounts.js';
-import { STEWARD } from './charter.js';
 import { isMemberId, type EntryId } from './ids.js';
 import {
   KERNEL,
@@ -9,6 +8,7 @@ import {
   countStewards,
   hasOnly,
   isMemo,
+  isSigningSteward,
   readMember,
   refuse,
   type Finding,
@@ -88,7 +88,7 @@ export const leave: Handler = (entry, state, context) => {
 
 /** The refusal to lose a steward whom the next change of the charter needs. */
 export function lastSteward(state: StateReader, member: Member, { charter }: KernelContext): Finding {
-  if (member.status !== 'active' || !member.roles.includes(STEWARD)) return null;
+  if (!isSigningSteward(state, member)) return null;
   return countStewards(state) > charter.amend
     ? null
     : refuse(

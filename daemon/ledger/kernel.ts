@@ -98,6 +98,9 @@ export type Speaker =
     };
 
 export function speakerOf(charter: Charter, state: StateReader, key: KeyId): Speaker {
+  // First: were it a member's key too, or revoked as one, what the node sees and pays would be on record nevertheless.
+  const node = nodeIdOf(key);
+  if (keyOfNode(charter, node) === key) return { kind: 'node', node };
   const known = readKey(state, key);
   if (known) {
     if (known.status !== 'active') return { kind: 'revoked', member: known.member, entry: known.entry };
@@ -107,8 +110,7 @@ export function speakerOf(charter: Charter, state: StateReader, key: KeyId): Spe
       ? { kind: 'member', member }
       : { kind: member.status, member: member.id, entry: member.entry };
   }
-  const node = nodeIdOf(key);
-  return keyOfNode(charter, node) === key ? { kind: 'node', node } : { kind: 'unknown' };
+  return { kind: 'unknown' };
 }
 
 /**
@@ -180,12 +182,18 @@ export function* keysOf(state: StateReader, collection: string): Generator<strin
   }
 }
 
-/** Active members with the role of a steward. */
+/** Active members with the role of a steward and a key to sign with. */
 export function countStewards(state: StateReader): number {
   let count = 0;
   for (const id of keysOf(state, 'members')) {
     const member = readMember(state, id);
-    if (member?.status === 'active' && member.roles.includes(STEWARD)) count += 1;
+    if (member && isSigningSteward(state, member)) count += 1;
   }
   return count;
 }
+
+/** Whether a member can sign as a steward. */
+export const isSigningSteward = (state: StateReader, { status, roles, keys }: Member): boolean =>
+  status === 'active' &&
+  roles.includes(STEWARD) &&
+  keys.some((key) => readKey(state, key)?.status === 'active');

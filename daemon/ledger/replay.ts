@@ -11,7 +11,7 @@ import { sha256 } from './hash.js';
 import type { EntryId, Millis, NodeId, Sha256 } from './ids.js';
 import { TownError, invariant } from './ids.js';
 import {
-  TEXT_MAX,
+  keptText,
   contractContext,
   converse,
   isRestrictive,
@@ -267,9 +267,8 @@ function* testAll(
     const call: ToContract = { t: 'test', id: 1, entries, ctx: contractContext(name, charter, context) };
     const result = yield* converse(call, name, state, manifest);
     if (result.t === 'pass') continue;
-    if (result.t === 'veto')
-      return { dapp: name, entries: result.entries, reason: result.reason.slice(0, TEXT_MAX) };
-    const why = result.t === 'error' ? result.message.slice(0, TEXT_MAX) : `it answered "${result.t}"`;
+    if (result.t === 'veto') return { dapp: name, entries: result.entries, reason: keptText(result.reason) };
+    const why = result.t === 'error' ? keptText(result.message) : `it answered "${result.t}"`;
     return { dapp: name, entries: [], reason: `its test failed: ${why}` };
   }
   return null;

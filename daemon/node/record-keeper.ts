@@ -6,6 +6,7 @@
 import type { NodeId, JsonObject } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { firstKeptMonth, handlesIn, recordHandle, type RecordKey } from '../ledger/record-key.js';
+import { isSealingKey } from '../ledger/sealing.js';
 import type { Erasure, MissingKey } from '../store/record-rows.js';
 import type { PrivateKeyRow } from '../store/rows.js';
 import type { Store } from '../store/store.js';
@@ -168,7 +169,7 @@ export class RecordKeeper {
     const { main, keys, random, send } = this.parts;
     const { charter, town } = main;
     const sealing = charter.nodes[to]?.sealing;
-    if (to === keys.id || sealing === undefined || !mayReadRecords(charter, to)) return;
+    if (to === keys.id || !isSealingKey(sealing) || !mayReadRecords(charter, to)) return;
     // What was made before names of keys told whose they are cannot be checked by others.
     const good = rows.filter((row) => recordHandle(row) === row.handle && this.isWanted(row));
     if (good.length === 0 && !answer) return;
