@@ -3,25 +3,28 @@
  * File: H(00 ‖ bytes). Folder: H(01 ‖ for each child, sorted bytewise by name: length of the name as uint32-BE ‖ name ‖
  * the child's 32-byte hash). The first byte keeps files and folders apart; modes and times do not count.
  */
-import { bytesOf, sha256 } from './hash.js';
-import { TownError, type Sha256 } from './ids.js';
+import { sha256 } from './hash.js';
+import { invariant, TownError, type Sha256 } from './ids.js';
 
 const FILE = Uint8Array.of(0);
-const FOLDER = Uint8Array.of(1);
+const FOLDER = 1;
 
 function badTree(why: string): TownError {
   return new TownError('bad-tree', `This is not a tree of files: ${why}.`);
 }
 
-function nameBytes(name: string): Buffer {
+const ASCII = /^[ -~]*$/;
+
+/** The UTF-8 bytes of the name, one character each: texts like these are in the order of their bytes. */
+function nameBytes(name: string): string {
   if (name === '' || name === '.' || name === '..' || /[/\0]|\p{Surrogate}/u.test(name)) {
     throw badTree(`the name ${JSON.stringify(name)} is not allowed`);
   }
-  return Buffer.from(name, 'utf8');
+  return ASCII.test(name) ? name : Buffer.from(name, 'utf8').toString('latin1');
 }
 
 export function hashFile(bytes: Uint8Array): Sha256 {
-  return sha256(FILE, bytes);
+  return sha256(Buffer.concat([FILE, bytes]));
 }
 
 /**
@@ -30,18 +33,21 @@ export function hashFile(bytes: Uint8Array): Sha256 {
  */
 export function hashFolder(children: Iterable<readonly [name: string, hash: Sha256]>): Sha256 {
   const sorted = Array.from(children, ([name, hash]) => ({ name: nameBytes(name), hash })).sort((a, b) =>
-    a.name.compare(b.name),
+    a.name < b.name ? -1 : 1,
   );
-  const parts: Uint8Array[] = [FOLDER];
-  let previous: Buffer | null = null;
+  const bytes = Buffer.allocUnsafe(sorted.reduce((sum, { name }) => sum + 4 + name.length + 32, 1));
+  let at = bytes.writeUInt8(FOLDER);
+  let previous: string | null = null;
   for (const { name, hash } of sorted) {
-    if (previous?.equals(name)) throw badTree(`the name ${JSON.stringify(name.toString())} comes twice`);
+    if (previous === name) throw badTree(`the name ${JSON.stringify(name)} comes twice`);
     previous = name;
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(name.length);
-    parts.push(length, name, bytesOf(hash));
+    at = bytes.writeUInt32BE(name.length, at);
+    at += bytes.write(name, at, 'latin1');
+    const written = bytes.write(hash, at, 'hex');
+    invariant(written === 32 && hash.length === 64, 'a child has a SHA-256');
+    at += written;
   }
-  return sha256(...parts);
+  return sha256(bytes);
 }
 
 type Folder = Map<string, Sha256 | Folder>;

@@ -2,7 +2,8 @@
 import { credit, unlock, type Lock } from './accounts.js';
 import { closeAllowance, type Fence } from './allowances.js';
 import { invariant } from './ids.js';
-import { readJson, writeJson, type Overlay, type StateReader } from './state.js';
+import type { DeadlinePlace } from './deadlines.js';
+import { readJson, writeJson, type Overlay } from './state.js';
 
 const KERNEL = 'kernel';
 
@@ -19,37 +20,35 @@ interface Ending {
  * @returns their ids, in that order
  */
 export function expire(state: Overlay, time: number): readonly string[] {
-  const endings: Ending[] = [];
-  for (const [id, lock] of each<Lock>(state, 'locks'))
-    if (lock.deadline !== undefined && lock.deadline <= time)
-      endings.push({ deadline: lock.deadline, id, end: () => expireLock(state, lock) });
-  for (const [key, fence] of each<Fence>(state, 'fences'))
-    if (fence.until <= time)
-      endings.push({
-        deadline: fence.until,
-        id: `allowance.${key}`,
-        end: () => {
-          writeJson(state, KERNEL, 'fences', key, null);
-          closeAllowance(state, fence.member, fence.node, 'spendable');
-        },
-      });
+  const endings = state.due(time).map((place) => endingOf(state, place));
   endings.sort((a, b) => a.deadline - b.deadline || (a.id < b.id ? -1 : 1));
   for (const { end } of endings) end();
   return endings.map(({ id }) => id);
+}
+
+function endingOf(state: Overlay, { collection, key }: DeadlinePlace): Ending {
+  if (collection === 'locks') {
+    const lock = valueOf<Lock>(state, collection, key);
+    const { deadline } = lock;
+    invariant(deadline !== undefined, `the lock ${key} is due, so it has a deadline`);
+    return { deadline, id: key, end: () => expireLock(state, lock) };
+  }
+  const fence = valueOf<Fence>(state, collection, key);
+  const end = (): void => {
+    writeJson(state, KERNEL, 'fences', key, null);
+    closeAllowance(state, fence.member, fence.node, 'spendable');
+  };
+  return { deadline: fence.until, id: `allowance.${key}`, end };
+}
+
+function valueOf<T>(state: Overlay, collection: string, key: string): T {
+  const value = readJson<T>(state, KERNEL, collection, key);
+  invariant(value !== undefined, `${collection}/${key} is due, so it is there`);
+  return value;
 }
 
 function expireLock(state: Overlay, lock: Lock): void {
   unlock(state, lock);
   const refused = credit(state, lock.from, lock.amount, 'spendable');
   invariant(refused === null, `a released lock goes back to its owner (${refused?.reason ?? ''})`);
-}
-
-function each<T>(state: StateReader, collection: string): [string, T][] {
-  const found: [string, T][] = [];
-  for (let after = ''; ;) {
-    const page = state.keys(KERNEL, collection, after, 1024);
-    for (const key of page) found.push([key, readJson<T>(state, KERNEL, collection, key) as T]);
-    if (page.length < 1024) return found;
-    after = page[page.length - 1] as string;
-  }
 }

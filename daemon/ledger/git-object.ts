@@ -2,7 +2,7 @@
  * Git objects as values: the bytes that stock git reads, made and parsed without any repository.
  * SHA-1 names objects here because git does; the ledger's integrity never rests on it.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { hexOf } from './hash.js';
 import { invariant, TownError, type Oid } from './ids.js';
 import { sshSign } from './sshsig.js';
@@ -49,8 +49,8 @@ export interface ParsedCommit {
 const isOid = (text: string): text is Oid => /^[0-9a-f]{40}$/.test(text);
 
 function gitObject(type: GitObjectType, data: Uint8Array): GitObject {
-  const oid = createHash('sha1').update(`${type} ${data.length}\0`).update(data).digest('hex') as Oid;
-  return { oid, type, data };
+  const whole = Buffer.concat([Buffer.from(`${type} ${data.length}\0`), data]);
+  return { oid: hash('sha1', whole) as Oid, type, data };
 }
 
 export function blobObject(data: Uint8Array): GitObject {
@@ -71,9 +71,11 @@ function checkName(name: string): void {
   if (bad) throw badTree(`the name ${JSON.stringify(name)} is not allowed`);
 }
 
-/** Git compares names bytewise, those of folders as if they ended in `/`. */
-const sortKey = (entry: TreeEntry): Buffer =>
-  Buffer.from(entry.kind === 'folder' ? `${entry.name}/` : entry.name);
+/** Git compares names bytewise, those of folders as if they ended in `/`. Checked names are ASCII: their order as texts is that. */
+const sortKey = ({ kind, name }: TreeEntry): string => (kind === 'folder' ? `${name}/` : name);
+
+/** Of an entry: mode, space, name, zero, the 20 bytes of the object's name. */
+const entryBytes = ({ kind, name }: TreeEntry): number => MODES[kind].length + 1 + name.length + 1 + 20;
 
 /**
  * A tree of files (mode 100644) and folders, in git's order whatever the order given.
@@ -81,19 +83,24 @@ const sortKey = (entry: TreeEntry): Buffer =>
  */
 export function treeObject(entries: readonly TreeEntry[]): GitObject {
   const names = new Set<string>();
-  for (const { name } of entries) {
-    checkName(name);
-    if (names.has(name)) throw badTree(`the name ${JSON.stringify(name)} comes twice`);
-    names.add(name);
+  let size = 0;
+  for (const entry of entries) {
+    checkName(entry.name);
+    if (names.has(entry.name)) throw badTree(`the name ${JSON.stringify(entry.name)} comes twice`);
+    names.add(entry.name);
+    size += entryBytes(entry);
   }
   const sorted = entries
     .map((entry) => ({ entry, key: sortKey(entry) }))
-    .sort((a, b) => a.key.compare(b.key));
-  const parts = sorted.flatMap(({ entry }) => {
+    .sort((a, b) => (a.key < b.key ? -1 : 1));
+  const data = Buffer.allocUnsafe(size);
+  let at = 0;
+  for (const { entry } of sorted) {
     invariant(isOid(entry.oid), 'a tree entry has an object id');
-    return [Buffer.from(`${MODES[entry.kind]} ${entry.name}\0`), Buffer.from(entry.oid, 'hex')];
-  });
-  return gitObject('tree', Buffer.concat(parts));
+    at += data.write(`${MODES[entry.kind]} ${entry.name}\0`, at, 'latin1');
+    at += data.write(entry.oid, at, 'hex');
+  }
+  return gitObject('tree', data);
 }
 
 /**

@@ -3,11 +3,20 @@
  * `State` is what a merge left; an `Overlay` holds changes above it that are kept or dropped as a whole.
  */
 import { canonicalize } from './canonical.js';
+import {
+  COLLECTIONS_WITH_DEADLINES,
+  DEADLINES_OF,
+  Deadlines,
+  deadlineOf,
+  type DeadlinePlace,
+} from './deadlines.js';
 import type { Json } from './ids.js';
 import { TownError, invariant } from './ids.js';
 
 /** A value of the state is at most this long. */
 export const VALUE_BYTES_MAX = 16 * 1024;
+/** Where one key of so many moved, all are sorted anew. */
+const RESORT_SHARE = 16;
 
 const KEY = /^[a-z0-9][a-z0-9._-]{0,127}$/;
 const NAME = /^[a-z][a-z0-9-]{0,31}$/;
@@ -25,6 +34,8 @@ export interface StateReader {
   get(dapp: string, collection: string, key: string): string | undefined;
   /** Keys above `after` in bytewise order, `limit` at most. */
   keys(dapp: string, collection: string, after: string, limit: number): readonly string[];
+  /** Where something has a deadline that is not after `time` (ms), in no order. */
+  due(time: number): readonly DeadlinePlace[];
 }
 
 /** @throws TownError `bad-key` where names or key could not stand as a path of the tree */
@@ -52,25 +63,45 @@ function firstAbove(sorted: readonly string[], after: string): number {
 
 class Collection {
   readonly values = new Map<string, string>();
-  private sorted: string[] | null = null;
+  private sorted: readonly string[] = [];
+  /** Keys that came or went since they were sorted: sorting all of a large collection anew for one takes long. */
+  private readonly moved = new Set<string>();
 
   set(key: string, value: string | null): void {
-    if (value === null) {
-      if (this.values.delete(key)) this.sorted = null;
-    } else {
-      if (!this.values.has(key)) this.sorted = null;
-      this.values.set(key, value);
-    }
+    const had = this.values.has(key);
+    if (value === null) this.values.delete(key);
+    else this.values.set(key, value);
+    if (had !== (value !== null)) this.moved.add(key);
   }
 
+  /** In bytewise order; what was given stays as it is. */
   keys(): readonly string[] {
-    this.sorted ??= [...this.values.keys()].sort();
+    if (this.moved.size > 0) {
+      this.sorted =
+        this.moved.size * RESORT_SHARE > this.values.size ? [...this.values.keys()].sort() : this.placed();
+      this.moved.clear();
+    }
     return this.sorted;
+  }
+
+  /** The sorted keys with those that moved in their places, or out. */
+  private placed(): string[] {
+    const runs: (readonly string[])[] = [];
+    let from = 0;
+    for (const key of [...this.moved].sort()) {
+      const above = firstAbove(this.sorted, key);
+      const isThere = above > from && this.sorted[above - 1] === key;
+      runs.push(this.sorted.slice(from, isThere ? above - 1 : above));
+      if (this.values.has(key)) runs.push([key]);
+      from = above;
+    }
+    return ([] as string[]).concat(...runs, this.sorted.slice(from));
   }
 }
 
 export class State implements StateReader {
   private readonly collections = new Map<string, Collection>();
+  private readonly deadlines = new Deadlines();
 
   /** From the rows of a store, or nothing. */
   static from(rows: Iterable<StateWrite>): State {
@@ -95,7 +126,12 @@ export class State implements StateReader {
       let found = this.collections.get(place);
       if (!found) this.collections.set(place, (found = new Collection()));
       found.set(key, value);
+      this.deadlines.note({ dapp, collection, key, value });
     }
+  }
+
+  due(time: number): readonly DeadlinePlace[] {
+    return this.deadlines.upTo(time);
   }
 
   /** Every value, collection by collection, keys in bytewise order. */
@@ -133,6 +169,17 @@ export class Overlay implements StateReader {
     const sorted = [...kept].sort();
     // Keys past the last one seen from below may have unseen neighbours; they are cut by the limit.
     return sorted.slice(0, limit);
+  }
+
+  due(time: number): readonly DeadlinePlace[] {
+    const changesOf = (collection: string) => this.changes.get(placeOf(DEADLINES_OF, collection));
+    const due = this.below.due(time).filter(({ collection, key }) => !changesOf(collection)?.has(key));
+    for (const collection of COLLECTIONS_WITH_DEADLINES)
+      for (const [key, value] of changesOf(collection) ?? []) {
+        const deadline = value === null ? undefined : deadlineOf(collection, value);
+        if (deadline !== undefined && deadline <= time) due.push({ collection, key });
+      }
+    return due;
   }
 
   /** Sets (or with null deletes) a value, given as canonical JSON. */

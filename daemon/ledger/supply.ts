@@ -52,12 +52,51 @@ export function totalsOf(state: StateReader): Totals {
 
 /** The law over the whole state. @throws InvariantError */
 export function assertSupply(state: StateReader, supply: number): void {
-  const { vault, members, locked, allowances, suspense, incoming } = totalsOf(state);
+  assertTotals(totalsOf(state), supply);
+}
+
+/** The law over sums that were made before. @throws InvariantError */
+export function assertTotals(totals: Totals, supply: number): void {
+  const { vault, members, locked, allowances, suspense, incoming } = totals;
   invariant(
     vault + members + locked + allowances + suspense + incoming === supply,
     `vault ${vault} + members ${members} + locks ${locked} + allowances ${allowances} + suspense ${suspense}` +
       `${incoming === 0 ? '' : ` + on their way ${incoming}`} = supply ${supply}`,
   );
+}
+
+/** The sums after some writes, from those before: what did not change is not looked at. @param below the state before */
+export function totalsAfter(totals: Totals, below: StateReader, writes: readonly StateWrite[]): Totals {
+  const after = { ...totals };
+  for (const { dapp, collection, key, value } of writes) {
+    if (dapp !== KERNEL) continue;
+    const place = placeOf(collection, key);
+    if (place === null) continue;
+    const before = below.get(dapp, collection, key);
+    after[place] += heldIn(value ?? undefined) - heldIn(before);
+  }
+  return after;
+}
+
+function placeOf(collection: string, key: string): keyof Totals | null {
+  switch (collection) {
+    case 'accounts':
+      return key === VAULT ? 'vault' : key === SUSPENSE ? 'suspense' : 'members';
+    case 'locks':
+      return 'locked';
+    case 'allowances':
+    case 'incoming':
+      return collection;
+    default:
+      return null;
+  }
+}
+
+/** What a value of one of these collections holds: an account what is available, the others their amount. */
+function heldIn(value: string | undefined): number {
+  if (value === undefined) return 0;
+  const { available, amount } = JSON.parse(value) as { available?: number; amount?: number };
+  return available ?? amount ?? 0;
 }
 
 /** The same law for one step: what changed adds up to nothing, and nothing is negative. @throws InvariantError */

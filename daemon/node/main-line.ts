@@ -4,7 +4,7 @@ import { readCharter } from '../ledger/kernel.js';
 import type { Millis, Oid, Sha256 } from '../ledger/ids.js';
 import { TownError, invariant } from '../ledger/ids.js';
 import { sha256 } from '../ledger/hash.js';
-import { assertSupply, totalsOf, type Totals } from '../ledger/supply.js';
+import { assertSupply, assertTotals, totalsAfter, totalsOf, type Totals } from '../ledger/supply.js';
 import { changeTree, type StateTree } from '../ledger/state-tree.js';
 import { State, type StateWrite } from '../ledger/state.js';
 import type { CoreStore } from './core-store.js';
@@ -94,23 +94,46 @@ export class MainLine {
   }
 
   private async prepareNow(): Promise<void> {
-    assertSupply(this.state, this.charter.supply);
+    assertTotals(this.totals, this.charter.supply);
     const { id } = this.head;
-    // Each folder of a large collection once: what goes into it comes together.
-    const rows = [...this.state.rows()].map((row) => ({ row, shard: shardOrder(row) }));
-    rows.sort((a, b) => (a.shard < b.shard ? -1 : 1));
+    // Somebody needed it at once, or went on.
+    const isOver = (): boolean => this.currentTree !== null || this.head.id !== id;
+    const folders = await this.byFolder(isOver);
     let tree: StateTree | null = null;
-    for (let at = 0; at < rows.length; at += VALUES_PER_TURN) {
-      const some = rows.slice(at, at + VALUES_PER_TURN).map(({ row }) => row);
-      ({ tree } = changeTree(tree, some, {}));
-      await new Promise((resolve) => setImmediate(resolve));
-      // Somebody needed it at once, or went on.
-      if (this.currentTree !== null || this.head.id !== id) return;
+    for (const rows of folders) {
+      if (isOver()) return;
+      ({ tree } = changeTree(tree, rows, {}));
+      await othersTurn();
     }
-    this.currentTree = tree;
+    if (!isOver()) this.currentTree = tree;
   }
 
-  /** Where the credits of the head are; summed up once for each head. */
+  /** The state in parts of a few hundred values, those of one folder together: each folder is then made once, or nearly. */
+  private async byFolder(isOver: () => boolean): Promise<readonly (readonly StateWrite[])[]> {
+    const folders = new Map<string, StateWrite[]>();
+    let count = 0;
+    for (const row of this.state.rows()) {
+      const name = folderOf(row);
+      const rows = folders.get(name);
+      if (rows) rows.push(row);
+      else folders.set(name, [row]);
+      if ((count += 1) % VALUES_PER_TURN !== 0) continue;
+      await othersTurn();
+      if (isOver()) return [];
+    }
+    const parts: StateWrite[][] = [];
+    for (const name of [...folders.keys()].sort()) {
+      const rows = folders.get(name) as StateWrite[];
+      const last = parts[parts.length - 1];
+      if (last && last.length + rows.length <= VALUES_PER_TURN) last.push(...rows);
+      else
+        for (let at = 0; at < rows.length; at += VALUES_PER_TURN)
+          parts.push(rows.slice(at, at + VALUES_PER_TURN));
+    }
+    return parts;
+  }
+
+  /** Where the credits of the head are: summed up once, then carried along from merge to merge. */
   get totals(): Totals {
     if (this.totalsThen?.of !== this.head.id)
       this.totalsThen = { of: this.head.id, totals: totalsOf(this.state) };
@@ -135,12 +158,16 @@ export class MainLine {
   /** Steps to the next merge; the store has it already. */
   advance(head: Head, tree: StateTree, writes: readonly StateWrite[]): void {
     invariant(head.height === this.currentHead.height + 1, 'main goes up by one merge at a time');
+    if (this.totalsThen?.of === this.head.id)
+      this.totalsThen = { of: head.id, totals: totalsAfter(this.totalsThen.totals, this.state, writes) };
     this.state.apply(writes);
     this.currentTree = tree;
     this.currentHead = head;
   }
 }
 
-/** Sorts values as the tree groups them: by collection, then by the folder that a large collection puts them into. */
-const shardOrder = ({ dapp, collection, key }: StateWrite): string =>
+/** Where the tree has a value: its collection, and the folder that a large collection puts it into. */
+const folderOf = ({ dapp, collection, key }: StateWrite): string =>
   `${dapp}/${collection}/${sha256(key).slice(0, 2)}`;
+
+const othersTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
