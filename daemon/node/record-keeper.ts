@@ -5,15 +5,13 @@
  */
 import type { NodeId, JsonObject } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
-import { firstKeptMonth, handlesIn, recordHandle, type RecordKey } from '../ledger/record-key.js';
-import { isSealingKey } from '../ledger/sealing.js';
+import { handlesIn, recordHandle, type RecordKey } from '../ledger/record-key.js';
 import type { Erasure, MissingKey } from '../store/record-rows.js';
 import type { PrivateKeyRow } from '../store/rows.js';
 import type { Store } from '../store/store.js';
-import { KEYS_MAX, openKeys, readKeysAsk, readKeysGive, sealKeys } from '../sync/record-keys.js';
-import type { Clock } from './clock.js';
-import type { NodeKeys } from './key-files.js';
-import type { MainLine } from './main-line.js';
+import { openKeys, readKeysAsk, readKeysGive } from '../sync/record-keys.js';
+import { KeptRecords } from './kept-records.js';
+import { KeyGiving, type KeyGivingParts, type Refusal } from './key-giving.js';
 import { KeyAsking, MISSING_MAX } from './record-keys.js';
 import { erasedOwners, isErased, mayReadRecords, memberOf } from './record-rules.js';
 
@@ -24,28 +22,16 @@ const HANDLES_MAX = 100_000;
 const EARLY_MAX = 1_000;
 /** What happens in so short a time is told, and looked at, together. */
 const TOGETHER_MS = 50;
-/** Questions that one peer may ask within the time. */
-const QUESTIONS_MAX = 40;
-const QUESTIONS_MS = 10_000;
 /** What failed for a passing reason is tried again after this. */
 const AGAIN_MS = 5_000;
 const FOLLOWED_META = 'records-followed';
 const erasedMeta = (owner: string): string => `erased ${owner}`;
 
-export interface RecordKeeperParts {
+export interface RecordKeeperParts extends Omit<KeyGivingParts, 'store' | 'send'> {
   readonly store: Pick<
     Store,
     'records' | 'meta' | 'setMeta' | 'followRecords' | 'takeRecordKeys' | 'eraseRecords'
   >;
-  readonly main: MainLine;
-  readonly keys: NodeKeys;
-  readonly clock: Clock;
-  /** Random bytes, never the same twice. */
-  readonly random: (length: number) => Uint8Array;
-  /** Milliseconds that never go back. */
-  readonly steady: () => number;
-  /** The nodes that are heard just now. */
-  readonly connected: () => readonly NodeId[];
   /** What cannot be sent is dropped: who needs it asks. */
   readonly send: (kind: 'keys-ask' | 'keys-give', to: NodeId, body: JsonObject) => void;
   /** Records can be read now that could not, or the other way round. */
@@ -55,18 +41,10 @@ export interface RecordKeeperParts {
   readonly failed: (error: unknown) => void;
 }
 
-interface Refusal {
-  readonly code: string;
-  readonly reason: string;
-}
-
 export class RecordKeeper {
   private readonly asking = new KeyAsking();
   private readonly early = new Map<string, RecordKey>();
-  private readonly questions = new Map<NodeId, { count: number; until: number }>();
   private present: ReadonlySet<NodeId> = new Set();
-  private toTell: PrivateKeyRow[] = [];
-  private cancelTell: (() => void) | null = null;
   private cancelAsk: (() => void) | null = null;
   private cancelWork: (() => void) | null = null;
   private work: Promise<void> = Promise.resolve();
@@ -76,7 +54,13 @@ export class RecordKeeper {
   private started = false;
   private stopped = false;
 
-  constructor(private readonly parts: RecordKeeperParts) {}
+  private readonly kept: KeptRecords;
+  private readonly giving: KeyGiving;
+
+  constructor(private readonly parts: RecordKeeperParts) {
+    this.kept = new KeptRecords(parts.main, parts.keys);
+    this.giving = new KeyGiving(parts, this.kept);
+  }
 
   /** Begins: what a crash left undone is made up for. */
   start(): void {
@@ -86,7 +70,7 @@ export class RecordKeeper {
 
   async stop(): Promise<void> {
     this.stopped = true;
-    this.cancelTell?.();
+    this.giving.stop();
     this.cancelAsk?.();
     this.cancelWork?.();
     await this.work;
@@ -120,86 +104,14 @@ export class RecordKeeper {
       this.tidied = null;
       return this.workSoon();
     }
-    this.toTell.push(row);
-    this.cancelTell ??= this.parts.clock.after(TOGETHER_MS, () => {
-      this.cancelTell = null;
-      const rows = this.toTell.splice(0);
-      for (const node of this.parts.connected())
-        for (let from = 0; from < rows.length; from += KEYS_MAX)
-          this.give(node, rows.slice(from, from + KEYS_MAX), false);
-    });
+    this.giving.tell(row);
   }
 
   /** A message about keys. @returns why it is not taken, or null; @throws TownError `malformed`, `sealed` */
   receive(kind: string, from: NodeId, body: JsonObject): Refusal | null {
     return kind === 'keys-ask'
-      ? this.asked(from, readKeysAsk(body).handles)
+      ? this.giving.asked(from, readKeysAsk(body).handles)
       : this.given(from, readKeysGive(body));
-  }
-
-  // Giving ---------------------------------------------------------------------------------------------------------------
-
-  private asked(from: NodeId, handles: readonly string[]): Refusal | null {
-    const { main, store } = this.parts;
-    if (!mayReadRecords(main.charter, from))
-      return {
-        code: 'keys-not-permitted',
-        reason: `The node ${from} asked for keys of records; the charter does not let it read them.`,
-      };
-    if (!this.mayAsk(from)) return { code: 'busy', reason: `The node ${from} asks too often for keys.` };
-    const rows = handles.map((handle) => store.records.key(handle)).filter((row) => row !== null);
-    this.give(from, rows, true);
-    return null;
-  }
-
-  private mayAsk(from: NodeId): boolean {
-    const now = this.parts.steady();
-    const known = this.questions.get(from);
-    if (known === undefined || known.until <= now) {
-      for (const [node, { until }] of this.questions) if (until <= now) this.questions.delete(node);
-      this.questions.set(from, { count: 1, until: now + QUESTIONS_MS });
-      return true;
-    }
-    known.count += 1;
-    return known.count <= QUESTIONS_MAX;
-  }
-
-  /** Only to a node that may read, sealed to it, and nothing that is over. */
-  private give(to: NodeId, rows: readonly PrivateKeyRow[], answer: boolean): void {
-    const { main, keys, random, send } = this.parts;
-    const { charter, town } = main;
-    const sealing = charter.nodes[to]?.sealing;
-    if (to === keys.id || !isSealingKey(sealing) || !mayReadRecords(charter, to)) return;
-    // What was made before names of keys told whose they are cannot be checked by others.
-    const good = rows.filter((row) => recordHandle(row) === row.handle && this.isWanted(row));
-    if (good.length === 0 && !answer) return;
-    const sealed =
-      good.length === 0 ? null : sealKeys(good, { town, from: keys.id, to }, sealing, random(32));
-    send('keys-give', to, { sealed, answer });
-  }
-
-  /** Neither erased nor past its retention. */
-  private isWanted({ subject, month, handle }: Omit<PrivateKeyRow, 'key'>): boolean {
-    const { state } = this.parts.main;
-    return !isErased(state, subject) && (month >= this.firstMonth || this.held().has(handle));
-  }
-
-  private get firstMonth(): string {
-    const { head, charter } = this.parts.main;
-    return firstKeptMonth(head.time, charter.records.retentionMonths);
-  }
-
-  private heldAt: { readonly height: number; readonly handles: ReadonlySet<string> } | null = null;
-
-  /** What the state itself names is not over: the profile of a person who is in the register, the reason of a suspension. */
-  private held(): ReadonlySet<string> {
-    const { head, state } = this.parts.main;
-    if (this.heldAt?.height !== head.height) {
-      const handles = new Set<string>();
-      for (const { value } of state.rows()) for (const handle of handlesIn(value)) handles.add(handle);
-      this.heldAt = { height: head.height, handles };
-    }
-    return this.heldAt.handles;
   }
 
   // Getting --------------------------------------------------------------------------------------------------------------
@@ -208,7 +120,7 @@ export class RecordKeeper {
     const { main, keys, store } = this.parts;
     // It was let in, and has not adopted that yet: it asks when it has.
     if (main.charter.nodes[keys.id] === undefined) return null;
-    if (!this.mayRead)
+    if (!this.kept.mayRead)
       return {
         code: 'keys-not-permitted',
         reason: `The node ${from} gave keys of records; the charter does not let this node read them.`,
@@ -221,7 +133,7 @@ export class RecordKeeper {
     for (const key of list) {
       const row = { ...key, handle: recordHandle(key) };
       const isNamed = this.asking.isMissing(row.handle) || store.records.isMissing(row.handle);
-      if (!this.isWanted(row)) {
+      if (!this.kept.isWanted(row)) {
         if (isNamed) over.push(row.handle);
       } else if (isNamed) taken.push(row);
       else if (store.records.key(row.handle) === null) this.keepEarly(row.handle, key);
@@ -254,14 +166,10 @@ export class RecordKeeper {
       .catch(this.parts.failed);
   }
 
-  private get mayRead(): boolean {
-    return mayReadRecords(this.parts.main.charter, this.parts.keys.id);
-  }
-
   private askNow(): void {
     this.cancelAsk?.();
     this.cancelAsk = null;
-    if (this.stopped || !this.started || !this.mayRead) return;
+    if (this.stopped || !this.started || !this.kept.mayRead) return;
     const { steady, clock, send } = this.parts;
     for (const { to, handles } of this.asking.next(this.peers(), steady())) send('keys-ask', to, { handles });
     const due = this.asking.due();
@@ -310,7 +218,7 @@ export class RecordKeeper {
     if (row < 0) {
       // A town may begin with people in its state.
       const at = main.head.time;
-      const named = [...this.held()].map((handle) => ({ handle, node: keys.id, at }));
+      const named = [...this.kept.held()].map((handle) => ({ handle, node: keys.id, at }));
       row = 0;
       await this.note(row, named);
     }
@@ -337,18 +245,18 @@ export class RecordKeeper {
       if (key !== undefined) here.push({ ...key, handle });
       this.early.delete(handle);
     }
-    const wanted = here.filter((row) => this.isWanted(row));
+    const wanted = here.filter((row) => this.kept.isWanted(row));
     if (wanted.length > 0) this.take(wanted);
     const now = this.parts.steady();
     const taken = new Set(here.map(({ handle }) => handle));
-    if (this.mayRead)
+    if (this.kept.mayRead)
       for (const { handle, node } of unknown) if (!taken.has(handle)) this.asking.lacks(handle, node, now);
   }
 
   /** What did not fit is asked for once there is room; and what is known from before the start. */
   private refill(): void {
     const { store, steady } = this.parts;
-    if (!this.mayRead) return this.asking.clear();
+    if (!this.kept.mayRead) return this.asking.clear();
     if (this.asking.size > 0 || store.records.missingCount() === 0) return;
     for (const { handle, node } of store.records.missing(MISSING_MAX))
       this.asking.lacks(handle, node, steady());
@@ -359,7 +267,7 @@ export class RecordKeeper {
     const { main, store } = this.parts;
     const { state } = main;
     const owners = erasedOwners(state);
-    const { firstMonth: first } = this;
+    const { firstMonth: first } = this.kept;
     const gone = new Set<string>();
     const missing: string[] = [];
     if (this.tidied?.erasures !== owners.length && owners.length > 0)
@@ -367,14 +275,14 @@ export class RecordKeeper {
         if (isErased(state, subject))
           for (const handle of store.records.handlesOf(subject, HANDLES_MAX)) gone.add(handle);
     if (this.tidied?.first !== first) {
-      const isOver = (handle: string): boolean => !this.held().has(handle);
+      const isOver = (handle: string): boolean => !this.kept.held().has(handle);
       for (const handle of store.records.handlesBefore(first, HANDLES_MAX))
         if (isOver(handle)) gone.add(handle);
       const begins = Date.parse(`${first}-01T00:00:00Z`) as MissingKey['at'];
       missing.push(...store.records.missingBefore(begins, HANDLES_MAX).filter(isOver));
     }
     // A node that is not in the charter (yet) may be a restored one: what it has may be all there is.
-    const isBarred = main.charter.nodes[this.parts.keys.id] !== undefined && !this.mayRead;
+    const isBarred = main.charter.nodes[this.parts.keys.id] !== undefined && !this.kept.mayRead;
     const given = isBarred ? store.records.handlesGiven(HANDLES_MAX) : [];
     for (const handle of given) gone.add(handle);
     const fresh = owners.filter((owner) => store.meta(erasedMeta(owner)) === null);
@@ -413,7 +321,7 @@ export class RecordKeeper {
     const MONTHS_MAX = 240;
     return {
       months: records.months(MONTHS_MAX),
-      firstMonth: this.firstMonth,
+      firstMonth: this.kept.firstMonth,
       missing: records.missingCount(),
     };
   }
