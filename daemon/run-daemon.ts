@@ -248,11 +248,11 @@ async function run(
     keys,
     packages,
     clock: systemClock,
-    status: () => node.status(),
+    status: () => node.onMain.status(),
     setupLock: node.setupLock,
     onJoined: () => again(port),
   });
-  const api = await buildApi({ node, joining, logger, panelFolder });
+  const api = await buildApi({ node: node.onMain, joining, logger, panelFolder });
   try {
     await api.listen({ host: HOST, port: config.port });
   } catch (error) {
@@ -282,7 +282,7 @@ async function run(
   await writeFileDurably(runtime, Buffer.from(`${JSON.stringify(about)}\n`), 0o600);
   started.add(() => rm(runtime, { force: true }));
 
-  const { town, needsSetup } = node.status();
+  const { town, needsSetup } = node.onMain.status();
   say(`\n${town.name} is open: ${url}`);
   say(`Data: ${folder}   MQTT: ${broker ? `${HOST}:${broker.port}` : meeting.url}   API: ${url}/docs`);
   if (needsSetup) {
@@ -294,7 +294,7 @@ async function run(
   else say('Next step: sign in at the panel, or with `town login NAME`.');
   await joining.resume();
   started.add(() => joining.stop());
-  const unsubscribe = node.subscribe((event) => {
+  const unsubscribe = node.onMain.subscribe((event) => {
     if (event.kind === 'status' && !event.status.needsSetup) joining.giveUp();
   });
   started.add(async () => unsubscribe());
