@@ -1,6 +1,7 @@
 /** Gives keys of sealed records to the nodes that the charter lets read them: new ones at once, others when they ask. */
 import type { NodeId, JsonObject } from '../ledger/ids.js';
 import { recordHandle } from '../ledger/record-key.js';
+import { isSealingKey } from '../ledger/sealing.js';
 import type { PrivateKeyRow } from '../store/rows.js';
 import type { Store } from '../store/store.js';
 import { KEYS_MAX, sealKeys } from '../sync/record-keys.js';
@@ -94,7 +95,7 @@ export class KeyGiving {
     const { main, keys, random, send } = this.parts;
     const { charter, town } = main;
     const sealing = charter.nodes[to]?.sealing;
-    if (to === keys.id || sealing === undefined || !mayReadRecords(charter, to)) return;
+    if (to === keys.id || !isSealingKey(sealing) || !mayReadRecords(charter, to)) return;
     // What was made before names of keys told whose they are cannot be checked by others.
     const good = rows.filter((row) => recordHandle(row) === row.handle && this.kept.isWanted(row));
     if (good.length === 0 && !answer) return;
