@@ -3,14 +3,14 @@
  * (FS_IOC_SHUTDOWN without a flush of the journal). Needs root, loop devices, mkfs.ext4 and Python 3.
  */
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const size = '256M';
-/** How long a process that is gone may keep the disk busy. */
-const busyMsMax = 20_000;
+/** How long a process that is gone, or a container that starts, may keep the disk busy. */
+const busyMsMax = 60_000;
 
 const run = (command: string, ...args: string[]): string =>
   execFileSync(command, args, { encoding: 'utf8', stdio: 'pipe' });
@@ -81,8 +81,23 @@ export class OwnFileSystem {
 
   /** The power is back: what is on the device is all there is. Nobody may have files open there. */
   async again(): Promise<void> {
-    await this.unmount();
-    run('mount', '-o', this.options, this.image, this.mount);
+    for (const end = Date.now() + busyMsMax; ; await sleep(50)) {
+      await this.unmount();
+      run('mount', '-o', this.options, this.image, this.mount);
+      if (this.isOn()) return;
+      if (Date.now() > end) throw new Error('The power does not come back: something holds the disk.');
+    }
+  }
+
+  /** A container that begins meanwhile takes a copy of all mounts along: until it lets go, the next mount is the one without power. */
+  private isOn(): boolean {
+    try {
+      closeSync(openSync(join(this.mount, '.power'), 'a'));
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EIO') throw error;
+      return false;
+    }
   }
 
   async remove(): Promise<void> {
