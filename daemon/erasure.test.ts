@@ -130,7 +130,7 @@ t.test('after erasure no byte of the records or of their keys is in any file of 
     await eventually(
       `no file of ${board.key} has a key or a text`,
       async () => (await filesWith(board.folder, [...keys, ...TEXTS])).length === 0,
-      { withinMs: 60_000, last: () => filesWith(board.folder, [...keys, ...TEXTS]) },
+      { withinMs: 180_000, last: () => filesWith(board.folder, [...keys, ...TEXTS]) },
     );
     t.match(await personAt(board, person), { name: null, contact: null, record: 'erased', status: 'active' });
     const { entry } = await board.get<{ entry: EntryView }>(`/api/ledger/show/${added.entry}`);

@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
 const built = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
-const commandWithin = 90_000;
-const startWithin = 90_000;
+const commandWithin = 240_000;
+const startWithin = 240_000;
 
 export interface Ended {
   readonly code: number | null;

@@ -121,7 +121,7 @@ t.test('a node joins the new town: it is given the state that the town began wit
       const { invitations } = await done<NodesView>(t, other, 'Ada', 'node', 'list');
       return invitations?.some(({ state }) => state === 'asked') === true;
     },
-    { withinMs: 90_000 },
+    { withinMs: 240_000 },
   );
   await done(t, other, 'Ada', 'node', 'approve', '--yes', '--wait');
   const joined = await joining;
@@ -132,7 +132,7 @@ t.test('a node joins the new town: it is given the state that the town began wit
   await eventually(
     'it has the history',
     async () => (await done<StatusView>(t, second, null, 'status')).main === main,
-    { withinMs: 90_000 },
+    { withinMs: 240_000 },
   );
 });
 

@@ -67,7 +67,7 @@ const recordOf = (n: number): GateRecord => ({
   table: 3,
 });
 const sleep = (ms = 0) => new Promise((resolve) => setTimeout(resolve, ms));
-async function until(what: () => boolean, ms = 5_000): Promise<void> {
+async function until(what: () => boolean, ms = 60_000): Promise<void> {
   const end = performance.now() + ms;
   while (!what()) {
     if (performance.now() > end) throw new Error(`Waited in vain for ${what.toString()}`);

@@ -171,7 +171,7 @@ t.test('votes and proposals that nobody signed, or none of the validators, count
   for (const [kind, body] of odd) {
     const before = counted();
     await gamma.declare(kind, body);
-    await until(`${kind} ${JSON.stringify(body)} refused`, () => counted() > before, [alpha], 10_000);
+    await until(`${kind} ${JSON.stringify(body)} refused`, () => counted() > before, [alpha], 90_000);
   }
   // Of other heights: who is late or ahead says such things too. They are passed over, and nothing comes of them.
   const { head } = alpha;

@@ -237,7 +237,7 @@ async function listen(url: string, name: string): Promise<() => Promise<readonly
       text += decoder.decode(chunk, { stream: true });
   })().catch(() => undefined);
   return async () => {
-    await eventually('a notice', () => text.includes('"kind":"notice"'), { withinMs: 5_000 });
+    await eventually('a notice', () => text.includes('"kind":"notice"'), { withinMs: 90_000 });
     control.abort();
     await ended;
     return [...text.matchAll(/^data: ?(.*)$/gm)].map(([, data]) => JSON.parse(data as string) as Heard);

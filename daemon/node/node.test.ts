@@ -259,7 +259,7 @@ t.test('a clock that ran ahead and was set right again stops neither merging nor
   t.match(await api('POST', '/api/ledger/merge'), { status: 200 });
   // Asked for, or come by itself a moment before.
   t.match((await api('GET', `/api/ledger/show/${joined.body.entry}`)).body.entry, { state: 'merged' });
-  t.ok(Date.now() - started < 10_000, `merged in ${Date.now() - started} ms`);
+  t.ok(Date.now() - started < 120_000, `merged in ${Date.now() - started} ms`);
 });
 
 t.test(

@@ -114,7 +114,7 @@ t.test('the panel before a running town', { skip: skipBrowser, timeout: 600_000 
 
   await t.test('a tap is seen live, and the strike moves', async () => {
     const watcher = await steward.context().newPage();
-    watcher.setDefaultTimeout(15_000);
+    watcher.setDefaultTimeout(60_000);
     await open(watcher, '/#/doors');
     await watcher.getByText('Strike closed').waitFor();
     await open(steward, '/#/doors');
@@ -315,7 +315,7 @@ t.test('the panel before a running town', { skip: skipBrowser, timeout: 600_000 
     await steward.getByText('Connection lost.').waitFor();
     town = await startTown(folder, { port });
     // Keys are unlocked in the daemon's memory only: after a restart everyone signs in again.
-    await steward.getByRole('heading', { name: 'Sign in' }).waitFor({ timeout: 40_000 });
+    await steward.getByRole('heading', { name: 'Sign in' }).waitFor({ timeout: 120_000 });
     await steward.getByLabel('Name').fill('Stella');
     await steward.getByLabel('Passphrase').fill(passphrase);
     await steward.getByRole('button', { name: 'Sign in' }).click();

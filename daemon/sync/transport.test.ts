@@ -27,7 +27,7 @@ import {
 import { MqttTransport, QUEUE_MESSAGES_MAX } from './mqtt-transport.js';
 import { PacketSieve } from './packet-sieve.js';
 
-const WAIT_MS_MAX = 20_000;
+const WAIT_MS_MAX = 90_000;
 t.setTimeout(600_000);
 
 async function until(what: string, holds: () => boolean): Promise<void> {

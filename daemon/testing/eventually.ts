@@ -18,7 +18,7 @@ export interface Patience {
 export async function eventually<T>(
   what: string,
   look: () => Promise<T | null | undefined | false> | T | null | undefined | false,
-  { withinMs = 30_000, everyMs = EVERY_MS, last }: Patience = {},
+  { withinMs = 90_000, everyMs = EVERY_MS, last }: Patience = {},
 ): Promise<T> {
   for (const end = Date.now() + withinMs; ;) {
     const found = await look();

@@ -60,6 +60,6 @@ export async function endGate(folder: string): Promise<void> {
   if (pid === null || !(await isGate(pid, folder))) return;
   process.kill(pid, 'SIGTERM');
   await eventually(`the gate of ${folder} ends`, async () => !(await isGate(pid, folder)), {
-    withinMs: 10_000,
+    withinMs: 60_000,
   });
 }

@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { eventually } from './eventually.js';
 
 const main = fileURLToPath(new URL('../main.js', import.meta.url));
-const OPEN_MS_MAX = 90_000;
-const STOP_MS_MAX = 20_000;
+const OPEN_MS_MAX = 240_000;
+const STOP_MS_MAX = 60_000;
 
 export interface RunningTown {
   readonly url: string;

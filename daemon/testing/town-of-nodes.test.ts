@@ -56,7 +56,7 @@ async function goThroughAnOutage(t: Test, brokerPort?: number): Promise<void> {
   const stateOf = async (board: typeof first, { entry }: Recorded): Promise<string> =>
     (await board.get<{ entry: EntryView }>(`/api/ledger/show/${entry}`)).entry.state;
   await eventually('the two merge', async () => (await stateOf(first, near)) === 'merged', {
-    withinMs: 60_000,
+    withinMs: 180_000,
   });
   t.equal((await third.status()).height, height, 'the one that was cut off merges nothing alone');
   t.equal(await stateOf(third, far), 'pending');

@@ -27,9 +27,9 @@ import {
 import { TcpProxy } from './tcp-proxy.js';
 
 const packagesFolder = fileURLToPath(new URL('../../packages', import.meta.url));
-const JOIN_MS_MAX = 60_000;
+const JOIN_MS_MAX = 180_000;
 /** Consensus gives up and tries again within this, also on a busy machine. */
-export const CONVERGE_MS_MAX = 90_000;
+export const CONVERGE_MS_MAX = 240_000;
 
 export const STEWARD_NAME = 'Ada';
 

@@ -115,7 +115,7 @@ t.test('with --keep the panels stay up until Ctrl-C, which takes everything alon
     'the panels are up',
     () => hasEnded(demo) || /Ctrl-C ends all three/.test(demo.said().out),
     {
-      withinMs: 120_000,
+      withinMs: 500_000,
       last: () => demo.said(),
     },
   );
@@ -145,7 +145,7 @@ t.test('stopped in the middle it leaves no process and no folder', async (t) => 
     'the Workshop asks to join',
     () => hasEnded(demo) || /Workshop +asks/.test(demo.said().out),
     {
-      withinMs: 60_000,
+      withinMs: 200_000,
     },
   );
   demo.child.kill('SIGINT');

@@ -206,7 +206,7 @@ export async function until(
   what: string,
   holds: () => boolean,
   nodes: readonly CoreNode[] = [],
-  ms = 60_000,
+  ms = 180_000,
 ): Promise<void> {
   const end = Date.now() + ms;
   while (!holds()) {

@@ -68,7 +68,7 @@ export async function refusedBy(nodes: readonly CoreNode[], code: string, act: (
   const before = nodes.map((node) => countOf(node, code));
   await act();
   const all = (): boolean => nodes.every((node, i) => countOf(node, code) > (before[i] as number));
-  await until(`a refusal ${code}`, all, nodes, 20_000);
+  await until(`a refusal ${code}`, all, nodes, 90_000);
 }
 
 /** As people do with `town sync`: who failed before is asked again at once. */
