@@ -69,7 +69,7 @@ t.test('a badge comes from the first start to a proven merge', async (t) => {
     badgeNumber: '123:4567',
   });
   const tapUntil = async (code: string) => {
-    for (let tries = 0; tries < 100; tries += 1) {
+    for (let tries = 0; tries < 1_000; tries += 1) {
       const { body } = await api('POST', '/api/doors/front/tap', { badgeNumber: '123:4567' });
       if (body.code === code) return body;
       await new Promise((resolve) => setTimeout(resolve, 50));
@@ -242,7 +242,7 @@ t.test('the gate outlives the daemon and hands on what happened meanwhile, once'
   const { api } = await setUp(town);
   const { body: person } = await api('POST', '/api/people', { name: 'Night Owl' });
   await api('POST', '/api/badges', { person: person.person, badgeNumber: '42' });
-  for (let tries = 0; tries < 100; tries += 1) {
+  for (let tries = 0; tries < 1_000; tries += 1) {
     const { body } = await api('POST', '/api/doors/front/tap', { badgeNumber: '42' });
     if (body.outcome === 'granted') break;
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -257,7 +257,7 @@ t.test('the gate outlives the daemon and hands on what happened meanwhile, once'
   });
   link.start();
   let record: GateRecord | undefined;
-  for (let tries = 0; tries < 100 && !record; tries += 1) {
+  for (let tries = 0; tries < 1_000 && !record; tries += 1) {
     record = await link.tap('front', '42').catch(() => undefined);
     if (!record) await new Promise((resolve) => setTimeout(resolve, 50));
   }
@@ -267,7 +267,7 @@ t.test('the gate outlives the daemon and hands on what happened meanwhile, once'
   t.equal(await gatePid(folder), pid, 'it is the same gate');
   const again = await signIn(town, 'Ada');
   let events: { id: string }[] = [];
-  for (let tries = 0; tries < 100 && !events.some(({ id }) => id === record?.id); tries += 1) {
+  for (let tries = 0; tries < 1_000 && !events.some(({ id }) => id === record?.id); tries += 1) {
     events = (await again('GET', '/api/doors/events?limit=100')).body;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }

@@ -13,18 +13,51 @@ const timeoutSeconds = 600;
 /** Whatever a file says: one that hangs must not hang the run. Runs of hours are asked for by name, one at a time. */
 const fileMsMax = 4 * 3_600_000;
 const killAfterMs = 20_000;
+const stopMsMax = 5_000;
 /** How long what a test left behind may hold its output open. */
 const outputMsMax = 5_000;
 const errorCharsKept = 8_000;
 
 /** Those that take longest, first: one of them that starts last is waited for by all. */
-const longFirst = [];
+const longFirst = [
+  'store/faults',
+  'node/crash',
+  'store/crash',
+  'store/power-cut',
+  'simulation/simulation',
+  'daemon/kill-points',
+  'node/repair',
+  'daemon/main',
+  'cli/town',
+  'gate/real-lines',
+  'demo/demo',
+  'daemon/joining',
+  'node/flipped-bits',
+  'testing/town-of-nodes',
+  'panel/panel',
+  'panel/nodes',
+  'store/pack-combine',
+  'dapps/both-drivers',
+  'dapps/drivers',
+  'ledger/money-laws',
+  'cli/fork-commands',
+  'cli/split-command',
+  'node/node',
+  'daemon/stock-git',
+  'node/peering',
+  'node/hostile-branches',
+];
 
 /** Group numbers of what runs, for an interrupted run. @type {Set<number>} */
 const running = new Set();
+let stopping = false;
 
-/** Ends all files that run, and what they started. */
-export function killTestFiles() {
+/** Ends all files that run, with what they started; none starts any more. */
+export async function stopTestFiles() {
+  stopping = true;
+  for (const group of running) killGroup(group, 'SIGTERM');
+  for (const end = Date.now() + stopMsMax; running.size > 0 && Date.now() < end;)
+    await new Promise((resolve) => setTimeout(resolve, 50));
   for (const group of running) killGroup(group, 'SIGKILL');
 }
 
@@ -40,7 +73,7 @@ export async function runTestFiles(files, onFile) {
   };
   const waiting = [...files].sort((a, b) => place(a) - place(b) || (a < b ? -1 : 1));
   const work = async () => {
-    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
+    for (let file = waiting.shift(); file !== undefined && !stopping; file = waiting.shift()) {
       const began = Date.now();
       onFile(file, await runTestFile(file), (Date.now() - began) / 1000);
     }

@@ -3,7 +3,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkNode, ensureBuilt, ensureInstalled, root, runMain, StepError } from './steps.mjs';
-import { killTestFiles, runTestFiles } from './test-files.mjs';
+import { stopTestFiles, runTestFiles } from './test-files.mjs';
 
 const help = `npm test [-- FILTER…]     all tests, or those whose path contains one of the words
 
@@ -42,10 +42,7 @@ function testFiles(folder) {
 
 async function run(files) {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
-    process.on(signal, () => {
-      killTestFiles();
-      process.exit(130);
-    });
+    process.once(signal, () => void stopTestFiles().then(() => process.exit(130)));
   const total = { passed: 0, failed: [], skipped: [] };
   const began = Date.now();
   await runTestFiles(files, (file, result, seconds) => {
