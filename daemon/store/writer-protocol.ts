@@ -136,3 +136,9 @@ export type FromWriter =
   /** The disk failed. Nothing of the last batch is known to be durable; nothing more is written. */
   | { readonly t: 'fatal'; readonly failure: Failure }
   | { readonly t: 'closed' };
+
+/** What the thread is started with. `bell`: one number that is counted up for each message, so that it can sleep on it. */
+export interface WriterData {
+  readonly folder: string;
+  readonly bell: Int32Array;
+}

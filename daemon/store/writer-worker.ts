@@ -2,7 +2,7 @@
  * The writer's thread: the only one that writes to the database. Takes a batch, makes it one transaction,
  * and answers when it is on disk (group commit).
  */
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import type { Database } from 'better-sqlite3';
 import { invariant, InvariantError, TownError } from '../ledger/ids.js';
 import { corrupt, databaseFile, isCorruption, openForWriting } from './database.js';
@@ -12,6 +12,7 @@ import {
   type FromWriter,
   type Outcome,
   type ToWriter,
+  type WriterData,
   type WriteRequest,
 } from './writer-protocol.js';
 import { scrubLog } from './record-rows.js';
@@ -20,18 +21,23 @@ import { makeWrites } from './writes.js';
 /** After so many requests the log is folded into the database once nobody waits; */
 const requestsBeforeCheckpoint = 200;
 /**
- * and after so many even if somebody does: it bounds the log's size, and a log that is begun anew in its place costs the disk less
- * than one that grows (a growing file is two writes more for its file system at every sync).
+ * and after so many even if somebody does, one by one or many to a transaction: it bounds the log's size, and a log that is begun
+ * anew in its place costs the disk less than one that grows (a growing file is two writes more for its file system at every sync).
  */
-const requestsBeforeForcedCheckpoint = 2_000;
+const beforeForcedCheckpoint = { requests: 2_000, transactions: 250 };
 /** How long nothing may have come for the writer to count as idle. */
 const idleMs = 40;
+/**
+ * After a transaction the thread looks for the next one so long before it sleeps: who appends one entry after another answers
+ * within this time, and waking a thread takes longer than all that SQLite does for one entry.
+ */
+const awakeMs = 0.2;
 /** A reader is in the way of cutting off the log: again after this. */
 const scrubAgainMs = 500;
 
 const port = parentPort;
 invariant(port !== null, 'this file runs as a worker thread');
-const { folder } = workerData as { folder: string };
+const { folder, bell } = workerData as WriterData;
 const say = (message: FromWriter): void => port.postMessage(message);
 
 function failureOf(error: unknown): Failure {
@@ -78,9 +84,11 @@ class Writer {
   readonly #undo;
   #transactions = 0;
   #sinceCheckpoint = 0;
+  #checkpointedAt = 0;
   #mayArchive = true;
-  #idle: NodeJS.Timeout | undefined;
-  #scrubbing: NodeJS.Timeout | undefined;
+  /** When, by `performance.now()`, there is something to do if nothing comes before; infinite: nothing is. */
+  #idleAt = Infinity;
+  #scrubAt = Infinity;
 
   constructor(readonly db: Database) {
     this.#writes = makeWrites(db);
@@ -95,20 +103,33 @@ class Writer {
 
   /** One transaction. Throws only what is fatal. */
   batch(requests: readonly WriteRequest[]): void {
-    clearTimeout(this.#idle);
     const outcomes = this.#outcomes(requests);
     if (requests.some(({ name }) => name === 'eraseRecords')) this.#scrub();
     say({ t: 'done', outcomes, transactions: this.#transactions });
     this.#sinceCheckpoint += requests.length;
     // Git has more now, or a merge has judged more: some of the oldest may go.
     this.#mayArchive ||= requests.some(({ name }) => name === 'dropStaged' || name === 'adopt');
-    if (this.#sinceCheckpoint >= requestsBeforeForcedCheckpoint) this.#checkpoint();
+    const { requests: most, transactions } = beforeForcedCheckpoint;
+    if (this.#sinceCheckpoint >= most || this.#transactions - this.#checkpointedAt >= transactions)
+      this.#checkpoint();
     this.#whenIdle();
   }
 
+  /** When `tick` has something to do. */
+  get nextAt(): number {
+    return Math.min(this.#idleAt, this.#scrubAt);
+  }
+
+  /** Does what is due. Throws only what is fatal. */
+  tick(): void {
+    const now = performance.now();
+    if (now >= this.#scrubAt) this.#scrub();
+    if (now >= this.#idleAt) this.#doOnIdle();
+  }
+
   #whenIdle(): void {
-    if (!this.#mayArchive && this.#sinceCheckpoint < requestsBeforeCheckpoint) return;
-    this.#idle = setTimeout(() => guard(() => this.#doOnIdle()), idleMs);
+    const hasWork = this.#mayArchive || this.#sinceCheckpoint >= requestsBeforeCheckpoint;
+    this.#idleAt = hasWork ? performance.now() + idleMs : Infinity;
   }
 
   /** One small piece of work, then whoever came meanwhile. */
@@ -123,13 +144,10 @@ class Writer {
 
   /** Keys were destroyed: the log may not keep them. */
   #scrub(): void {
-    clearTimeout(this.#scrubbing);
-    if (!scrubLog(this.db)) this.#scrubbing = setTimeout(() => guard(() => this.#scrub()), scrubAgainMs);
+    this.#scrubAt = scrubLog(this.db) ? Infinity : performance.now() + scrubAgainMs;
   }
 
   close(): void {
-    clearTimeout(this.#scrubbing);
-    clearTimeout(this.#idle);
     // SQLite folds the log in as it closes, but keeps to itself what fails then.
     this.#checkpoint();
     this.db.close();
@@ -187,6 +205,7 @@ class Writer {
 
   #checkpoint(): void {
     this.#sinceCheckpoint = 0;
+    this.#checkpointedAt = this.#transactions;
     try {
       this.db.pragma('wal_checkpoint(PASSIVE)');
     } catch (error) {
@@ -196,29 +215,60 @@ class Writer {
   }
 }
 
-/** Runs a step of the writer; what it throws ends all writing. A failed commit or fsync is never tried again. */
-function guard(step: () => void): void {
-  try {
-    step();
-  } catch (error) {
-    const told = isCorruption(error) ? corrupt(databaseFile(folder), (error as Error).message) : error;
-    say({ t: 'fatal', failure: failureOf(told) });
-    port!.close();
+const received = (): ToWriter | null =>
+  (receiveMessageOnPort(port) as { message: ToWriter } | undefined)?.message ?? null;
+
+/** The next message, or null when it is time for what `at` (by `performance.now()`) waits for. */
+function nextMessage(at: number): ToWriter | null {
+  const sleepAt = performance.now() + awakeMs;
+  for (;;) {
+    const rung = Atomics.load(bell, 0);
+    const message = received();
+    if (message !== null) return message;
+    while (Atomics.load(bell, 0) === rung && performance.now() < sleepAt);
+    if (Atomics.load(bell, 0) !== rung) continue;
+    if (Atomics.wait(bell, 0, rung, Math.max(0, at - performance.now())) === 'timed-out') return null;
   }
 }
 
-try {
-  const writer = new Writer(openForWriting(folder));
-  port.on('message', (message: ToWriter) => {
-    guard(() => {
-      if (message.t === 'batch') return writer.batch(message.requests);
-      writer.close();
-      say({ t: 'closed' });
-      port.close();
-    });
-  });
-  say({ t: 'ready' });
-} catch (error) {
-  say({ t: 'refused', failure: failureOf(passing(error) ?? error) });
-  port.close();
+/** The requests of one batch, and of those that came meanwhile: the sender has no more than a transaction may take under way. */
+function gathered(first: readonly WriteRequest[]): WriteRequest[] {
+  const requests = [...first];
+  for (let more; (more = received()) !== null;) {
+    invariant(more.t === 'batch', 'it is told to close when everything is answered');
+    requests.push(...more.requests);
+  }
+  return requests;
 }
+
+/** Until it is told to close. Throws only what is fatal: a failed commit or fsync is never tried again. */
+function serve(writer: Writer): void {
+  for (;;) {
+    const message = nextMessage(writer.nextAt);
+    if (message?.t === 'batch') writer.batch(gathered(message.requests));
+    else if (message?.t === 'close') return writer.close();
+    else writer.tick();
+  }
+}
+
+function open(): Writer | null {
+  try {
+    return new Writer(openForWriting(folder));
+  } catch (error) {
+    say({ t: 'refused', failure: failureOf(passing(error) ?? error) });
+    return null;
+  }
+}
+
+const writer = open();
+if (writer !== null) {
+  say({ t: 'ready' });
+  try {
+    serve(writer);
+    say({ t: 'closed' });
+  } catch (error) {
+    const told = isCorruption(error) ? corrupt(databaseFile(folder), (error as Error).message) : error;
+    say({ t: 'fatal', failure: failureOf(told) });
+  }
+}
+port.close();

@@ -9,12 +9,13 @@ import {
   type Operations,
   type Outcome,
   type ToWriter,
+  type WriterData,
   type WriteRequest,
 } from './writer-protocol.js';
 
 /** Requests that may wait; more are refused with `store-busy`. */
 const waitingMax = 10_000;
-/** While the writer has nothing to do, so many requests are sent before their turn is over: both threads work at once then. */
+/** So many requests are sent before their turn is over, or before the last ones are answered: both threads work at once then. */
 const sentAtOnce = 16;
 /** How long opening (check and migration included) and closing may take. */
 const openMs = 120_000;
@@ -34,6 +35,7 @@ function errorOf(failure: Failure): Error {
 
 export class WriterThread {
   readonly #worker: Worker;
+  readonly #bell: Int32Array;
   readonly #onFatal: (error: Error) => void;
   #waiting: Waiting[] = [];
   #sent: Waiting[] = [];
@@ -43,8 +45,9 @@ export class WriterThread {
   #closed: (() => void) | null = null;
   #scheduled = false;
 
-  private constructor(worker: Worker, onFatal: (error: Error) => void) {
+  private constructor(worker: Worker, bell: Int32Array, onFatal: (error: Error) => void) {
     this.#worker = worker;
+    this.#bell = bell;
     this.#onFatal = onFatal;
     worker.on('message', (message: FromWriter) => this.#take(message));
     worker.on('error', (error) => this.fail(error));
@@ -55,10 +58,9 @@ export class WriterThread {
 
   /** Starts the thread; resolves when the database is open, checked and migrated. */
   static async start(folder: string, onFatal: (error: Error) => void): Promise<WriterThread> {
-    const worker = new Worker(new URL('./writer-worker.js', import.meta.url), {
-      workerData: { folder },
-      execArgv: [],
-    });
+    const bell = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+    const workerData: WriterData = { folder, bell };
+    const worker = new Worker(new URL('./writer-worker.js', import.meta.url), { workerData, execArgv: [] });
     await new Promise<void>((resolve, reject) => {
       const done = (error?: Error): void => {
         clearTimeout(timer);
@@ -77,7 +79,7 @@ export class WriterThread {
       const timer = setTimeout(() => done(late), openMs);
       worker.on('error', done).on('exit', ended).on('message', answered);
     });
-    return new WriterThread(worker, onFatal);
+    return new WriterThread(worker, bell, onFatal);
   }
 
   /** Commits so far. */
@@ -97,10 +99,9 @@ export class WriterThread {
       const refusal = this.#refusal();
       if (refusal !== null) return reject(refusal);
       this.#waiting.push({ request: { name, takes }, resolve: resolve as (gives: never) => void, reject });
-      // What the same turn asks for goes into the same transaction.
-      if (this.#sent.length > 0) return;
       if (this.#waiting.length >= sentAtOnce) return this.#send();
-      if (this.#scheduled) return;
+      // What the same turn asks for goes into the same transaction, and what comes while one is under way into the next.
+      if (this.#sent.length > 0 || this.#scheduled) return;
       this.#scheduled = true;
       queueMicrotask(() => {
         this.#scheduled = false;
@@ -156,30 +157,32 @@ export class WriterThread {
   }
 
   #send(): void {
-    if (this.#sent.length > 0 || this.#end === 'failed') return;
+    const room = requestsPerTransaction - this.#sent.length;
+    if (room <= 0 || this.#end === 'failed') return;
     if (this.#waiting.length === 0) {
-      if (this.#end === 'closing') this.#post({ t: 'close' });
+      if (this.#end === 'closing' && this.#sent.length === 0) this.#post({ t: 'close' });
       return;
     }
-    this.#sent = this.#waiting.splice(0, requestsPerTransaction);
+    const batch = this.#waiting.splice(0, room);
     try {
-      this.#post({ t: 'batch', requests: this.#sent.map(({ request }) => request) });
+      this.#post({ t: 'batch', requests: batch.map(({ request }) => request) });
+      this.#sent.push(...batch);
     } catch (error) {
       // Something that cannot be cloned: a fault of the program; nothing of it was written.
-      for (const { reject } of this.#sent) reject(error as Error);
-      this.#sent = [];
+      for (const { reject } of batch) reject(error as Error);
       this.#send();
     }
   }
 
   #post(message: ToWriter): void {
     this.#worker.postMessage(message);
+    Atomics.add(this.#bell, 0, 1);
+    Atomics.notify(this.#bell, 0);
   }
 
   #take(message: FromWriter): void {
     if (message.t === 'done') {
-      const sent = this.#sent;
-      this.#sent = [];
+      const sent = this.#sent.splice(0, message.outcomes.length);
       this.#transactions = message.transactions;
       this.#send();
       sent.forEach((waiting, index) => settle(waiting, message.outcomes[index]));
