@@ -7,6 +7,8 @@ import { TownError, type Json } from './ids.js';
 /** How deep arrays and objects may be nested: a bound on the stack and on what a peer can make us do. */
 export const JSON_DEPTH_MAX = 64;
 
+/** Printable ASCII without quotation marks and backslashes: stands as it is. Nearly every string of the ledger is one. */
+const plain = /^[ !#-[\]-~]*$/;
 // With the `u` flag a surrogate that is half of a pair is part of its code point: only lone ones match.
 const loneSurrogate = /\p{Surrogate}/u;
 
@@ -15,6 +17,7 @@ function notJson(what: string): TownError {
 }
 
 function canonicalString(text: string): string {
+  if (plain.test(text)) return `"${text}"`;
   if (loneSurrogate.test(text)) throw notJson('a string with a lone surrogate');
   // RFC 8785, 3.2.2.2: ECMAScript's own escaping is the canonical one.
   return JSON.stringify(text);
@@ -26,7 +29,10 @@ function canonicalObject(value: object, depth: number): string {
   // RFC 8785, 3.2.3: names are sorted by UTF-16 code units, which is what `sort` does by default.
   const names = Object.keys(value).sort();
   const fields = value as Record<string, unknown>;
-  return `{${names.map((name) => `${canonicalString(name)}:${canonicalValue(fields[name], depth)}`).join(',')}}`;
+  let text = '';
+  for (const name of names)
+    text += `${text === '' ? '' : ','}${canonicalString(name)}:${canonicalValue(fields[name], depth)}`;
+  return `{${text}}`;
 }
 
 function canonicalArray(value: readonly unknown[], depth: number): string {
