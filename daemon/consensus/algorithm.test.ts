@@ -179,9 +179,8 @@ t.test('a valid value is proposed again, with the same bytes', async (t) => {
     t.same(told.slice(0, 2), ['timeout propose 3', 'propose 3 a 0']);
     t.ok(bench.log.some((r) => r.kind === 'proposal' && r.bytes !== null && Buffer.from(r.bytes).equals(A)));
     if (restart) {
-      // After a restart nothing is judged yet, and the polka of round 0 is with the others.
-      t.same(bench.votes('prevote', 0, a, 0), []);
-      t.same(bench.votes('prevote', 0, a, 1), ['judge a']);
+      // After a restart nothing is judged yet; the polka of round 0 was logged with the lock.
+      t.ok(told.includes('judge a'));
       t.same(bench.judge(a), ['prevote 3 a']);
     } else {
       t.ok(told.includes('prevote 3 a'));

@@ -23,6 +23,7 @@ import {
   keepProposal,
   keepVote,
   orderOf,
+  othersPrevotes,
   polkaValue,
   proposerOf,
   pruned,
@@ -60,8 +61,13 @@ export type Output =
   | { readonly t: 'need-value'; readonly round: number }
   | { readonly t: 'judge'; readonly value: Sha256; readonly bytes: Uint8Array; readonly fresh: boolean }
   | { readonly t: 'sign-proposal'; readonly content: ProposalContent; readonly bytes: Uint8Array }
-  /** `bytes`: of the value, in a precommit for it; they are made durable with the vote, since it is a lock. */
-  | { readonly t: 'sign-vote'; readonly content: VoteContent; readonly bytes: Uint8Array | null }
+  /** A precommit for a value is a lock: its `bytes`, and the others' prevotes that it rests on, are made durable with it. */
+  | {
+      readonly t: 'sign-vote';
+      readonly content: VoteContent;
+      readonly bytes: Uint8Array | null;
+      readonly polka: readonly Vote[];
+    }
   /** Feed `{t: 'timeout', step, round}` after so long; one that came too late changes nothing. */
   | { readonly t: 'timeout'; readonly step: Step; readonly round: number; readonly ms: number }
   /** `votes`: the precommits that make the certificate. The last output of a height. */
@@ -345,8 +351,11 @@ class Turn {
     this.#change({ step });
     if (self === null) return true;
     this.#markSigned(step);
-    const bytes = step === 'precommit' && value !== null ? this.#known(value).bytes : null;
-    this.outputs.push({ t: 'sign-vote', content: { ...place, round, step, value }, bytes });
+    const content = { ...place, round, step, value };
+    const isLock = step === 'precommit' && value !== null;
+    const bytes = isLock ? this.#known(value).bytes : null;
+    const polka = isLock ? othersPrevotes(this.state, round, value) : [];
+    this.outputs.push({ t: 'sign-vote', content, bytes, polka });
     return true;
   }
 

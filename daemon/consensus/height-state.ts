@@ -152,6 +152,10 @@ export function votesFor(
   return roundLog(state, round).votes.filter((vote) => vote.step === step && vote.value === value);
 }
 
+/** What the other validators prevoted for this value. */
+export const othersPrevotes = (state: HeightState, round: number, value: Sha256): readonly Vote[] =>
+  votesFor(state, round, 'prevote', value).filter(({ node }) => node !== state.self);
+
 /** Whether a quorum of validators has voted in this round and step, for whatever. */
 export function hasQuorumOfAny(state: HeightState, round: number, step: VoteStep): boolean {
   const votes = roundLog(state, round).votes.filter((vote) => vote.step === step);

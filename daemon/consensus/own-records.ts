@@ -1,4 +1,8 @@
-/** The vote log: what this node signed at a height, as it is made durable, and the state that follows from it. */
+/**
+ * The vote log: what this node signed at a height, as it is made durable, and the state that follows from it. With each lock it
+ * holds the others' prevotes that it rests on: should one of their signers be gone for ever, nobody else could show that quorum
+ * again, and who is locked on something else would never follow.
+ */
 import { invariant, TownError } from '../ledger/ids.js';
 import { keepProposal, keepValue, keepVote, orderOf, type HeightState } from './height-state.js';
 import { isSameHeight, messageText } from './place.js';
@@ -16,7 +20,7 @@ export interface OwnRecord {
 
 /** A record with the columns by which a log is sorted and looked through. */
 export interface IndexedRecord extends OwnRecord {
-  readonly kind: 'proposal' | 'vote';
+  readonly kind: 'proposal' | 'vote' | 'seen';
   readonly height: number;
   readonly round: number;
   readonly step: string;
@@ -36,6 +40,11 @@ export function voteRecord(vote: Vote, bytes: Uint8Array | null): IndexedRecord 
     'a lock is logged with its value',
   );
   return { kind: 'vote', height, round, step, text: messageText(vote), bytes };
+}
+
+/** The records of the prevotes that a lock rests on (`polka` of the `sign-vote` that asked for it): they go with its own. */
+export function polkaRecords(polka: readonly Vote[]): IndexedRecord[] {
+  return polka.map((vote) => ({ ...voteRecord(vote, null), kind: 'seen' }));
 }
 
 function badLog(why: string): TownError {
@@ -111,8 +120,9 @@ function withLock(state: HeightState, own: readonly Own[]): HeightState {
  */
 export function resumed(state: HeightState, records: readonly OwnRecord[]): HeightState {
   if (state.self === null) return state;
-  const own = records.map(parseRecord);
+  const own = records.filter(({ kind }) => kind !== 'seen').map(parseRecord);
   let next = withLock(atLastSignature(state, own), own);
+  for (const { kind, text } of records) if (kind === 'seen') next = keepVote(next, parseVote(text)).state;
   for (const { kind, message, bytes } of own) {
     const { place, self } = next;
     if (message.node !== self) throw badLog('a record is by another node');

@@ -6,9 +6,22 @@ import { startHeight, step, type HeightOptions, type Input } from './algorithm.j
 import { gossip } from './gossip.js';
 import { ROUNDS_AHEAD_MAX, type HeightState } from './height-state.js';
 import { voteRecord, type OwnRecord } from './own-records.js';
-import type { Proposal } from './proposal.js';
-import { A, a, B, b, Bench, locked, nameOf, nodes, place, proposal, vote } from './test-validator.js';
-import { valueIdOf, type Vote } from './vote.js';
+import { signProposal, type Proposal } from './proposal.js';
+import {
+  A,
+  a,
+  B,
+  b,
+  Bench,
+  locked,
+  nameOf,
+  nodes,
+  place,
+  proposal,
+  secretOf,
+  vote,
+} from './test-validator.js';
+import { signVote, valueIdOf, type Vote, type VoteStep } from './vote.js';
 
 t.test('one validator goes on after a crash at any point, and never signs anew', async (t) => {
   const self = nodes[0] as NodeId;
@@ -209,3 +222,28 @@ t.test('a liar cannot keep its own vote out of the quorum that others saw', asyn
     'sent again by those who decided with it, it counts',
   );
 });
+
+t.test(
+  'a lock can be shown to others after a restart, though a validator it rests on is gone for ever',
+  async (t) => {
+    const bench = new Bench({ validators: nodes.slice(1), rule: 'majority', height: 3 });
+    const at = { ...place, height: 3 };
+    const by = (i: number, round: number, of: VoteStep, value: typeof a | null): Vote =>
+      signVote({ ...at, round, step: of, value }, nodes[i] as NodeId, secretOf(nodes[i] as NodeId));
+    // Of 1, 2 and 3, node 1 proposes in round 0.
+    const offered = signProposal(
+      { ...at, round: 0, validRound: -1, value: a },
+      nodes[1] as NodeId,
+      secretOf(nodes[1] as NodeId),
+    );
+    bench.feed({ t: 'start' }, { t: 'proposal', proposal: offered, bytes: A });
+    t.same(bench.judge(a).slice(0, 1), ['prevote 0 a']);
+    t.match(bench.feed({ t: 'vote', vote: by(1, 0, 'prevote', a) }), ['precommit 0 a']);
+    const again = bench.restarted();
+    again.feed({ t: 'start' });
+    const shown = gossip(again.state).flatMap((message) =>
+      message.t === 'vote' && message.vote.step === 'prevote' ? [message.vote.node] : [],
+    );
+    t.same(shown.sort(), [nodes[1], nodes[3]].sort());
+  },
+);

@@ -12,7 +12,7 @@ import { startHeight, step, type Input, type Output } from './algorithm.js';
 import { certificateOf, verifyCertificate } from './certificate.js';
 import { gossip, type Message } from './gossip.js';
 import type { HeightState } from './height-state.js';
-import { proposalRecord, voteRecord, type IndexedRecord } from './own-records.js';
+import { polkaRecords, proposalRecord, voteRecord, type IndexedRecord } from './own-records.js';
 import { signProposal, verifyProposal } from './proposal.js';
 import type { QuorumRule } from './quorum.js';
 import { signVote, valueIdOf, verifyVote, type VoteStep } from './vote.js';
@@ -264,7 +264,7 @@ class Validator {
       }
       case 'sign-vote': {
         const vote = signVote(output.content, this.id, this.secret);
-        return this.#publish(voteRecord(vote, output.bytes), { t: 'vote', vote });
+        return this.#publish(voteRecord(vote, output.bytes), { t: 'vote', vote }, polkaRecords(output.polka));
       }
       case 'decide': {
         const { validators, rule } = town.scenario;
@@ -285,9 +285,9 @@ class Validator {
   }
 
   /** Durable first, then out, then back in; the power may go after each. */
-  #publish(record: IndexedRecord, message: Message): Message | null {
+  #publish(record: IndexedRecord, message: Message, seen: readonly IndexedRecord[] = []): Message | null {
     if (this.#mayCrash()) return null;
-    this.log.push(record);
+    this.log.push(record, ...seen);
     if (this.#mayCrash()) return null;
     this.town.broadcast(this, message);
     return message;
@@ -359,7 +359,8 @@ function problemOf(town: Town): string | null {
   if (decisions.size > 1) return 'they decided differently';
   for (const node of town.honest) {
     const signed = new Map<string, string>();
-    for (const { round, step: at, text } of node.log) {
+    for (const { kind, round, step: at, text } of node.log) {
+      if (kind === 'seen') continue;
       const name = `${round} ${at}`;
       if (signed.has(name) && signed.get(name) !== text) return `${node.index} signed twice at ${name}`;
       if (signed.has(name)) return `${node.index} was asked twice to sign ${name}`;

@@ -4,7 +4,7 @@ import type { NodeId, Sha256 } from '../ledger/ids.js';
 import { nodeIdOf, publicKeyOf } from '../ledger/signature.js';
 import { startHeight, step, type HeightOptions, type Input, type Output } from './algorithm.js';
 import type { HeightState } from './height-state.js';
-import { proposalRecord, voteRecord, type OwnRecord } from './own-records.js';
+import { polkaRecords, proposalRecord, voteRecord, type OwnRecord } from './own-records.js';
 import { signProposal, type Proposal } from './proposal.js';
 import { signVote, valueIdOf, type Vote, type VoteStep } from './vote.js';
 
@@ -59,7 +59,7 @@ export class Bench {
     const self = this.options.self as NodeId;
     if (output.t === 'sign-vote') {
       const signed = signVote(output.content, self, secretOf(self));
-      this.log.push(voteRecord(signed, output.bytes));
+      this.log.push(voteRecord(signed, output.bytes), ...polkaRecords(output.polka));
       return [{ t: 'vote', vote: signed }];
     }
     if (output.t === 'sign-proposal') {

@@ -9,7 +9,7 @@ import { step, type Input, type Output } from '../consensus/algorithm.js';
 import { certificateOf, certificateText } from '../consensus/certificate.js';
 import { gossip, type Message } from '../consensus/gossip.js';
 import { proposerOf, type HeightState } from '../consensus/height-state.js';
-import { proposalRecord, voteRecord } from '../consensus/own-records.js';
+import { polkaRecords, proposalRecord, voteRecord } from '../consensus/own-records.js';
 import { signProposal } from '../consensus/proposal.js';
 import { signVote, valueIdOf, type Vote } from '../consensus/vote.js';
 import type { Clock } from './clock.js';
@@ -188,7 +188,7 @@ export class HeightWork {
         return this.judge(output.value, output.bytes, output.fresh);
       case 'sign-vote': {
         const vote = signVote(output.content, keys.id, keys.secretKey);
-        await store.logConsensus([voteRecord(vote, output.bytes)]);
+        await store.logConsensus([voteRecord(vote, output.bytes), ...polkaRecords(output.polka)]);
         broadcast({ t: 'vote', vote });
         return this.feed({ t: 'vote', vote });
       }
