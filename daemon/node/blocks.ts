@@ -155,7 +155,9 @@ export class Blocks {
   partsOf(heads: readonly string[]): readonly BranchPart[] {
     // The store may be one merge ahead of `main`: then these blocks are merged already.
     const of = [this.main.head.id, this.store.lastMerge()?.id, ...heads].join();
-    if (this.lastParts?.of !== of) this.lastParts = { of, parts: this.readParts(heads) };
+    // And blocks of who signed two histories leave their branch, the last first.
+    const isHere = this.lastParts?.of === of && heads.every((head) => this.store.block(head));
+    if (!isHere || !this.lastParts) this.lastParts = { of, parts: this.readParts(heads) };
     return this.lastParts.parts;
   }
 

@@ -38,8 +38,11 @@ export type PeeringStore = Pick<
   Store,
   | 'archive'
   | 'branches'
+  | 'block'
   | 'blockEntries'
   | 'blocksFrom'
+  | 'blocksOfMerge'
+  | 'blocksUnmerged'
   | 'lastBlock'
   | 'merge'
   | 'mergeById'

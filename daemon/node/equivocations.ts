@@ -12,10 +12,10 @@ import {
 } from '../ledger/equivocation.js';
 import { keyOfNode } from '../ledger/charter.js';
 import type { JsonObject, NodeId } from '../ledger/ids.js';
-import { TownError } from '../ledger/ids.js';
+import { invariant, TownError } from '../ledger/ids.js';
 import { isSettled, readStanding, type Resumption } from '../ledger/kernel-evidence.js';
 import { readBranch } from '../ledger/order.js';
-import type { BlockRow } from '../store/rows.js';
+import type { BlockRow, Ref } from '../store/rows.js';
 import type { Equivocation } from '../sync/quarantine.js';
 import type { Appender } from './appender.js';
 import { branchRef } from './blocks.js';
@@ -58,6 +58,42 @@ export class Equivocations {
     const { height } = first;
     const what = `two votes for one place of merge ${height}`;
     this.later(() => this.record(evidenceOfVotes(first, second), first.node, what));
+  }
+
+  /**
+   * A quorum stands behind another block than the first of these, which no merge has: the two are put on record, and ours leave
+   * their branch. Git keeps them. Nothing is cut before the proof is durable.
+   * @param gone the last blocks of one branch, oldest first; @param other verified, with the number and predecessor of the first
+   */
+  supersede(gone: readonly BlockRow[], other: Block): Promise<void> {
+    const [first] = gone;
+    const last = gone[gone.length - 1];
+    invariant(
+      first !== undefined && last !== undefined && first.seq === other.seq,
+      'two blocks of one number',
+    );
+    const { node, line, seq } = first;
+    const { store, view, main } = this.parts;
+    const stays = first.prev === null ? null : store.block(first.prev);
+    return this.tasks.run(
+      async () => {
+        await this.record(evidenceOfBlocks(first.raw, other.raw), node, `two blocks ${seq} of its branch`);
+        const name = main.charter.nodes[node]?.name ?? node;
+        const text =
+          `Entries that you made by way of node ${name} may be void: it signed two histories, and the town merged the other. ` +
+          'Look in the log what is missing, and record it again.';
+        // What those blocks restricted at once goes with them.
+        await view.rebuild(async () => {
+          const range = { node, line, from: seq, next: last.seq + 1 };
+          await store.cutBranch({
+            ...range,
+            refs: refsAfter(last, stays),
+            notice: { at: main.head.time, text },
+          });
+        });
+      },
+      () => new TownError('busy', 'Evidence is being recorded already.'),
+    );
   }
 
   private later(task: () => Promise<void>): void {
@@ -133,10 +169,7 @@ export class Equivocations {
     const tip = stays === undefined ? null : store.block(stays);
     await store.cutBranch({
       ...{ node, line, from, next },
-      refs: [
-        { name: `${evidenceRef(node, last.seq)}-void`, oid: last.oid },
-        ...(tip ? [{ name: branchRef(node, line), oid: tip.oid }] : []),
-      ],
+      refs: refsAfter(last, tip),
       notice: {
         at: main.head.time,
         text:
@@ -149,6 +182,12 @@ export class Equivocations {
 
 /** Where the other one of two blocks is kept in git. */
 const evidenceRef = (node: string, seq: number): string => `refs/evidence/${node}/${seq}`;
+
+/** The refs of a branch that is cut: what goes stays in git, and the branch ends where it ends now (null: before its first). */
+const refsAfter = ({ node, line, seq, id, oid }: BlockRow, tip: BlockRow | null): readonly Ref[] => [
+  { name: `${evidenceRef(node, seq)}-void-${id.slice(0, 12)}`, oid },
+  ...(tip ? [{ name: branchRef(node, line), oid: tip.oid }] : []),
+];
 
 function readOrNull(read: () => Block): Block | null {
   try {

@@ -8,7 +8,7 @@ import type { BuiltMerge } from '../ledger/merge.js';
 import { step, type Input, type Output } from '../consensus/algorithm.js';
 import { certificateOf, certificateText } from '../consensus/certificate.js';
 import { gossip, type Message } from '../consensus/gossip.js';
-import { proposerOf, type HeightState } from '../consensus/height-state.js';
+import { proposerOf, quorumValue, votesFor, type HeightState } from '../consensus/height-state.js';
 import { polkaRecords, proposalRecord, voteRecord } from '../consensus/own-records.js';
 import { signProposal } from '../consensus/proposal.js';
 import { signVote, valueIdOf, type Vote } from '../consensus/vote.js';
@@ -117,6 +117,19 @@ export class HeightWork {
   /** The merge of this value, where it was built or replayed here already. */
   builtOf(value: Sha256): BuiltMerge | undefined {
     return this.built.get(value);
+  }
+
+  /** As `Merger.lacking`. The latest votes count: what an earlier round was about may be out. */
+  lacking(): { readonly bytes: Uint8Array; readonly voters: readonly NodeId[] } | null {
+    const rounds = [...this.state.rounds.keys()].sort((a, b) => b - a);
+    for (const round of rounds)
+      for (const step of ['precommit', 'prevote'] as const) {
+        const value = quorumValue(this.state, round, step);
+        const bytes = value === null ? undefined : this.unjudged.get(value);
+        if (bytes === undefined) continue;
+        return { bytes, voters: votesFor(this.state, round, step, value).map(({ node }) => node) };
+      }
+    return null;
   }
 
   /** A quorum holds more blocks than before. */

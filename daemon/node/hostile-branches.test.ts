@@ -30,10 +30,12 @@ t.test('heads that promise what is not there are asked for, then ever more rarel
     'each asked once for the merges and once for the branch, and waits for an answer',
   );
   gamma.wants.length = 0;
-  gamma.answer = (want): HaveBody =>
+  gamma.answer = (want): HaveBody | null =>
     'merges' in want
       ? { merges: { from: want.merges.from, packed: 'junk' } }
-      : { blocks: { node: want.blocks.node, from: want.blocks.from, packed: 'junk' } };
+      : 'blocks' in want
+        ? { blocks: { node: want.blocks.node, from: want.blocks.from, packed: 'junk' } }
+        : null;
   await until('the first to be asked again', () => gamma.wants.length >= 4, all, 20_000);
   // A stranger at the broker takes their heads back again and again; gamma tells its own as often as it can.
   for (let i = 0; i < 24; i += 1) {

@@ -2,11 +2,21 @@
 import { entriesText } from '../ledger/block.js';
 import type { BlockRow } from '../store/rows.js';
 import { packBlocks, packMerges, type RawBlock, type RawMerge } from '../sync/block-batch.js';
-import { placeOf, type HaveBody, type WantBody } from '../sync/bodies.js';
+import {
+  placeOf,
+  WANT_BLOCKS_MAX,
+  type BlocksWanted,
+  type HaveBody,
+  type HeadWanted,
+  type WantBody,
+} from '../sync/bodies.js';
 import type { PeeringStore } from './core-store.js';
 
 /** Text of old entries that is read for one answer: deflated it is more than fits. */
 const READ_AHEAD_BYTES = 1024 * 1024;
+
+/** As many blocks as a charter may let a merge fold in: none holds fewer than one entry. */
+const MERGE_BLOCKS_MAX = 10_000;
 
 export class PeerAnswers {
   constructor(private readonly store: PeeringStore) {}
@@ -21,17 +31,38 @@ export class PeerAnswers {
       const { packed, count } = packMerges(this.mergesFrom(from, to));
       return count === 0 ? null : { merges: { from, packed } };
     }
-    const { node, from, to } = what.blocks;
-    const branch = placeOf(node);
-    const blocks = this.store.blocksFrom(branch.node, branch.line, from, to - from + 1);
+    const blocks = 'head' in what ? this.upTo(what.head) : this.ofBranch(what.blocks);
     const answer = (raw: Iterable<RawBlock>): HaveBody | null => {
       const { packed, count } = packBlocks(raw);
-      return count === 0 ? null : { blocks: { node, from, packed } };
+      if (count === 0) return null;
+      if ('head' in what) return { head: { ...what.head, packed } };
+      const { node, from } = what.blocks;
+      return { blocks: { node, from, packed } };
     };
     const [first] = blocks;
     // A branch goes to the archive from its beginning on.
     if (first === undefined || this.store.blockEntries(first.id).length > 0) return answer(this.hot(blocks));
     return this.old(blocks).then(answer);
+  }
+
+  private ofBranch({ node: name, from, to }: BlocksWanted): readonly BlockRow[] {
+    const { node, line } = placeOf(name);
+    return this.store.blocksFrom(node, line, from, to - from + 1);
+  }
+
+  /** The blocks of a branch up to this one; from the beginning: those that stand in one merge with it, or in none as it does. */
+  private upTo({ id, from }: HeadWanted): readonly BlockRow[] {
+    const last = this.store.block(id);
+    if (last === null || last.seq < from) return [];
+    const { node, line, height, seq } = last;
+    const first = (): BlockRow | undefined =>
+      height === null
+        ? this.store.blocksUnmerged(node, line, 1)[0]
+        : this.store
+            .blocksOfMerge(height, MERGE_BLOCKS_MAX)
+            .find((block) => block.node === node && block.line === line);
+    const start = from > 0 ? from : (first()?.seq ?? seq);
+    return this.store.blocksFrom(node, line, start, WANT_BLOCKS_MAX).filter((block) => block.seq <= seq);
   }
 
   private *mergesFrom(from: number, to: number): Generator<RawMerge> {

@@ -10,6 +10,9 @@ import { branchRef } from './blocks.js';
 import type { Equivocations } from './equivocations.js';
 import type { View } from './view.js';
 
+/** What the store refuses of a block that is sound by itself: an entry, or the number of one, that is there already. */
+export const NOT_STORED: ReadonlySet<string> = new Set(['duplicate-entry', 'entry-not-free']);
+
 export class PeerBlocks {
   constructor(
     private readonly store: CoreStore,

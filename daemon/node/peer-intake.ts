@@ -4,25 +4,30 @@
  */
 import { parseCertificate } from '../consensus/certificate.js';
 import { sha256 } from '../ledger/hash.js';
-import type { KeyId, NodeId } from '../ledger/ids.js';
+import type { KeyId, NodeId, Sha256 } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { resumptionOf } from '../ledger/kernel-evidence.js';
 import { readFork } from '../ledger/kernel-forks.js';
-import { unpackBlocks, unpackMerges, type RawBlock, type RawMerge } from '../sync/block-batch.js';
+import {
+  sizeOfBlock,
+  unpackBlocks,
+  unpackMerges,
+  type RawBlock,
+  type RawMerge,
+} from '../sync/block-batch.js';
 import { placeOf, type Branch, type HaveBody, type Tip } from '../sync/bodies.js';
 import { admitBlocks, Quarantine } from '../sync/quarantine.js';
-import type { Item } from '../sync/sync-state.js';
+import { isHead, type Item } from '../sync/sync-state.js';
 import type { PeeringStore } from './core-store.js';
 import { MAIN, type MainLine } from './main-line.js';
 import type { Merger } from './merger.js';
-import type { PeerBlocks } from './peer-blocks.js';
+import { NOT_STORED, type PeerBlocks } from './peer-blocks.js';
 import type { SignedCommit } from './signature-batch.js';
+import { missingHeads, SoughtBlocks } from './sought-blocks.js';
 import type { Welcomed } from './welcomed.js';
 
-/** What the store refuses of a block that is sound by itself: an entry, or the number of one, that is there already. */
-const NOT_STORED = new Set(['duplicate-entry', 'entry-not-free']);
-
 export interface PeerIntakeParts {
+  readonly self: NodeId;
   readonly store: PeeringStore;
   readonly main: MainLine;
   readonly merger: Merger;
@@ -35,6 +40,12 @@ export interface PeerIntakeParts {
   readonly checkpoint: () => Welcomed['checkpoint'] | null;
   /** A branch has grown, durably. */
   readonly stored: (branch: Branch, tip: Tip) => void;
+  /** Blocks left a branch and others came: it ends here now. */
+  readonly replaced: (branch: Branch, tip: Tip | null) => void;
+  /** The next merge is proven, and these blocks that it folds in are not here; `voters` have them. */
+  readonly lacking: (heads: readonly Sha256[], voters: readonly NodeId[]) => void;
+  /** Of the blocks up to one that is lacking so much has come; null: it is stored. */
+  readonly collected: (head: Sha256, upTo: number | null) => void;
   /** All that came of an item is stored. */
   readonly settled: (item: Item) => void;
   /** What came of an item does not hold, and is forgotten. */
@@ -43,17 +54,21 @@ export interface PeerIntakeParts {
   readonly failed: (code: string, reason: string) => void;
 }
 
-const sizeOfBlock = (block: RawBlock): number => block.raw.length + block.entries.length;
 const sizeOfMerge = (merge: RawMerge): number => merge.raw.length + merge.certificate.length;
 
 export class PeerIntake {
   private readonly blocks = new Quarantine<RawBlock>(sizeOfBlock);
   private readonly merges = new Quarantine<RawMerge>(sizeOfMerge);
+  private readonly sought: SoughtBlocks;
+  /** What waits for its turn between two batches. */
+  private readonly tasks: (() => Promise<void>)[] = [];
   private isPumping = false;
   private again = false;
   private stopped = false;
 
-  constructor(private readonly parts: PeerIntakeParts) {}
+  constructor(private readonly parts: PeerIntakeParts) {
+    this.sought = new SoughtBlocks(parts);
+  }
 
   stop(): void {
     this.stopped = true;
@@ -63,6 +78,7 @@ export class PeerIntake {
   admit(from: NodeId, item: Item, body: HaveBody): void {
     try {
       if ('blocks' in body) this.blocks.put(item, from, unpackBlocks(body.blocks.packed));
+      else if ('head' in body) this.sought.put(from, body.head);
       else this.merges.put(item, from, unpackMerges(body.merges.packed));
     } catch (error) {
       if (!(error instanceof TownError)) throw error;
@@ -72,7 +88,14 @@ export class PeerIntake {
   }
 
   discard(item: Item): void {
-    (item === 'merges' ? this.merges : this.blocks).discard(item);
+    if (isHead(item)) this.sought.discard(item);
+    else (item === 'merges' ? this.merges : this.blocks).discard(item);
+  }
+
+  /** Runs something while no block is taken out of quarantine. It must not fail. */
+  undisturbed(task: () => Promise<void>): void {
+    this.tasks.push(task);
+    this.pump();
   }
 
   /** Takes out of quarantine what can be taken by now, until nothing more goes; one run at a time. */
@@ -86,6 +109,8 @@ export class PeerIntake {
     try {
       while (this.again && !this.stopped) {
         this.again = false;
+        for (const task of this.tasks.splice(0)) await this.attempt(task);
+        for (const head of this.sought.heads()) await this.attempt(() => this.pumpSought(head));
         for (const item of this.blocks.items()) await this.attempt(() => this.pumpBranch(item as Branch));
         await this.attempt(() => this.pumpMerges());
       }
@@ -153,6 +178,24 @@ export class PeerIntake {
     if (waiting.length === 0) this.parts.settled(branch);
   }
 
+  private async pumpSought(head: Sha256): Promise<void> {
+    const from = this.sought.givenBy(head);
+    if (from === null) return;
+    try {
+      const { upTo, replaced } = await this.sought.take(head);
+      if (replaced?.isCut) this.parts.replaced(replaced.branch, replaced.tip);
+      else if (replaced?.tip) this.parts.stored(replaced.branch, replaced.tip);
+      if (replaced) this.again = true;
+      if (replaced?.refused) throw replaced.refused;
+      this.parts.collected(head, upTo);
+      if (upTo === null) this.sought.discard(head);
+      this.parts.settled(head);
+    } catch (error) {
+      if (!(error instanceof TownError)) throw error;
+      this.refuse(head, from, error.code, error.message);
+    }
+  }
+
   private async prepare(node: NodeId, batch: readonly RawBlock[]): Promise<void> {
     const key = this.parts.keyOf(node);
     if (!this.parts.prepare || key === undefined) return;
@@ -192,7 +235,7 @@ export class PeerIntake {
    */
   private async takeMerge({ raw, certificate }: RawMerge): Promise<boolean> {
     const { main, merger } = this.parts;
-    const { height } = parseCertificate(certificate);
+    const { height, votes } = parseCertificate(certificate);
     if (height <= main.head.height) return true;
     if (height > main.head.height + 1)
       throw new TownError('gap', `Merge ${main.head.height + 1} is missing before merge ${height}.`);
@@ -206,8 +249,13 @@ export class PeerIntake {
     try {
       if (await merger.adoptDecided(raw, certificate)) return true;
     } catch (error) {
-      if (error instanceof TownError && error.code === 'unknown-head') return false;
-      throw error;
+      if (!(error instanceof TownError) || error.code !== 'unknown-head') throw error;
+      const missing = missingHeads(this.parts.store, raw, this.parts.keyOf);
+      this.parts.lacking(
+        missing,
+        votes.map(({ node }) => node),
+      );
+      return false;
     }
     // Consensus was faster.
     if (height <= main.head.height) return true;

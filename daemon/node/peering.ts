@@ -44,6 +44,7 @@ import { PeerAnswers } from './peer-answers.js';
 import type { PeerBlocks } from './peer-blocks.js';
 import { PeerIntake, type PeerIntakeParts } from './peer-intake.js';
 import { PeerSender } from './peer-sender.js';
+import { missingHeads } from './sought-blocks.js';
 import { readWelcomed, type Welcomed } from './welcomed.js';
 
 const BRANCHES_MAX = 1000;
@@ -126,6 +127,8 @@ export class Peering {
   private told: ReadonlyMap<Branch, number> = new Map();
   private readonly early = new Map<NodeId, Delivery>();
   private stopped = false;
+  /** The height of a proven merge that waits for blocks; 0: of none. */
+  private provenAt = 0;
   /** Readmissions that were carried out here. */
   private readonly resumed = new Set<EntryId>();
   private readonly welcome: Welcomed | null;
@@ -156,13 +159,19 @@ export class Peering {
     });
     this.answers = new PeerAnswers(store);
     this.intake = new PeerIntake({
-      ...{ store, main },
+      ...{ self: keys.id, store, main },
       merger: parts.merger,
       peerBlocks: parts.peerBlocks,
       prepare: parts.prepare,
       keyOf: (node) => this.keyOf(node),
       checkpoint: () => this.welcomed?.checkpoint ?? null,
       stored: (node, tip) => this.feed({ t: 'stored', node, tip }),
+      replaced: (node, tip) => this.feed({ t: 'resumed', node, tip }),
+      lacking: (heads, holders) => {
+        this.provenAt = main.head.height + 1;
+        this.feed({ t: 'sought', heads, holders });
+      },
+      collected: (head, upTo) => this.feed({ t: 'collected', head, upTo }),
       settled: (item) => this.feed({ t: 'settled', item, refused: null }),
       refused: (item, from, code, reason) => {
         this.inbox.refuse({ code, reason: `From ${from}: ${reason}` }, parts.clock.now());
@@ -291,14 +300,18 @@ export class Peering {
     const fresh = readmittedNodes(main.state).filter(({ entry }) => !this.resumed.has(entry));
     if (fresh.length === 0) return;
     for (const { entry } of fresh) this.resumed.add(entry);
-    peerBlocks.equivocations
-      .resume(fresh.map(({ node }) => node))
-      .then((tips) => {
+    // Not while blocks of those branches are being taken.
+    this.intake.undisturbed(async () => {
+      try {
+        const tips = await peerBlocks.equivocations.resume(fresh.map(({ node }) => node));
         for (const [node, last] of tips)
           this.feed({ t: 'resumed', node, tip: last && { seq: last.seq, head: last.id } });
-        this.intake.pump();
-      })
-      .catch((error: unknown) => trouble('store-failed', String(error)));
+      } catch (error) {
+        // Tried again with the next merge.
+        for (const { entry } of fresh) this.resumed.delete(entry);
+        trouble('store-failed', String(error));
+      }
+    });
   }
 
   /** A message to the other validators; they may miss it. */
@@ -376,7 +389,7 @@ export class Peering {
       if (message.class === 'consensus') {
         const refusal = merger.receive(readConsensus(message));
         if (refusal !== null) this.inbox.refuse(refusal, now);
-        return;
+        return this.seekForVotes();
       }
       const { from, body } = message;
       switch (message.kind) {
@@ -404,6 +417,18 @@ export class Peering {
       if (!(error instanceof TownError)) throw error;
       this.inbox.refuse({ code: 'malformed', reason: error.message }, now);
     }
+  }
+
+  /**
+   * What a quorum votes for and cannot be judged for want of blocks is sought as what it decided: they may need this node's vote.
+   * What is decided goes before.
+   */
+  private seekForVotes(): void {
+    const { main, merger, store } = this.parts;
+    const found = merger.lacking();
+    if (found === null || this.provenAt > main.head.height) return;
+    const heads = missingHeads(store, found.bytes, (node) => this.keyOf(node));
+    this.feed({ t: 'sought', heads, holders: found.voters });
   }
 
   /** However often peers come and go, at most so often. */

@@ -19,6 +19,9 @@ export interface RawBlock {
   readonly entries: Uint8Array;
 }
 
+/** Bytes, roughly. */
+export const sizeOfBlock = ({ raw, entries }: RawBlock): number => raw.length + entries.length;
+
 /** A merge as it travels: the commit's bytes and its certificate's canonical text. */
 export interface RawMerge {
   readonly raw: Uint8Array;

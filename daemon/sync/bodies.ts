@@ -47,13 +47,26 @@ export interface Range {
   readonly to: number;
 }
 
-/** Either blocks of one branch or merges. */
-export type WantBody = { readonly blocks: Range & { readonly node: Branch } } | { readonly merges: Range };
+/** Blocks of one branch. */
+export type BlocksWanted = Range & { readonly node: Branch };
+
+/**
+ * The run of blocks that ends in this one, on whatever branch, from the number `from` on; 0: from the first that one merge folds
+ * in together with it, or that no merge has as none has it.
+ */
+export interface HeadWanted {
+  readonly id: Sha256;
+  readonly from: number;
+}
+
+export type WantBody =
+  { readonly blocks: BlocksWanted } | { readonly merges: Range } | { readonly head: HeadWanted };
 
 /** The answer: as many as fit, from the first that was asked for. `packed` as block-batch.ts makes it. */
 export type HaveBody =
   | { readonly blocks: { readonly node: Branch; readonly from: number; readonly packed: string } }
-  | { readonly merges: { readonly from: number; readonly packed: string } };
+  | { readonly merges: { readonly from: number; readonly packed: string } }
+  | { readonly head: HeadWanted & { readonly packed: string } };
 
 function bad(what: string): TownError {
   return new TownError('malformed', `Not a message of this protocol: ${what}.`);
@@ -93,19 +106,29 @@ export function readWant(body: JsonObject): WantBody {
     const blocks = objectOf(objectOf(body, ['blocks'])['blocks'], ['node', 'from', 'to']);
     if (!isBranch(blocks['node'])) throw bad('the branch is none');
     readRange(blocks, WANT_BLOCKS_MAX);
+  } else if ('head' in body) {
+    const { id, from } = objectOf(objectOf(body, ['head'])['head'], ['id', 'from']);
+    if (!isSha256(id) || !isCount(from)) throw bad('the head is out of range');
   } else {
     readRange(objectOf(objectOf(body, ['merges'])['merges'], ['from', 'to']), WANT_MERGES_MAX);
   }
   return body as unknown as WantBody;
 }
 
+const HAVE_FIELDS = {
+  blocks: ['node', 'from', 'packed'],
+  merges: ['from', 'packed'],
+  head: ['id', 'from', 'packed'],
+} as const;
+
 /** @throws TownError `malformed` */
 export function readHave(body: JsonObject): HaveBody {
-  const isBlocks = 'blocks' in body;
-  const [name, fields] = isBlocks ? ['blocks', ['node', 'from', 'packed']] : ['merges', ['from', 'packed']];
-  const part = objectOf(objectOf(body, [name as string])[name as string], fields as string[]);
-  if (isBlocks && !isBranch(part['node'])) throw bad('the branch is none');
-  if (!isCount(part['from']) || part['from'] < 1) throw bad('the first number is out of range');
+  const name = 'blocks' in body ? 'blocks' : 'head' in body ? 'head' : 'merges';
+  const part = objectOf(objectOf(body, [name])[name], HAVE_FIELDS[name]);
+  if (name === 'blocks' && !isBranch(part['node'])) throw bad('the branch is none');
+  if (name === 'head' && !isSha256(part['id'])) throw bad('the head is none');
+  if (!isCount(part['from']) || (part['from'] < 1 && name !== 'head'))
+    throw bad('the first number is out of range');
   const { packed } = part;
   if (typeof packed !== 'string' || packed.length > PACKED_CHARS_MAX) throw bad('the pack is out of range');
   return body as unknown as HaveBody;

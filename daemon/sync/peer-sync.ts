@@ -4,19 +4,10 @@
  * It carries bytes and believes none: what came is for the caller to check (`admit`), who tells how it went (`settled`).
  */
 import { invariant, type NodeId, type Sha256 } from '../ledger/ids.js';
-import {
-  placeOf,
-  TIPS_MAX,
-  WANT_BLOCKS_MAX,
-  WANT_MERGES_MAX,
-  type Branch,
-  type HaveBody,
-  type HeadsBody,
-  type Tip,
-  type WantBody,
-} from './bodies.js';
+import { ask, seekAt } from './asking.js';
+import { TIPS_MAX, type Branch, type HaveBody, type HeadsBody, type Tip, type WantBody } from './bodies.js';
 import * as S from './sync-state.js';
-import type { Draft, Failure, Item, SyncState, Want } from './sync-state.js';
+import type { Draft, Failure, Item, Sought, SyncState, Want } from './sync-state.js';
 
 /** What happened; `now` in milliseconds, never going back. */
 export type Input = { readonly now: number } & (
@@ -33,8 +24,15 @@ export type Input = { readonly now: number } & (
     }
   /** Blocks of a branch (also the own one) are durable up to here. */
   | { readonly t: 'stored'; readonly node: Branch; readonly tip: Tip }
-  /** The stewards readmitted a node: what is held of its branch may end earlier, and more of it is fetched again. */
-  | { readonly t: 'resumed'; readonly node: NodeId; readonly tip: Tip | null }
+  /** Blocks were taken out of a branch: what is held of it may end earlier, and more of it is fetched again. */
+  | { readonly t: 'resumed'; readonly node: Branch; readonly tip: Tip | null }
+  /**
+   * A quorum stands behind the next merge, and these blocks that it folds in are not here; `holders` voted for it. In place of
+   * what was told before.
+   */
+  | { readonly t: 'sought'; readonly heads: readonly Sha256[]; readonly holders: readonly NodeId[] }
+  /** Of the blocks up to one that is sought so much waits in quarantine; null: it is stored. */
+  | { readonly t: 'collected'; readonly head: Sha256; readonly upTo: number | null }
   /** A merge became `main`. */
   | { readonly t: 'adopted'; readonly height: number; readonly main: Sha256 }
   | { readonly t: 'heads'; readonly from: NodeId; readonly body: HeadsBody }
@@ -92,6 +90,7 @@ export function startSync(start: {
     failures: new Map(),
     answering: new Map(),
     frozen: new Set(),
+    sought: new Map(),
     told: new Set(),
   };
 }
@@ -112,6 +111,7 @@ export function step(state: SyncState, input: Input): Stepped {
 export function nextDue(state: SyncState, now: number): number {
   const times = [...state.wants.values()].map(({ deadline }) => deadline);
   for (const { until } of state.failures.values()) if (until > now) times.push(until);
+  times.push(...[seekAt(state)].filter((at) => at > now));
   const { online, publishedAt, changed } = state;
   if (online)
     times.push(publishedAt === null ? now : publishedAt + (changed ? S.HEADS_GAP_MS : S.HEADS_EVERY_MS));
@@ -159,7 +159,23 @@ function take(state: SyncState, input: Input): Stepped {
     case 'adopted':
       invariant(input.height >= state.height, 'main only grows');
       if (input.main === state.main) return only(state);
-      return only(progressed({ ...state, height: input.height, main: input.main, changed: true }, now));
+      return only(
+        progressed(
+          { ...state, height: input.height, main: input.main, sought: new Map(), changed: true },
+          now,
+        ),
+      );
+    case 'sought':
+      return only({ ...state, sought: soughtNow(state, input.heads, new Set(input.holders), now) });
+    case 'collected': {
+      const sought = new Map(state.sought);
+      const { head, upTo } = input;
+      const before = sought.get(head);
+      if (before === undefined) return only(state);
+      if (upTo === null) sought.delete(head);
+      else sought.set(head, { ...before, upTo });
+      return only(progressed({ ...state, sought }, now));
+    }
     case 'heads':
       return takeHeads(state, input.from, input.body, now);
     case 'want':
@@ -176,7 +192,18 @@ function take(state: SyncState, input: Input): Stepped {
   }
 }
 
-function resumed(state: SyncState, node: NodeId, tip: Tip | null, now: number): SyncState {
+/** What was sought before goes on where it is. */
+function soughtNow(
+  { sought }: SyncState,
+  heads: readonly Sha256[],
+  holders: ReadonlySet<NodeId>,
+  now: number,
+): ReadonlyMap<Sha256, Sought> {
+  const fresh: Sought = { since: now, holders, upTo: 0, of: null };
+  return new Map(heads.map((head) => [head, { ...(sought.get(head) ?? fresh), holders }]));
+}
+
+function resumed(state: SyncState, node: Branch, tip: Tip | null, now: number): SyncState {
   const tips = new Map(state.tips);
   if (tip === null) tips.delete(node);
   else tips.set(node, tip);
@@ -237,10 +264,12 @@ function takeWant(state: SyncState, from: NodeId, body: WantBody, now: number): 
   return only({ ...state, answering }, { t: 'send-have', to: from, item, what });
 }
 
-export const itemOf = (body: WantBody | HaveBody): Item => ('blocks' in body ? body.blocks.node : 'merges');
+export const itemOf = (body: WantBody | HaveBody): Item =>
+  'blocks' in body ? body.blocks.node : 'head' in body ? body.head.id : 'merges';
 
-/** The part of a want that can be answered from here; null where there is none. */
+/** The part of a want that can be answered from here; null where there is none. What is wanted by its id, the store knows. */
 function withinOurs(state: SyncState, body: WantBody): WantBody | null {
+  if ('head' in body) return body;
   if ('merges' in body) {
     const { from, to } = body.merges;
     return from > state.height ? null : { merges: { from, to: Math.min(to, state.height) } };
@@ -253,7 +282,7 @@ function withinOurs(state: SyncState, body: WantBody): WantBody | null {
 function takeHave(state: SyncState, from: NodeId, body: HaveBody, now: number): Stepped {
   const item = itemOf(body);
   const want = state.wants.get(item);
-  const first = 'blocks' in body ? body.blocks.from : body.merges.from;
+  const first = firstOf(body);
   if (want?.phase !== 'asked' || want.peer !== from || firstOf(want.body) !== first)
     return only(state, { t: 'refused', from, code: 'unsolicited' });
   const admitting: Want = { ...want, phase: 'admitting', deadline: now + S.ADMIT_MS };
@@ -261,7 +290,8 @@ function takeHave(state: SyncState, from: NodeId, body: HaveBody, now: number): 
   return only({ ...state, wants }, { t: 'admit', from, item, body });
 }
 
-const firstOf = (body: WantBody): number => ('blocks' in body ? body.blocks.from : body.merges.from);
+const firstOf = (body: WantBody | HaveBody): number =>
+  ('blocks' in body ? body.blocks : 'head' in body ? body.head : body.merges).from;
 
 function settle(state: SyncState, item: Item, refused: string | null, now: number): Stepped {
   const want = state.wants.get(item);
@@ -269,12 +299,13 @@ function settle(state: SyncState, item: Item, refused: string | null, now: numbe
   const wants = new Map(state.wants);
   wants.delete(item);
   const settled = { ...state, wants };
-  if (refused === null && S.reachedOf(state, item) > want.had) {
+  const isFound = S.isHead(item) && !state.sought.has(item);
+  if (refused === null && (isFound || S.reachedOf(state, item) > want.had)) {
     const failures = new Map(state.failures);
     failures.delete(S.failureKey(item, want.peer));
     return only({ ...settled, failures });
   }
-  if (refused === 'equivocation' && item !== 'merges')
+  if (refused === 'equivocation' && item !== 'merges' && !S.isHead(item))
     return only({ ...settled, frozen: new Set(state.frozen).add(item) });
   // Who sends nothing new has failed too: else it would be asked for the same for ever.
   return only(failed(settled, item, want.peer, now, refused));
@@ -291,7 +322,11 @@ function failed(
   const count = (state.failures.get(key)?.count ?? 0) + 1;
   const ms = Math.min(S.BACK_OFF_MS_MAX, S.BACK_OFF_MS_MIN * 2 ** Math.min(count - 1, 10));
   const failure: Failure = { count, until: now + ms, overlap: refused === 'other-predecessor' };
-  return { ...state, failures: new Map(state.failures).set(key, failure) };
+  const sought = new Map(state.sought);
+  const head = S.isHead(item) ? sought.get(item) : undefined;
+  // What it gave of those blocks is of no use with what another gives.
+  if (S.isHead(item) && head) sought.set(item, { ...head, upTo: 0, of: null });
+  return { ...state, sought, failures: new Map(state.failures).set(key, failure) };
 }
 
 /** Gives up what took too long; forgets failures and answers that are long past. */
@@ -311,82 +346,6 @@ function expire(before: SyncState, now: number): Stepped {
   if ([...state.answering.values()].some((until) => until <= now))
     state = { ...state, answering: new Map([...state.answering].filter(([, until]) => until > now)) };
   return { state, outputs };
-}
-
-/** Asks for what is lacking and nobody was asked for yet: of each branch, and of the merges. */
-function ask(before: SyncState, now: number): Stepped {
-  if (!before.online) return only(before);
-  const connected = [...before.peers.keys()].filter((node) => S.isConnected(before, node, now)).sort();
-  const wants = new Map(before.wants);
-  const outputs: Output[] = [];
-  const lines: Item[] = ['merges', ...before.nodes, ...before.drafts.keys()];
-  const items = lines.filter(
-    (item) =>
-      (item === 'merges' || placeOf(item).node !== before.self) &&
-      !before.frozen.has(item as Branch) &&
-      !wants.has(item),
-  );
-  for (const item of items) {
-    const choice = choose(before, item, connected, now);
-    if (choice === null) continue;
-    const had = S.reachedOf(before, item);
-    wants.set(item, { ...choice, had, phase: 'asked', deadline: now + S.ANSWER_MS });
-    outputs.push({ t: 'send-want', to: choice.peer, body: choice.body });
-  }
-  return outputs.length === 0 ? only(before) : { state: { ...before, wants }, outputs };
-}
-
-/** Whom to ask for an item, and for what: who failed least, the branch's own node before others; else spread over all. */
-function choose(
-  state: SyncState,
-  item: Item,
-  connected: readonly NodeId[],
-  now: number,
-): { readonly peer: NodeId; readonly body: WantBody } | null {
-  const offers = connected.flatMap((peer) => {
-    const failure = state.failures.get(S.failureKey(item, peer));
-    if (failure !== undefined && failure.until > now) return [];
-    const body = lacking(state, item, peer);
-    return body === null ? [] : [{ peer, body, count: failure?.count ?? 0 }];
-  });
-  const least = Math.min(...offers.map(({ count }) => count));
-  const best = offers.filter(({ count }) => count === least);
-  const turn = item === 'merges' ? state.height : parseInt(item.slice(0, 8), 16);
-  const maker = item === 'merges' ? null : placeOf(item).node;
-  return best.find(({ peer }) => peer === maker) ?? best[turn % best.length] ?? null;
-}
-
-/** What a peer says it has of an item and this node has not: the next range; null for nothing. */
-function lacking(state: SyncState, item: Item, peer: NodeId): WantBody | null {
-  const heads = state.peers.get(peer)?.heads;
-  if (heads === undefined) return null;
-  if (item === 'merges') {
-    const from = state.height + 1;
-    if (heads.height < from) return null;
-    return { merges: { from, to: Math.min(heads.height, state.height + WANT_MERGES_MAX) } };
-  }
-  const theirs = heads.tips[item] ?? mergedThere(state, item, heads);
-  const ours = state.tips.get(item);
-  const last = ours?.seq ?? 0;
-  if (theirs === undefined) return null;
-  // Another block at the end of our branch: fetched too, for it is evidence against the branch's node if it is signed.
-  const isOther = theirs.seq === last && theirs.head !== ours?.head;
-  const overlap = state.failures.get(S.failureKey(item, peer))?.overlap === true;
-  const from = (isOther || overlap) && last > 0 ? last : last + 1;
-  const end = Math.min(theirs.seq, state.drafts.get(item)?.seq ?? Infinity);
-  if (end < from) return null;
-  return { blocks: { node: item, from, to: Math.min(end, from + WANT_BLOCKS_MAX - 1) } };
-}
-
-/** A draft that is merged is told no more; who is ahead of us has it, as far as it is wanted. */
-function mergedThere(
-  state: SyncState,
-  branch: Branch,
-  heads: HeadsBody,
-): { readonly seq: number; readonly head?: Sha256 } | undefined {
-  const draft = state.drafts.get(branch);
-  const isLacking = draft !== undefined && S.reachedOf(state, branch) < draft.seq;
-  return isLacking && heads.height > state.height ? { seq: draft.seq } : undefined;
 }
 
 /** Tells the own heads: when they changed, and every minute. */

@@ -1,5 +1,5 @@
 /** What a node knows of its peers and of what it fetches from them, as a value. What follows from it is in peer-sync.ts. */
-import type { NodeId, Sha256 } from '../ledger/ids.js';
+import { isSha256, type NodeId, type Sha256 } from '../ledger/ids.js';
 import type { Branch, HeadsBody, Tip, WantBody } from './bodies.js';
 
 /** Heads are told again after this long, whatever happens; and not twice within the gap. */
@@ -19,8 +19,29 @@ export const BACK_OFF_MS_MAX = 60_000;
 export const ANSWERS_MAX = 16;
 export const ANSWERING_MS = 30_000;
 
-/** What is fetched: a branch, or the merges. One want for each at a time. */
-export type Item = Branch | 'merges';
+/** A block that a proven merge folds in and that is not here is asked for by its id: so long after that was found, */
+export const SEEK_AFTER_MS = 5_000;
+/** or so long, while branches are being fetched: it may come with them. */
+export const SEEK_LATE_MS = 30_000;
+/** Blocks that are asked for by their ids at one time. */
+export const SEEK_AT_ONCE = 4;
+
+/** What is fetched: a branch, the merges, or the blocks up to one that is sought. One want for each at a time. */
+export type Item = Branch | 'merges' | Sha256;
+
+/** Whether an item is a block that is sought. */
+export const isHead = (item: Item): item is Sha256 => isSha256(item);
+
+/** A block that a quorum stands behind, and that is not here: its branch may be told by nobody, or be another one here. */
+export interface Sought {
+  /** Milliseconds. */
+  readonly since: number;
+  /** Who voted for what it stands in: they have it. */
+  readonly holders: ReadonlySet<NodeId>;
+  /** The last number of what was collected of the blocks before it, and of whom; 0 and null: nothing. */
+  readonly upTo: number;
+  readonly of: NodeId | null;
+}
 
 /** A branch of a draft that the town adopted. */
 export interface Draft {
@@ -80,13 +101,18 @@ export interface SyncState {
   readonly answering: ReadonlyMap<string, number>;
   /** Branches of nodes that signed two blocks for one number: nothing more of them is fetched. */
   readonly frozen: ReadonlySet<Branch>;
+  /** By block. Until the next merge is `main`. */
+  readonly sought: ReadonlyMap<Sha256, Sought>;
   /** Contradictions that were told. */
   readonly told: ReadonlySet<string>;
 }
 
 /** The last number that is held of an item. */
-export const reachedOf = (state: SyncState, item: Item): number =>
-  item === 'merges' ? state.height : (state.tips.get(item)?.seq ?? 0);
+export function reachedOf(state: SyncState, item: Item): number {
+  if (item === 'merges') return state.height;
+  if (isHead(item)) return state.sought.get(item)?.upTo ?? 0;
+  return state.tips.get(item)?.seq ?? 0;
+}
 
 export const failureKey = (item: Item, peer: NodeId): string => `${item} ${peer}`;
 

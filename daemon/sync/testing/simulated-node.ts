@@ -291,6 +291,7 @@ export class SimulatedNode {
     if (this.lies && town.chance(0.7)) return this.#falseAnswer(what);
     // A small bound on some answers, so that they are prefixes.
     const charsMax = town.chance(0.5) ? 3_000 : undefined;
+    if ('head' in what) return null;
     if ('merges' in what) {
       const { from, to } = what.merges;
       const merges = this.#merges.slice(from, to + 1).map(({ raw }) => ({ raw, certificate: 'proof' }));
@@ -313,6 +314,7 @@ export class SimulatedNode {
   }
 
   #falseAnswer(what: WantBody): HaveBody | null {
+    if ('head' in what) return null;
     const junk = Buffer.from('junk').toString('base64');
     if ('merges' in what) {
       const raw = Buffer.from(JSON.stringify({ height: what.merges.from, folds: {} }));
@@ -328,7 +330,7 @@ export class SimulatedNode {
   #admit(from: NodeId, item: Item, body: HaveBody): void {
     try {
       if ('blocks' in body) this.#blocks.put(item, from, unpackBlocks(body.blocks.packed));
-      else this.#waiting.put('merges', from, unpackMerges(body.merges.packed));
+      else if ('merges' in body) this.#waiting.put('merges', from, unpackMerges(body.merges.packed));
     } catch (error) {
       return this.feed({ t: 'settled', item, refused: (error as { code: string }).code });
     }
