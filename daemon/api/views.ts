@@ -5,7 +5,6 @@
 import { Type, type Static, type TSchema, type TUnsafe } from 'typebox';
 import type { JsonObject } from '../ledger/ids.js';
 import type { NoticesView, NoticeView } from '../node/notice-cases.js';
-import type { Explained } from '../node/show-words.js';
 import type * as Shape from '../node/use-cases.js';
 import type { Problem } from './errors.js';
 
@@ -370,7 +369,7 @@ export const townEventView = component<Shape.TownEvent>()(
   ]),
 );
 
-const explainedView = component<Explained>()(
+const explainedView = component<Shape.Explained>()(
   'Explained',
   Type.Object({
     story: Type.Array(Type.String(), { description: 'plain sentences' }),

@@ -1,18 +1,6 @@
 /** An entry or a merge, explained in plain sentences: who, what, verdict, which rule, which other entry, who proved it. */
-import type { EntryView, MergeView } from './use-cases.js';
+import type { EntryView, Explained, MergeView } from './use-cases.js';
 import type { StateChange } from './state-changes.js';
-
-/** What `show` tells beside the thing itself. */
-export interface Explained {
-  /** Sentences, in the order in which they are best read. */
-  readonly story: readonly string[];
-  /** The entry that this one lost to. */
-  readonly other?: EntryView;
-  /** What it changed in the state, the first of it; null: that cannot be told here. */
-  readonly changes: readonly StateChange[] | null;
-  /** How many changes are left out. */
-  readonly more: number;
-}
 
 const CHANGES_MAX = 40;
 const VALUE_CHARS_MAX = 300;

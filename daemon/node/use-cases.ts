@@ -13,7 +13,7 @@ import type { NodeCases } from './node-cases.js';
 import type { NoticesView, NoticeView } from './notice-cases.js';
 import type { RecordCases } from './record-cases.js';
 import type { Recorded } from './recorded.js';
-import type { Explained } from './show-words.js';
+import type { StateChange } from './state-changes.js';
 
 export type EntryState = 'pending' | 'merged' | 'rejected';
 
@@ -59,6 +59,18 @@ export interface MergeView {
   /** Validators (node ids) whose signatures make the certificate. */
   readonly attestedBy: readonly string[];
   readonly entries?: readonly EntryView[];
+}
+
+/** What `show` tells beside the thing itself. */
+export interface Explained {
+  /** Sentences, in the order in which they are best read. */
+  readonly story: readonly string[];
+  /** The entry that this one lost to. */
+  readonly other?: EntryView;
+  /** What it changed in the state, the first of it; null: that cannot be told here. */
+  readonly changes: readonly StateChange[] | null;
+  /** How many changes are left out. */
+  readonly more: number;
 }
 
 /** An entry or a merge, and what is to be said of it. */
