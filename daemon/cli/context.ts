@@ -91,6 +91,16 @@ export class Context {
     return (await this.client()).post<T>(path, token, body, timeoutMs);
   }
 
+  async put<T>(path: string, body: unknown): Promise<T> {
+    const { token } = await this.saved();
+    return (await this.client()).request<T>('PUT', path, { token, body });
+  }
+
+  async delete<T>(path: string): Promise<T> {
+    const { token } = await this.saved();
+    return (await this.client()).request<T>('DELETE', path, { token });
+  }
+
   /** Prints a result: as JSON, or in the words given. */
   tell(value: unknown, words: string): void {
     process.stdout.write(`${this.json ? JSON.stringify(value) : words}\n`);

@@ -6,8 +6,8 @@ import type { Recorded } from '../node/use-cases.js';
 import { usageError } from './cli-error.js';
 import { confirm } from './confirm.js';
 import { Context } from './context.js';
+import { cosignersOf, withCosignerOptions, type CosignerOptions } from './cosigners.js';
 import { credits, facts, plain, short, table, time } from './output.js';
-import { passphrasesOf } from './prompt.js';
 
 const adoptWithin = 600_000;
 
@@ -72,26 +72,19 @@ export function addForkCommands(town: Command): void {
       context.tell(dropped, `The draft ${name} is given up.`);
     });
 
-  fork
+  const adopt = fork
     .command('adopt')
     .description('ask the town to take the draft in; signed by as many stewards as the charter wants')
-    .argument('<name>', 'the draft', forkName)
-    .option('--with <steward...>', 'further stewards who sign; each is asked for their passphrase')
-    .option(
-      '--passphrase-file <file>',
-      'take their passphrases from the lines of this file, in their order (-: standard input)',
-    )
-    .action(async (name: string, options: { with?: string[]; passphraseFile?: string }, command: Command) => {
-      const context = new Context(command);
-      const stewards = options.with ?? [];
-      const passphrases = await passphrasesOf(stewards, options);
-      const cosigners = stewards.map((each, index) => ({ name: each, passphrase: passphrases[index] }));
-      const recorded = await context.post<Recorded>(`/api/forks/${name}/adopt`, { cosigners }, adoptWithin);
-      await context.tellRecorded(
-        recorded,
-        `The town is asked to take the draft ${name} in. It is closed now; see town fork show ${name}.`,
-      );
-    });
+    .argument('<name>', 'the draft', forkName);
+  withCosignerOptions(adopt).action(async (name: string, options: CosignerOptions, command: Command) => {
+    const context = new Context(command);
+    const cosigners = await cosignersOf(options);
+    const recorded = await context.post<Recorded>(`/api/forks/${name}/adopt`, { cosigners }, adoptWithin);
+    await context.tellRecorded(
+      recorded,
+      `The town is asked to take the draft ${name} in. It is closed now; see town fork show ${name}.`,
+    );
+  });
 }
 
 const statusWords: { readonly [status in ForkView['status']]: string } = {

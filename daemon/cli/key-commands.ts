@@ -59,10 +59,7 @@ export function addKeyCommands(town: Command): void {
     .action(async (word: string, _options: object, command: Command) => {
       const context = new Context(command);
       const named = await wholeKey(context, word);
-      const { token } = await context.saved();
-      const recorded = await (
-        await context.client()
-      ).request<Recorded>('DELETE', `/api/keys/${named}`, { token });
+      const recorded = await context.delete<Recorded>(`/api/keys/${named}`);
       await context.tellRecorded(recorded, `The key ${short(named)} is revoked.`);
     });
 }

@@ -124,10 +124,7 @@ function addStandingCommands(member: Command): void {
     .action(async (word: string, _options: object, command: Command) => {
       const context = new Context(command);
       const found = await findMember(context, word);
-      const { token } = await context.saved();
-      const client = await context.client();
-      const path = `/api/members/${found.id}/suspension`;
-      const recorded = await client.request<Recorded>('DELETE', path, { token });
+      const recorded = await context.delete<Recorded>(`/api/members/${found.id}/suspension`);
       await context.tellRecorded(recorded, `${nameOf(found)} is reinstated.`);
     });
 

@@ -1,13 +1,13 @@
 /** `town allowance` and `town due`: credits put at a node to be paid out there, and debts on record. */
 import { InvalidArgumentError, type Command } from 'commander';
 import type { AllowancesView, AllowanceView, DueView } from '../node/money-cases.js';
-import type { NodesView, NodeView } from '../node/node-cases.js';
 import type { Recorded } from '../node/use-cases.js';
 import { Context } from './context.js';
+import { cosignersOf, withCosignerOptions, type CosignerOptions } from './cosigners.js';
 import { find } from './find.js';
+import { findNode } from './find-node.js';
 import { findMember, nameOf, wholeCredits } from './member-commands.js';
 import { credits, plain, short, table, time } from './output.js';
-import { passphrasesOf } from './prompt.js';
 
 /** Unlocking the keys of further stewards takes a while. */
 const FENCE_MS_MAX = 60_000;
@@ -73,7 +73,7 @@ function addAllowanceCommands(town: Command): void {
       await context.tellRecorded(recorded, 'What is left of the allowance goes back.');
     });
 
-  allowance
+  const fence = allowance
     .command('fence')
     .description('close an allowance whose node is lost; what is left goes back after the charter’s wait')
     .argument('<member>', 'whose: id or name')
@@ -82,13 +82,9 @@ function addAllowanceCommands(town: Command): void {
       '--number <n>',
       'the last number of the node’s entries that is paid (default: the last merged)',
       whole,
-    )
-    .option('--with <steward...>', 'further stewards who sign; each is asked for their passphrase')
-    .option(
-      '--passphrase-file <file>',
-      'take their passphrases from the lines of this file, in their order (-: standard input)',
-    )
-    .action(async (who: string, where: string, options: FenceOptions, command: Command) => {
+    );
+  withCosignerOptions(fence).action(
+    async (who: string, where: string, options: FenceOptions, command: Command) => {
       const context = new Context(command);
       const member = await findMember(context, who);
       const { items, fenceWaitMs } = await context.get<AllowancesView>('/api/allowances');
@@ -99,26 +95,23 @@ function addAllowanceCommands(town: Command): void {
         ({ node }) => node,
         ({ nodeName }) => nodeName,
       );
-      const stewards = options.with ?? [];
-      const passphrases = await passphrasesOf(stewards, options);
       const body = {
         member: member.id,
         node: held.node,
         ...(options.number === undefined ? {} : { n: options.number }),
-        cosigners: stewards.map((name, index) => ({ name, passphrase: passphrases[index] })),
+        cosigners: await cosignersOf(options),
       };
       const recorded = await context.post<Recorded>('/api/allowances/fences', body, FENCE_MS_MAX);
       await context.tellRecorded(
         recorded,
         `What is left of the allowance of ${nameOf(member)} at ${plain(held.nodeName)} goes back ${waitText(fenceWaitMs)} after this is merged.`,
       );
-    });
+    },
+  );
 }
 
-interface FenceOptions {
+interface FenceOptions extends CosignerOptions {
   readonly number?: number;
-  readonly with?: string[];
-  readonly passphraseFile?: string;
 }
 
 function addDueCommands(town: Command): void {
@@ -170,17 +163,6 @@ function addDueCommands(town: Command): void {
 function whole(text: string): number {
   if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('a whole number, 0 or more, is expected.');
   return Number(text);
-}
-
-async function findNode(context: Context, word: string): Promise<NodeView> {
-  const { nodes } = await context.get<NodesView>('/api/nodes');
-  return find(
-    nodes,
-    word,
-    'node',
-    ({ id }) => id,
-    ({ name }) => name,
-  );
 }
 
 async function findDue(context: Context, word: string): Promise<DueView> {
