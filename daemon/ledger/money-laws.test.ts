@@ -90,6 +90,9 @@ const disturbances: {
   }),
 };
 
+/** How often each of them comes: seldom, beside what else happens. */
+const DISTURBANCES = { revoke: 1, suspend: 1, reinstate: 1, leave: 1, roles: 1, charter: 1, expel: 1 };
+
 t.test(
   'a payment that a node made within what it had adopted is never rejected and never short',
   async (t) => {
@@ -101,13 +104,7 @@ t.test(
       transfer: 2,
       merge: 6,
       adopt: 6,
-      revoke: 1,
-      suspend: 1,
-      reinstate: 1,
-      leave: 1,
-      roles: 1,
-      charter: 1,
-      expel: 1,
+      ...DISTURBANCES,
     };
     let covered = 0;
     const law = fc.property(stories(weights, 40), (steps) => {
@@ -197,13 +194,7 @@ t.test(
       wait: 1,
       merge: 6,
       adopt: 6,
-      revoke: 1,
-      suspend: 1,
-      reinstate: 1,
-      leave: 1,
-      roles: 1,
-      charter: 1,
-      expel: 1,
+      ...DISTURBANCES,
     };
     const seen = new Map<string, number>();
     const law = fc.property(stories(weights, 60), (steps) => {

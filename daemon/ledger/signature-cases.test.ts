@@ -2,47 +2,10 @@
 import { createHash } from 'node:crypto';
 import { Point } from '@noble/ed25519';
 import t from 'tap';
-import { hexOf, sha256Bytes } from './hash.js';
-import { verifySignature, verifySignaturePortable } from './signature.js';
+import { sha256Bytes } from './hash.js';
+import { bigOf, L, little, lowOrder, lowOrderEncodings, verdict } from './testing/odd-points.js';
 
 t.setTimeout(600_000); // arithmetic in JavaScript, a few milliseconds each on a small machine
-
-const L = Point.CURVE().n;
-const little = (n: bigint): Uint8Array => Buffer.from(n.toString(16).padStart(64, '0'), 'hex').reverse();
-const bigOf = (bytes: Uint8Array): bigint => BigInt(`0x${hexOf(Uint8Array.from(bytes).reverse())}`);
-
-type Asserts = { fail(message: string): unknown };
-
-/** The verdict of both ways, which must be one. */
-function verdict(t: Asserts, key: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
-  const native = verifySignature(key, message, signature);
-  if (verifySignaturePortable(key, message, signature) !== native) {
-    t.fail(`the two ways differ on ${hexOf(key)} ${hexOf(message)} ${hexOf(signature)}`);
-  }
-  return native;
-}
-
-/** All eight points of low order. */
-const lowOrder: Point[] = (() => {
-  const generator = Point.fromHex('c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a');
-  return Array.from({ length: 8 }, (_, i) => generator.multiply(BigInt(i), false));
-})();
-
-/** Every encoding that decodes to a point of low order by some verifier: canonical, y + p, and a sign on x = 0. */
-function lowOrderEncodings(): Uint8Array[] {
-  const p = Point.CURVE().p;
-  const found = new Map<string, Uint8Array>();
-  for (const point of lowOrder) {
-    const y = point.toAffine().y;
-    for (const spelled of y + p < 2n ** 255n ? [y, y + p] : [y]) {
-      for (const signBit of [0n, 1n]) {
-        const bytes = little(spelled + (signBit << 255n));
-        found.set(hexOf(bytes), bytes);
-      }
-    }
-  }
-  return [...found.values()];
-}
 
 t.test(
   'keys, R and S put together from every kind of part: both ways decide alike, thousands of times',

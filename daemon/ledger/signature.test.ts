@@ -8,9 +8,17 @@ import fc from 'fast-check';
 import t from 'tap';
 import { bytesOf, hexOf, sha256Bytes } from './hash.js';
 import type { KeyId } from './ids.js';
-import { forgetSecretKey, memberIdOf, nodeIdOf, publicKeyOf, sign, signText } from './signature.js';
-import { verifySignature, verifySignaturePortable, verifyText } from './signature.js';
+import {
+  forgetSecretKey,
+  memberIdOf,
+  nodeIdOf,
+  publicKeyOf,
+  sign,
+  signText,
+  verifyText,
+} from './signature.js';
 import { allowedSignersLine, sshSign, sshVerify } from './sshsig.js';
+import { bigOf, L, little, lowOrder, lowOrderEncodings, verdict } from './testing/odd-points.js';
 
 const inCi = process.env['CI'] === 'true';
 const vectors = new URL('../../../../shared/vectors/', import.meta.url);
@@ -18,21 +26,7 @@ const withoutVectors = existsSync(vectors) ? false : 'the shared test vectors ar
 const withoutSshKeygen =
   spawnSync('ssh-keygen', ['-?']).error === undefined || inCi ? false : 'ssh-keygen is not on this machine';
 
-const L = Point.CURVE().n;
-const little = (n: bigint): Uint8Array => Buffer.from(n.toString(16).padStart(64, '0'), 'hex').reverse();
-const bigOf = (bytes: Uint8Array): bigint => BigInt(`0x${hexOf(Uint8Array.from(bytes).reverse())}`);
 const keyBytes = (secret: Uint8Array): Uint8Array => bytesOf(publicKeyOf(secret));
-
-type Asserts = { fail(message: string): unknown };
-
-/** The verdict of both ways, which must be one. */
-function verdict(t: Asserts, key: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
-  const native = verifySignature(key, message, signature);
-  if (verifySignaturePortable(key, message, signature) !== native) {
-    t.fail(`the two ways differ on ${hexOf(key)} ${hexOf(message)} ${hexOf(signature)}`);
-  }
-  return native;
-}
 
 /** What OpenSSL alone would say. */
 function opensslVerdict(key: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
@@ -77,28 +71,6 @@ t.test('of the twelve speccheck cases only number 3 counts', { skip: withoutVect
   );
   t.equal(cases.length, 12);
 });
-
-/** All eight points of low order. */
-const lowOrder: Point[] = (() => {
-  const generator = Point.fromHex('c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a');
-  return Array.from({ length: 8 }, (_, i) => generator.multiply(BigInt(i), false));
-})();
-
-/** Every encoding that decodes to a point of low order by some verifier: canonical, y + p, and a sign on x = 0. */
-function lowOrderEncodings(): Uint8Array[] {
-  const p = Point.CURVE().p;
-  const found = new Map<string, Uint8Array>();
-  for (const point of lowOrder) {
-    const y = point.toAffine().y;
-    for (const spelled of y + p < 2n ** 255n ? [y, y + p] : [y]) {
-      for (const signBit of [0n, 1n]) {
-        const bytes = little(spelled + (signBit << 255n));
-        found.set(hexOf(bytes), bytes);
-      }
-    }
-  }
-  return [...found.values()];
-}
 
 t.test('no key or R of low order counts, in any spelling, for any message', async (t) => {
   const encodings = lowOrderEncodings();
