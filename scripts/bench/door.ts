@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { badgeHash } from '../../daemon/gate/badge-number.js';
 import { GateLink } from '../../daemon/gate/link.js';
 import { timeLine, type BenchLine } from './bench-line.js';
+import { busyDoor } from './door-busy.js';
 
 const warmUp = 100;
 const taps = 1000;
@@ -18,11 +19,16 @@ async function writeDurably(file: FileHandle, bytes: Buffer): Promise<void> {
   await file.datasync();
 }
 
+/** The way from the tap to the strike; then what the daemon's housework adds to it. */
+export async function run(): Promise<BenchLine[]> {
+  return [...(await tapToStrike()), ...(await busyDoor())];
+}
+
 /**
  * Taps one badge again and again, each time measuring from the tap to the news that the strike is on, and in turn the baseline:
  * one bare write and fdatasync of the same record. Both in ms, on the same file system.
  */
-export async function run(): Promise<BenchLine[]> {
+async function tapToStrike(): Promise<BenchLine[]> {
   const folder = await mkdtemp(join(tmpdir(), 'bench-door-'));
   const daemonFile = await open(join(folder, 'daemon'), 'a');
   const bareFile = await open(join(folder, 'bare'), 'a');

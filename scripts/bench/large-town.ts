@@ -5,16 +5,19 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { DappPackage } from '../../daemon/dapps/package.js';
 import { ProcessDriver } from '../../daemon/dapps/process-driver.js';
 import { TownError, type JsonObject } from '../../daemon/ledger/ids.js';
 import { systemClock } from '../../daemon/node/clock.js';
 import { Core } from '../../daemon/node/core.js';
 import { manifestsOf, packagesOf, readPackages } from '../../daemon/node/dapp-set.js';
 import { hasTown, initTown } from '../../daemon/node/init-town.js';
-import { readNodeKeys } from '../../daemon/node/key-files.js';
+import { readNodeKeys, type NodeKeys } from '../../daemon/node/key-files.js';
 import { MainLine } from '../../daemon/node/main-line.js';
 import { Repository } from '../../daemon/store/repository.js';
 import { Store } from '../../daemon/store/store.js';
+import { ContractsInside } from './contracts-inside.js';
+import { Filler, type Statement } from './fill.js';
 
 const packagesFolder = fileURLToPath(new URL('../../packages', import.meta.url));
 /** Events on their way to the disk at once. */
@@ -22,12 +25,14 @@ const atOnce = 128;
 /** The key of the steward who founded it. */
 export const steward = Buffer.alloc(32, 5);
 
+/** The names of the keys of a month, one a person, of fifty people: a house records the same ones again and again. */
+const recordKeys = Array.from({ length: 50 }, () => `k${randomBytes(16).toString('hex')}`);
+
 /** What the gate saw, sealed: as long as a record with badge, person and times is. */
 export const doorEvent = (): JsonObject => ({
   ...{ code: 'granted', door: 'front', kind: 'tap', outcome: 'granted', table: 3 },
   record: {
-    // One key a person and month: of fifty people.
-    ...{ enc: 1, key: `${randomInt(50)}`.padStart(32, 'c') },
+    ...{ enc: 1, key: recordKeys[randomInt(recordKeys.length)] as string },
     ...{ iv: randomBytes(12).toString('base64url'), ct: randomBytes(190).toString('base64url') },
   },
 });
@@ -41,11 +46,12 @@ export class LargeTown {
     readonly store: Store,
     readonly repository: Repository,
     readonly core: Core,
-    private readonly driver: ProcessDriver,
+    readonly keys: NodeKeys,
+    private readonly driver: ProcessDriver | ContractsInside,
   ) {}
 
   /** Opens the town in the folder; founds it where there is none, with a steward and a door. */
-  static async open(folder: string): Promise<LargeTown> {
+  static async open(folder: string, contracts: 'processes' | 'inside' = 'processes'): Promise<LargeTown> {
     const isNew = !(await hasTown(folder));
     if (isNew)
       await initTown(folder, {
@@ -64,9 +70,8 @@ export class LargeTown {
     const main = MainLine.load(store);
     await main.prepare();
     const packages = packagesOf(main.charter, await readPackages(packagesFolder));
-    const log = (): void => undefined;
-    const driver = new ProcessDriver({ town: main.town, node: keys.id, log });
-    await driver.start(packages);
+    const driver =
+      contracts === 'inside' ? new ContractsInside() : await processesOf(main, keys.id, packages);
     const stop = (code: string, message: string): never => {
       throw new TownError(code, message);
     };
@@ -87,7 +92,7 @@ export class LargeTown {
     });
     await core.view.settle();
     core.merger.start();
-    const town = new LargeTown(folder, store, repository, core, driver);
+    const town = new LargeTown(folder, store, repository, core, keys, driver);
     if (isNew) await town.furnish(keys);
     return town;
   }
@@ -99,6 +104,11 @@ export class LargeTown {
     const door = { door: 'front', name: 'Front', node: keys.id };
     await appender.claim('door-access.add-door', door, { secretKey: steward });
     await merger.mergeNow();
+  }
+
+  /** How many entries it has, wherever they are. */
+  get entries(): number {
+    return this.store.counts().entries;
   }
 
   /** One event, durable when it resolves. */
@@ -139,21 +149,64 @@ export class LargeTown {
   }
 }
 
-/** Makes a town with at least so many entries in `folder`, or goes on with the one that is there. */
+async function processesOf(
+  { town }: MainLine,
+  node: string,
+  packages: readonly DappPackage[],
+): Promise<ProcessDriver> {
+  const driver = new ProcessDriver({ town, node, log: () => undefined });
+  await driver.start(packages);
+  return driver;
+}
+
+/** The newest events of a town are recorded as a door does, one by one. */
+const recordedByDoor = 2_000;
+
+/** Makes a town with so many entries in `folder`, or goes on with the one that is there: most of them as fill.ts does. */
 export async function growTown(
   folder: string,
   entries: number,
   perMerge: number,
   onProgress: (done: number) => void = () => undefined,
 ): Promise<void> {
-  const town = await LargeTown.open(folder);
-  try {
-    const { store } = town;
-    const count = (): number => store.counts().entries;
-    for (let done = count(); done < entries; done = count()) {
-      onProgress(done);
+  const early = entries - recordedByDoor;
+  if ((await entriesIn(folder)) < early)
+    await inTown(folder, 'inside', async (town) => {
+      const filler = new Filler(town);
+      const { secretKey } = town.keys;
+      for (let done = town.entries; done < early; done = town.entries) {
+        onProgress(done);
+        const event = (): Statement => ({
+          ...{ type: 'door-access.event', kind: 'fact', secretKey },
+          body: doorEvent(),
+        });
+        await filler.merged(Math.min(perMerge, early - done), event);
+      }
+    });
+  await inTown(folder, 'processes', async (town) => {
+    for (let done = town.entries; done < entries; done = town.entries)
       await town.merged(Math.min(perMerge, entries - done));
-    }
+  });
+}
+
+/** 0 where there is no town yet. */
+async function entriesIn(folder: string): Promise<number> {
+  if (!(await hasTown(folder))) return 0;
+  const store = await Store.open(folder, { onFatal: () => undefined });
+  const { entries } = store.counts();
+  await store.close();
+  return entries;
+}
+
+/** Opens the town, uses it, lets it settle and closes it. */
+export async function inTown(
+  folder: string,
+  contracts: 'processes' | 'inside',
+  use: (town: LargeTown) => Promise<void>,
+): Promise<void> {
+  const town = await LargeTown.open(folder, contracts);
+  try {
+    await use(town);
     await town.settle();
   } finally {
     await town.close();

@@ -1,9 +1,10 @@
 /**
- * Bench `scale`: the limits that are tried: 100,000 members and 1,000,000 entries in one town on this machine. Takes hours, so it
- * is run by its name only; SCALE=0.1 does a tenth of it. BENCH_CACHE=DIR keeps the town for the next run.
+ * Bench `scale`: the limits that are tried: 100,000 members and 1,000,000 entries in one town on this machine, filled as fill.ts
+ * says. Takes long, so it is run by its name only; SCALE=0.1 does a tenth of it. BENCH_CACHE=DIR keeps the town for the next run.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,91 +14,111 @@ import { INVITATION_DOMAIN, invitationText } from '../../daemon/ledger/kernel.js
 import { sha256 } from '../../daemon/ledger/hash.js';
 import type { JsonObject } from '../../daemon/ledger/ids.js';
 import { timeLine, type BenchLine } from './bench-line.js';
-import { LargeTown, steward } from './large-town.js';
+import { Filler } from './fill.js';
+import { growTown, inTown, steward, type LargeTown } from './large-town.js';
 import { measureBare, measureDaemon } from './start.js';
 
 const scale = Number(process.env['SCALE'] ?? 1);
 const members = Math.ceil(100_000 * scale);
 const entries = Math.ceil(1_000_000 * scale);
 const perMerge = 1_000;
+const smallTown = 5_000;
+const rounds = 3;
 const aYearMs = 365 * 86_400_000;
 
-/** `merge-…`: one merge of 1,000 entries at that size; `start`, `verify` and `memory` of the daemon with it. Baselines: the same at the beginning, or the bare process. */
+/**
+ * `merge-of-1000-events`, `merge-of-a-join`: until they are `main`, the contracts in their processes; baseline: in a town of 5,000
+ * entries and one member. `start`, `memory`: of the daemon; baseline: the bare server, and the daemon with the small town.
+ * `verify`: microseconds for each entry, and its highest memory; baseline: the small town's.
+ */
 export async function run(): Promise<BenchLine[]> {
   const cache = process.env['BENCH_CACHE'];
   const folder = cache === undefined ? await mkdtemp(join(tmpdir(), 'bench-scale-')) : cache;
   const data = join(folder, `scale-${members}-${entries}`);
+  const small = join(folder, `scale-small-${process.pid}`);
   try {
-    const merge = await grown(data);
-    const bare = await measureBare();
-    await measureDaemon(data, false);
-    const { api, rss } = await measureDaemon(data, false);
-    const verify = await verified(data);
+    await growTown(small, smallTown, perMerge);
+    await fill(data);
+    const before = { ...(await merges(small)), ...(await started(small)), ...(await verified(small)) };
+    const after = { ...(await merges(data)), ...(await started(data)), ...(await verified(data)) };
     return [
-      timeLine('scale', `merge-of-${perMerge}-events`, merge.last, 'ms', merge.first),
-      timeLine('scale', 'start', api, 'ms', bare),
-      timeLine('scale', 'verify', verify.seconds, 's', verify.seconds),
-      timeLine('scale', 'verify-memory', verify.megabytes, 'MB', verify.megabytes),
-      timeLine('scale', 'memory', rss, 'MB', rss),
+      timeLine('scale', `merge-of-${perMerge}-events`, after.events, 'ms', before.events),
+      timeLine('scale', 'merge-of-a-join', after.joins, 'ms', before.joins),
+      timeLine('scale', 'start', after.start, 'ms', await measureBare()),
+      timeLine('scale', 'memory', after.rss, 'MB', before.rss),
+      timeLine('scale', 'verify-per-entry', after.microseconds, 'us', before.microseconds),
+      timeLine('scale', 'verify-memory', after.megabytes, 'MB', before.megabytes),
     ];
   } finally {
+    await rm(small, { recursive: true, force: true });
     if (cache === undefined) await rm(folder, { recursive: true, force: true });
   }
 }
 
-/** Members first, then events until there are as many entries. Milliseconds of one of the first merges and of the last. */
-async function grown(data: string): Promise<{ first: number; last: number }> {
-  const town = await LargeTown.open(data);
-  try {
-    const { store, core } = town;
-    const count = (): number => store.counts().entries;
-    const joined = (): number => core.main.state.keys('kernel', 'members', '', members + 2).length;
-    let first = Number.NaN;
-    let last = Number.NaN;
+/** Members first, then events until there are as many entries. */
+async function fill(data: string): Promise<void> {
+  await inTown(data, 'inside', async (town) => {
+    const filler = new Filler(town);
+    const joined = (): number => town.core.main.state.keys('kernel', 'members', '', members + 2).length;
     for (let have = joined(); have < members; have = joined()) {
-      const more = Math.min(perMerge, members - have);
-      for (let i = 0; i < more; i += 1) await join1(town, have + i);
-      await core.merger.mergeNow();
-      tell('members', joined(), members);
+      tell('members', have, members);
+      await filler.merged(Math.min(perMerge, members - have), (i) => ({
+        ...{ type: 'member.join', kind: 'claim', body: joinBody(town) },
+        secretKey: memberSeed(`${have + i}`),
+      }));
     }
-    for (let have = count(); have < entries; have = count()) {
-      await town.events(Math.min(perMerge, entries - have));
-      const began = performance.now();
-      await core.merger.mergeNow();
-      last = performance.now() - began;
-      if (Number.isNaN(first)) first = last;
-      await town.settle();
-      tell('entries', count(), entries);
-    }
-    if (Number.isNaN(last)) {
-      await town.events(perMerge);
-      const began = performance.now();
-      await core.merger.mergeNow();
-      first = last = performance.now() - began;
-    }
-    await town.settle();
-    return { first, last };
-  } finally {
-    await town.close();
-  }
+  });
+  await growTown(data, entries, perMerge, (done) => tell('entries', done, entries));
 }
 
 function tell(what: string, done: number, of: number): void {
   if (done % 20_000 < perMerge) process.stderr.write(`  ${what}: ${done} of ${of}\n`);
 }
 
-const memberSeed = (n: number): Uint8Array => Buffer.from(sha256(`member ${n}`), 'hex');
+const memberSeed = (name: string): Uint8Array => Buffer.from(sha256(`member ${name}`), 'hex');
 
-async function join1({ core }: LargeTown, n: number): Promise<void> {
-  const { town } = core.main;
-  const content = { town, nonce: sha256(`nonce ${n}`), roles: ['member'], until: Date.now() + aYearMs };
+function joinBody({ core }: LargeTown): JsonObject {
+  const nonce = randomBytes(32).toString('hex');
+  const content = { town: core.main.town, nonce, roles: ['member'], until: Date.now() + aYearMs };
   const sig = signText(steward, INVITATION_DOMAIN, invitationText(content as never));
-  const invitation = { ...content, by: publicKeyOf(steward), sig } as unknown as JsonObject;
-  await core.appender.claim('member.join', { invitation }, { secretKey: memberSeed(n) });
+  return { invitation: { ...content, by: publicKeyOf(steward), sig } };
 }
 
+/** Medians, ms. */
+async function merges(data: string): Promise<{ events: number; joins: number }> {
+  const events: number[] = [];
+  const joins: number[] = [];
+  await inTown(data, 'processes', async (town) => {
+    const merge = async (times: number[]): Promise<void> => {
+      const began = performance.now();
+      await town.core.merger.mergeNow();
+      times.push(performance.now() - began);
+    };
+    for (let round = 0; round < rounds; round += 1) {
+      await town.events(perMerge);
+      await merge(events);
+      const secretKey = memberSeed(randomBytes(8).toString('hex'));
+      await town.core.appender.claim('member.join', joinBody(town), { secretKey });
+      await merge(joins);
+    }
+  });
+  return { events: median(events), joins: median(joins) };
+}
+
+/** The second of two starts: ms until it serves, and MB once the dapps run. */
+async function started(data: string): Promise<{ start: number; rss: number }> {
+  await measureDaemon(data, false);
+  const { api, rss } = await measureDaemon(data, false);
+  return { start: api, rss };
+}
+
+const median = (values: readonly number[]): number =>
+  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+
 /** `town verify` in a process of its own: how long it takes, and its highest memory. */
-async function verified(data: string): Promise<{ seconds: number; megabytes: number }> {
+async function verified(data: string): Promise<{ microseconds: number; megabytes: number }> {
+  let count = 0;
+  await inTown(data, 'inside', async (town) => void (count = town.entries));
   const town = fileURLToPath(new URL('../../daemon/cli/town.js', import.meta.url));
   const began = performance.now();
   const child = spawn(process.execPath, [town, 'verify', '--data', data, '--json'], {
@@ -115,5 +136,5 @@ async function verified(data: string): Promise<{ seconds: number; megabytes: num
   const [code] = (await once(child, 'exit')) as [number | null];
   clearInterval(look);
   if (code !== 0) throw new Error(`town verify ended with ${code}.`);
-  return { seconds: (performance.now() - began) / 1000, megabytes };
+  return { microseconds: ((performance.now() - began) * 1000) / count, megabytes };
 }
