@@ -53,8 +53,9 @@ export async function repairObjects(repair: GitRepair): Promise<readonly string[
       said.push(`The index of pack ${pack.slice(0, 12)}… was made anew from the pack.`);
     if (done.salvaged > 0) said.push(`${done.salvaged} objects of damaged packs stand in a new one.`);
   }
-  const given = await missingOf(repair);
+  const { given, ended } = await missingOf(repair);
   if (given > 0) said.push(`${given} git objects came from the database or from replaying the history.`);
+  if (ended !== null) said.push(`The history could not be followed to its end: ${ended}`);
   return said;
 }
 
@@ -78,7 +79,7 @@ async function setDerivedAside(gitdir: string, said: string[]): Promise<void> {
 
 const namesOf = (folder: string): Promise<string[]> => readdir(folder).catch(() => []);
 
-/** Walks the history and writes every object of it that git does not have. Returns how many. */
+/** Walks the history and writes every object of it that git does not have. `ended`: why it came to no end, where it did not. */
 async function missingOf({
   folder,
   rows,
@@ -87,9 +88,10 @@ async function missingOf({
   driver,
   pool,
   onProgress,
-}: GitRepair): Promise<number> {
+}: GitRepair): Promise<{ readonly given: number; readonly ended: string | null }> {
   const gitdir = join(folder, 'ledger.git');
   const source = new LedgerSource(folder, rows);
+  let ended: string | null = null;
   let count = 0;
   let bytes = 0;
   let gathered: GitObject[] = [];
@@ -128,11 +130,12 @@ async function missingOf({
     });
   } catch (error) {
     if (!(error instanceof TownError)) throw error; // as far as it goes; the verification afterwards tells where it ends
+    ended = error.message;
   } finally {
     await write();
     await objects.close();
   }
-  return count;
+  return { given: count, ended };
 }
 
 /** Refs, HEAD and the configuration, by what the database says. @returns what was done */

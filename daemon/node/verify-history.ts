@@ -34,6 +34,9 @@ import type { LedgerSource } from './ledger-source.js';
 import { MAIN } from './main-line.js';
 import type { SignaturePool } from './signature-pool.js';
 
+/** Nobody waits for a verification as for a merge: a busy machine may take its time to start a contract. */
+const START_MS = 60_000;
+
 /** A branch's blocks as a merge folds them in, whole. */
 export interface FoldedPart extends BranchPart {
   readonly blocks: readonly Block[];
@@ -303,6 +306,7 @@ class Walk {
       node: `verify-${process.pid}`,
       log: () => undefined,
       prefer: this.options.driver,
+      startMs: START_MS,
     });
     this.driver = driver;
     return driver;
