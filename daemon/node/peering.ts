@@ -127,6 +127,7 @@ export class Peering {
   private told: ReadonlyMap<Branch, number> = new Map();
   private readonly early = new Map<NodeId, Delivery>();
   private stopped = false;
+  private steppedAt: number;
   /** The height of a proven merge that waits for blocks; 0: of none. */
   private provenAt = 0;
   /** Readmissions that were carried out here. */
@@ -140,6 +141,7 @@ export class Peering {
       .filter(({ line }) => line === MAIN)
       .map(({ node, seq, head }) => [node, { seq, head }] as const);
     const { height, id } = main.head;
+    this.steppedAt = parts.steady();
     this.welcome = readWelcomed(store);
     this.state = startSync({
       ...{ self: keys.id, nodes: this.nodes(), height, main: id },
@@ -475,8 +477,10 @@ export class Peering {
   private feed(input: InputWithoutTime): void {
     if (this.stopped) return;
     const before = this.state;
-    const { state, outputs } = step(before, { ...input, now: this.parts.steady() } as Input);
+    const now = this.parts.steady();
+    const { state, outputs } = step(before, { ...input, now } as Input);
     this.state = state;
+    this.steppedAt = now;
     for (const output of outputs) this.carryOut(output);
     if (state.peers !== before.peers || state.tips !== before.tips || state.online !== before.online) {
       if (this.holdsMore()) this.parts.merger.heldChanged();
@@ -491,8 +495,8 @@ export class Peering {
     this.cancelTimer?.();
     this.cancelTimer = null;
     if (this.stopped || this.transport === null) return;
-    const now = this.parts.steady();
-    const ms = Math.max(1, nextDue(this.state, now) - now);
+    // As the last step saw it: what has become due since is due at once.
+    const ms = Math.max(1, nextDue(this.state, this.steppedAt) - this.parts.steady());
     this.cancelTimer = this.parts.clock.after(ms, () => this.feed({ t: 'tick' }));
   }
 

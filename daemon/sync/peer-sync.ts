@@ -107,7 +107,10 @@ export function step(state: SyncState, input: Input): Stepped {
   };
 }
 
-/** When the machine has something to do next, if nothing happens before: milliseconds; for one timer. */
+/**
+ * When the machine has something to do next, if nothing happens before: milliseconds; for one timer.
+ * @param now of the last step: what became due since is told, and not passed over
+ */
 export function nextDue(state: SyncState, now: number): number {
   const times = [...state.wants.values()].map(({ deadline }) => deadline);
   for (const { until } of state.failures.values()) if (until > now) times.push(until);
