@@ -1,14 +1,13 @@
 /** The way of an entry into this node's branch: numbered, signed, judged if it is a claim, durable, acknowledged. */
 import { rememberVerified, signEntry, type EntryContent, type VerifiedEntry } from '../ledger/entry.js';
-import type { EntryId, JsonObject, KeyId, MemberId, Millis, NodeId } from '../ledger/ids.js';
+import type { EntryId, JsonObject, Millis, NodeId } from '../ledger/ids.js';
 import { TownError, invariant } from '../ledger/ids.js';
-import { readKey } from '../ledger/kernel.js';
 import { publicKeyOf } from '../ledger/signature.js';
-import type { NewEntry } from '../store/rows.js';
 import type { CoreStore } from './core-store.js';
 import type { Clock } from './clock.js';
 import type { NodeKeys } from './key-files.js';
 import { MAIN, type MainLine } from './main-line.js';
+import { entryRow } from './new-rows.js';
 import type { View } from './view.js';
 
 /** Claims of this node that may wait for a merge. */
@@ -85,7 +84,7 @@ export class Appender {
         const { verdict } = await this.view.judge(signed);
         if (verdict.verdict === 'rejected')
           throw new Refused(verdict.code ?? 'rejected', verdict.reason ?? 'A rule refuses it.');
-        await this.store.appendEntries({ entries: [this.rowOf(signed, 'claim')] });
+        await this.store.appendEntries({ entries: [entryRow(signed, 'claim', this.view.state)] });
         return signed;
       });
       // Its number is settled by now: what is told of it can be put into a block at once.
@@ -107,7 +106,7 @@ export class Appender {
     const entry = await this.numbered(async (n) => {
       const signed = this.sign(n, type, body, this.keys, []);
       const { skipped } = await this.store.appendEntries({
-        entries: [this.rowOf(signed, 'fact')],
+        entries: [entryRow(signed, 'fact', this.view.state)],
         ...(gateRecord ? { gateRecords: [{ ...gateRecord, entry: signed.id, at: signed.at }] } : {}),
       });
       return skipped.length > 0 ? null : signed;
@@ -135,7 +134,7 @@ export class Appender {
       check();
       const entry = await this.numbered(async (n) => {
         const signed = this.sign(n, type, body, this.keys, []);
-        await this.store.appendEntries({ entries: [this.rowOf(signed, 'fact')] });
+        await this.store.appendEntries({ entries: [entryRow(signed, 'fact', this.view.state)] });
         return signed;
       });
       await this.view.take(entry);
@@ -209,25 +208,5 @@ export class Appender {
     // Checking it again as it goes into a block would keep the doors waiting: 256 signatures are 30 ms and more.
     rememberVerified([entry.id]);
     return entry;
-  }
-
-  private rowOf(entry: VerifiedEntry, kind: 'claim' | 'fact'): NewEntry {
-    const { id, node, line, n, type, by, at } = entry;
-    return {
-      id,
-      node,
-      line,
-      n,
-      type,
-      kind,
-      by,
-      member: this.memberOf(by),
-      at,
-      bytes: Buffer.from(entry.text),
-    };
-  }
-
-  private memberOf(key: KeyId): MemberId | null {
-    return readKey(this.view.state, key)?.member ?? null;
   }
 }

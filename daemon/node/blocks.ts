@@ -12,6 +12,7 @@ import type { Clock } from './clock.js';
 import { Serial } from './drive.js';
 import type { NodeKeys } from './key-files.js';
 import { MAIN, type MainLine } from './main-line.js';
+import { blockRow } from './new-rows.js';
 
 const BRANCHES_MAX = 1000;
 const BLOCKS_MAX = 4096;
@@ -75,17 +76,7 @@ export class Blocks {
       secretKey,
     );
     await this.store.putBlock({
-      block: {
-        id: block.id,
-        oid: block.oid,
-        node,
-        line,
-        seq: block.seq,
-        prev: before?.id ?? null,
-        base: block.base,
-        raw: block.raw,
-        entries: block.entries.length,
-      },
+      block: blockRow(block),
       entryIds: block.entries.map(({ id }) => id),
       objects,
       refs: [{ name: branchRef(node, line), oid: block.oid }],

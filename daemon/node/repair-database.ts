@@ -12,10 +12,8 @@ import { verifyEntry, type VerifiedEntry } from '../ledger/entry.js';
 import { parseCommit } from '../ledger/git-object.js';
 import type { NodeId, Oid, Sha256 } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
-import { kindOf } from '../ledger/judge.js';
-import { readCharter, readKey } from '../ledger/kernel.js';
+import { readCharter } from '../ledger/kernel.js';
 import { readBranch } from '../ledger/order.js';
-import type { StateReader } from '../ledger/state.js';
 import { databaseFile } from '../store/database.js';
 import { makeFolderDurably, syncFolder } from '../store/durable-file.js';
 import type { LedgerRows } from '../store/ledger-rows.js';
@@ -29,6 +27,7 @@ import { readNodeKeys } from './key-files.js';
 import { LedgerSource } from './ledger-source.js';
 import { MAIN } from './main-line.js';
 import { VOTES_LOST_META } from './merger.js';
+import { blockRow, foreignEntryRow } from './new-rows.js';
 import { NOTES_REF } from './proof-notes.js';
 import type { SignaturePool } from './signature-pool.js';
 import { walkHistory, type HistorySink, type Walked } from './verify-history.js';
@@ -129,7 +128,7 @@ class Rebuild {
       merge: async (built, parts, certificate, state) => {
         const blocks = parts.flatMap((part) => part.blocks);
         for (const block of blocks)
-          await putBlock(store, block, (entry) => rowOf(entry, state, this.manifests));
+          await putBlock(store, block, (entry) => foreignEntryRow(entry, this.manifests, state));
         const { merge, receipt, writes } = built;
         const count = (verdict: string): number =>
           receipt.entries.filter((entry) => entry.verdict === verdict).length;
@@ -168,45 +167,12 @@ class Rebuild {
   }
 }
 
-function rowOf(
-  entry: VerifiedEntry,
-  state: StateReader,
-  manifests: ReturnType<typeof manifestsOf>,
-): NewEntry {
-  const { id, node, line, n, type, by, at, text } = entry;
-  const member = readKey(state, by)?.member ?? null;
-  // As when it came: a type that nobody here knows is treated as a claim.
-  return {
-    id,
-    node,
-    line,
-    n,
-    type,
-    kind: kindOf(type, manifests) ?? 'claim',
-    by,
-    member,
-    at,
-    bytes: Buffer.from(text),
-  };
-}
-
 async function putBlock(store: Store, block: Block, row: (entry: VerifiedEntry) => NewEntry): Promise<void> {
   if (store.block(block.id)) return;
-  const { id, oid, node, line, seq, prev, base, raw, entries } = block;
   await store.putBlock({
-    block: {
-      id,
-      oid,
-      node,
-      line,
-      seq,
-      prev: prev === NO_BLOCK ? null : prev,
-      base,
-      raw,
-      entries: entries.length,
-    },
-    newEntries: entries.map(row),
-    entryIds: entries.map((entry) => entry.id),
+    block: blockRow(block),
+    newEntries: block.entries.map(row),
+    entryIds: block.entries.map(({ id }) => id),
     objects: [],
     refs: [],
   });
@@ -259,7 +225,7 @@ async function unmergedBlocks(
       const prev = place.prev === NO_BLOCK ? null : (parents[0] as Oid);
       const main = parents.length > (prev === null ? 0 : 1) ? (oids.get(place.base) ?? null) : null;
       await putBlock(store, readBlock(raw, jsonl, key, { prev, main }), (entry) =>
-        rowOf(entry, state, manifests),
+        foreignEntryRow(entry, manifests, state),
       );
     } catch (error) {
       if (!(error instanceof TownError)) throw error;
@@ -296,7 +262,7 @@ async function unblockedEntries(
     try {
       const entry = verifyEntry(Buffer.from(bytes).toString('utf8'));
       if (store.entry(entry.id) === null)
-        await store.appendEntries({ entries: [rowOf(entry, state, manifests)] });
+        await store.appendEntries({ entries: [foreignEntryRow(entry, manifests, state)] });
     } catch (error) {
       if (!(error instanceof TownError)) throw error;
       lost.push(`entry ${id.slice(0, 12)}…, which no block had yet: ${error.message}`);
