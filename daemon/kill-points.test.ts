@@ -82,7 +82,7 @@ class Witness {
   look(board: Board): void {
     reading(board, (store) => {
       for (const { kind, text } of ownRecords(store))
-        this.#note(kind === 'vote' ? parseVote(text) : parseProposal(text));
+        this.#note(kind === 'proposal' ? parseProposal(text) : parseVote(text));
     });
   }
 

@@ -39,9 +39,9 @@ function badge(bits: string): void {
   }
 }
 
-/** Holds the good badge to the reader until the strike is on: gpiomon may still be starting. Returns ms from badge to level. */
+/** Holds the good badge to the reader until the strike is on: gpiomon may still be starting, or a bit came too late. Returns ms from badge to level. */
 async function openByBadge(): Promise<number> {
-  for (let attempt = 0; attempt < 20; attempt += 1) {
+  for (let attempt = 0; attempt < 60; attempt += 1) {
     badge(goodBits!);
     const took = await until(() => level(17) === '1', 2_000).catch(() => null);
     if (took === null) continue;
