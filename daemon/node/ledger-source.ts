@@ -19,6 +19,8 @@ export class LedgerSource {
   private readonly gitdir: string;
 
   private notes: Oid | null = null;
+  /** What was asked for and is neither staged nor in git, with what git said: the rows may have had it. */
+  readonly notInGit = new Map<Oid, string>();
 
   constructor(
     private readonly folder: string,
@@ -38,10 +40,18 @@ export class LedgerSource {
       return this.rows?.staged(oid) ?? (await this.fromGit(oid));
     } catch (error) {
       if (!(error instanceof TownError)) throw error;
+      this.notInGit.set(oid, error.message);
       const raw = this.rows?.commit(oid);
       if (raw) return { oid, type: 'commit', data: raw };
       throw error;
     }
+  }
+
+  /** Looks whether git has it, or will: `notInGit` tells. */
+  async lookFor(oid: Oid): Promise<void> {
+    await this.read(oid).catch((error: unknown) => {
+      if (!(error instanceof TownError)) throw error;
+    });
   }
 
   /** The content of a block's one file. @throws TownError where neither git nor the rows have it */

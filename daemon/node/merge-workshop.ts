@@ -2,15 +2,12 @@
  * What a merge is made of: choosing blocks, replaying them, holding another's merge against my own replay, adopting.
  */
 import { makeMerge, confirmMerge, readMerge, type BuiltMerge } from '../ledger/merge.js';
-import { canonicalize } from '../ledger/canonical.js';
-import { keyOfNode, type Charter } from '../ledger/charter.js';
+import { keyOfNode } from '../ledger/charter.js';
 import type { EntryId, Millis, NodeId } from '../ledger/ids.js';
 import { TownError, invariant } from '../ledger/ids.js';
 import type { Manifests } from '../ledger/judge.js';
-import { foldableTo } from '../ledger/kernel-forks.js';
 import { branchName, type BranchPart } from '../ledger/order.js';
 import { replay, type ReplayInput, type ReplayResult } from '../ledger/replay.js';
-import type { StateReader } from '../ledger/state.js';
 import type { BlockRow, EntryVerdict, MergeRow } from '../store/rows.js';
 import type { CoreStore } from './core-store.js';
 import type { Blocks } from './blocks.js';
@@ -18,6 +15,7 @@ import type { Clock } from './clock.js';
 import type { NodeKeys } from './key-files.js';
 import { MAIN, type MainLine } from './main-line.js';
 import { noticesOf } from './merge-notices.js';
+import { assertFoldable, assertFollows } from './merge-rules.js';
 import { NOTES_REF, proofNote } from './proof-notes.js';
 import type { View } from './view.js';
 
@@ -119,14 +117,7 @@ export class MergeWorkshop {
     const { main, store, confirm = confirmMerge } = this.parts;
     const claimed = readMerge(bytes, (node) => keyOfNode(main.charter, node));
     const { head, town, charter } = main;
-    const place = { town: claimed.town, line: claimed.line, height: claimed.height, parent: claimed.parent };
-    const expected = { town, line: MAIN, height: head.height + 1, parent: head.id };
-    if (canonicalize(place) !== canonicalize(expected))
-      throw new TownError('bad-merge', 'The merge belongs to another place.');
-    if (!charter.validators.includes(claimed.node))
-      throw new TownError('bad-merge', 'Its originator is not a validator.');
-    if (claimed.time <= head.time)
-      throw new TownError('bad-merge', 'Its time is not after that of its parent.');
+    assertFollows(claimed, head, town, charter);
     const parts = this.partsOf(claimed.heads);
     assertFoldable(parts, charter, main.state);
     // Asked now: blocks may leave their branch while this is replayed.
@@ -192,29 +183,6 @@ export class MergeWorkshop {
 
 const movedOn = (): TownError =>
   new TownError('moved-on', 'Another merge was adopted while this one was replayed.');
-
-/**
- * What the replay takes for granted: something is folded in, of nodes of the town, each branch once, in the order of the nodes, and
- * no more than a merge holds (one block always goes). Else a proposer could turn a branch's mark back, keep every board busy for as
- * long as it likes, or fold in what those who come late are given by nobody.
- * @throws TownError `bad-merge`
- */
-function assertFoldable(parts: readonly BranchPart[], { nodes, limits }: Charter, state: StateReader): void {
-  const bad = (what: string): TownError => new TownError('bad-merge', `The merge ${what}.`);
-  if (parts.length === 0) throw bad('folds in nothing');
-  const names = parts.map(({ node, line }) => branchName(node, line));
-  if (names.some((name, i) => i > 0 && name <= (names[i - 1] as string)))
-    throw bad('does not name each branch once, in their order');
-  if (parts.some(({ node }) => nodes[node] === undefined)) throw bad('folds in blocks of who is no node');
-  for (const { node, line, blocks } of parts)
-    if (blocks.some(({ seq }) => seq > foldableTo(state, node, line)))
-      throw bad(`folds in blocks of the line ${line} that the town has not adopted`);
-  const blocks = parts.flatMap((part) => part.blocks);
-  const entries = blocks.flatMap((block) => block.entries);
-  const bytes = entries.reduce((sum, { text }) => sum + Buffer.byteLength(text) + 1, 0);
-  if (blocks.length > 1 && (entries.length > limits.mergeEntries || bytes > limits.mergeBytes))
-    throw bad('holds more than the charter allows');
-}
 
 /** The last chosen block of each branch, in the order of the branches' names. */
 export function headsOf(chosen: readonly BlockRow[]): readonly BlockRow[] {

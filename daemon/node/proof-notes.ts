@@ -14,7 +14,7 @@ import {
 } from '../ledger/git-object.js';
 import { parseCanonical } from '../ledger/canonical.js';
 import type { MergeCommit } from '../ledger/merge.js';
-import type { Oid } from '../ledger/ids.js';
+import { TownError, type Oid } from '../ledger/ids.js';
 import type { Ref } from '../store/rows.js';
 import type { NodeKeys } from './key-files.js';
 
@@ -73,4 +73,60 @@ export async function proofNote(
     secretKey,
   );
   return { objects: [blob, folder, tree, commit], ref: { name: NOTES_REF, oid: commit.oid } };
+}
+
+/** A merge and its certificate, as they are kept. */
+export interface KeptProof {
+  readonly merge: { readonly oid: Oid } | null;
+  readonly certificate: string | null;
+}
+
+/**
+ * What is wrong with the notes: a commit, tree or note of them, now or before, that cannot be read, or a note that says something
+ * else than the certificate of its merge. Null where all is right.
+ * @param last height of the last merge; @param kept what is kept of a height
+ */
+export async function notesProblem(
+  read: (oid: Oid) => Promise<GitObject>,
+  tip: Oid | null,
+  last: number,
+  kept: (height: number) => KeptProof,
+): Promise<string | null> {
+  const seen = new Set<Oid>();
+  const readAll = async (oid: Oid, isFolder: boolean): Promise<void> => {
+    if (seen.has(oid)) return;
+    seen.add(oid);
+    const { data } = await read(oid);
+    if (isFolder) for (const child of parseTree(data)) await readAll(child.oid, child.kind === 'folder');
+  };
+  try {
+    for (let oid: Oid | undefined = tip ?? undefined; oid !== undefined;) {
+      const { fields }: ReturnType<typeof parseCommit> = parseCommit((await read(oid)).data);
+      await readAll(fields.tree, true);
+      oid = fields.parents[0];
+    }
+    const noteOf = await notesAt(read, tip);
+    for (let height = 1; height <= last; height += 1) {
+      const { merge, certificate } = kept(height);
+      if (merge === null || !certificate) continue; // told where these are looked at
+      if (noteOf.get(merge.oid) !== blobObject(Buffer.from(noteText(certificate))).oid)
+        return `The note of merge ${height} does not say what its certificate says.`;
+    }
+    return null;
+  } catch (error) {
+    if (error instanceof TownError) return `Not all of the notes can be read: ${error.message}`;
+    throw error;
+  }
+}
+
+/** The notes of a commit: the note's blob by the git id of its merge. */
+async function notesAt(
+  read: (oid: Oid) => Promise<GitObject>,
+  tip: Oid | null,
+): Promise<ReadonlyMap<string, Oid>> {
+  const notes = new Map<string, Oid>();
+  if (tip === null) return notes;
+  for (const fan of parseTree((await read(parseCommit((await read(tip)).data).fields.tree)).data))
+    for (const { name, oid } of parseTree((await read(fan.oid)).data)) notes.set(fan.name + name, oid);
+  return notes;
 }

@@ -3,7 +3,7 @@
  * for byte, so that what is missing of them can be made again.
  */
 import { join } from 'node:path';
-import { parseCommit, parseTree, type GitObject } from '../ledger/git-object.js';
+import type { GitObject } from '../ledger/git-object.js';
 import type { Oid } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { repairPacks } from '../store/pack-repair.js';
@@ -11,7 +11,7 @@ import { GitObjects } from '../store/repository-reader.js';
 import type { Ref } from '../store/rows.js';
 import { Store } from '../store/store.js';
 import { readNodeKeys } from './key-files.js';
-import { NOTES_REF, proofNote } from './proof-notes.js';
+import { NOTES_REF, notesProblem, proofNote } from './proof-notes.js';
 
 const BATCH_OBJECTS = 4_000;
 
@@ -29,7 +29,12 @@ export async function repairNotes(folder: string): Promise<readonly string[]> {
   try {
     const staged = async (oid: Oid): Promise<GitObject> =>
       store.stagedObject(oid) ?? (await objects.read(oid));
-    if (await areWhole(staged, store.ref(NOTES_REF))) return [];
+    const last = store.lastMerge()?.height ?? 0;
+    const kept = (height: number) => ({
+      merge: store.merge(height),
+      certificate: store.certificate(height),
+    });
+    if ((await notesProblem(staged, store.ref(NOTES_REF), last, kept)) === null) return [];
     const keys = await readNodeKeys(folder);
     // By their names, as they are made: the next note stands on the one before.
     const made = new Map<Oid, GitObject>();
@@ -41,9 +46,8 @@ export async function repairNotes(folder: string): Promise<readonly string[]> {
       if (missing.length > 0) await repairPacks(gitdir, { packs: [], objects: missing });
       count += missing.splice(0).length;
     };
-    for (let height = 1, last = store.lastMerge()?.height ?? 0; height <= last; height += 1) {
-      const merge = store.merge(height);
-      const certificate = store.certificate(height);
+    for (let height = 1; height <= last; height += 1) {
+      const { merge, certificate } = kept(height);
       if (merge === null || !certificate) continue;
       const note = await proofNote(read, ref?.oid ?? null, merge, certificate, keys);
       for (const object of note.objects) {
@@ -66,30 +70,5 @@ export async function repairNotes(folder: string): Promise<readonly string[]> {
   } finally {
     await objects.close();
     await store.close();
-  }
-}
-
-/** Whether every commit of the notes, its trees and their blobs can be read. */
-async function areWhole(read: (oid: Oid) => Promise<GitObject>, tip: Oid | null): Promise<boolean> {
-  const seen = new Set<Oid>();
-  const isWhole = async (oid: Oid, kind: 'folder' | 'file'): Promise<boolean> => {
-    if (seen.has(oid)) return true;
-    seen.add(oid);
-    const object = await read(oid);
-    if (kind === 'file') return true;
-    for (const child of parseTree(object.data))
-      if (!(await isWhole(child.oid, child.kind === 'folder' ? 'folder' : 'file'))) return false;
-    return true;
-  };
-  try {
-    for (let oid: Oid | undefined = tip ?? undefined; oid !== undefined;) {
-      const { fields }: ReturnType<typeof parseCommit> = parseCommit((await read(oid)).data);
-      if (!(await isWhole(fields.tree, 'folder'))) return false;
-      oid = fields.parents[0];
-    }
-    return true;
-  } catch (error) {
-    if (error instanceof TownError) return false;
-    throw error;
   }
 }

@@ -4,8 +4,9 @@
  */
 import { open } from 'node:fs/promises';
 import type { Database } from 'better-sqlite3';
-import { NO_BLOCK, claimedPlace, entriesText, readBlock } from '../ledger/block.js';
+import { NO_BLOCK, claimedPlace, entriesText, objectsOf, readBlock } from '../ledger/block.js';
 import { keyOfNode } from '../ledger/charter.js';
+import { verifyEntry } from '../ledger/entry.js';
 import type { Oid, Sha256 } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { readCharter } from '../ledger/kernel.js';
@@ -15,9 +16,11 @@ import { StoreReads } from '../store/reads.js';
 import { checkRows } from '../store/check-rows.js';
 import { schemaVersion } from '../store/migrations.js';
 import { checkWal } from '../store/wal-check.js';
+import type { LedgerSource } from './ledger-source.js';
 import type { SignaturePool } from './signature-pool.js';
 import type { Walked } from './verify-history.js';
 import type { Findings } from './verify-report.js';
+import { compareBlockRow, compareEntryRow, compareMarks } from './verify-rows.js';
 
 /** A database that may be damaged. */
 export interface OpenedDatabase {
@@ -134,6 +137,7 @@ export async function verifyPending(
   database: OpenedDatabase,
   walked: Walked,
   pool: SignaturePool,
+  source: LedgerSource,
   findings: Findings,
 ): Promise<void> {
   const { rows } = database;
@@ -164,6 +168,8 @@ export async function verifyPending(
       });
       if (block.id !== id || block.oid !== oid)
         throw new TownError('bad-block', 'It has another name than its bytes.');
+      compareBlockRow(database, block, null, findings);
+      for (const object of objectsOf(block)) await source.lookFor(object.oid);
       findings.checked.blocks += 1;
       findings.checked.entries += block.entries.length;
     } catch (error) {
@@ -175,11 +181,13 @@ export async function verifyPending(
   const { entries } = await pool.check(loose.map(({ bytes }) => Buffer.from(bytes).toString('utf8')));
   findings.checked.entries += loose.length;
   entries.forEach((verdict, i) => {
-    const { id } = loose[i] as { id: string };
-    if (verdict === id) return;
+    const { id, bytes } = loose[i] as (typeof loose)[number];
+    if (verdict === id)
+      return compareEntryRow(database, verifyEntry(Buffer.from(bytes).toString('utf8')), findings);
     const what = typeof verdict === 'string' ? 'Its bytes have another name.' : verdict.message;
     findings.problem('database', `entry ${id.slice(0, 12)}…`, what);
   });
+  compareMarks(database, findings);
   compareState(database, walked, findings);
 }
 

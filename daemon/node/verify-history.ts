@@ -19,6 +19,7 @@ import {
   readMerge,
   type BuiltMerge,
   type Genesis,
+  type MergePlace,
   type Origin,
 } from '../ledger/merge.js';
 import { branchName, readBranch, type BranchPart } from '../ledger/order.js';
@@ -32,6 +33,7 @@ import { Conversations } from './drive.js';
 import { HistoryReader, within, type ReadBlock, type ReadMerge } from './history-reader.js';
 import type { LedgerSource } from './ledger-source.js';
 import { MAIN } from './main-line.js';
+import { assertFoldable, assertFollows } from './merge-rules.js';
 import type { SignaturePool } from './signature-pool.js';
 
 /** Nobody waits for a verification as for a merge: a busy machine may take its time to start a contract. */
@@ -103,6 +105,7 @@ class Walk {
   /** The last block folded in of each branch. */
   private readonly lastOf = new Map<string, { readonly oid: Oid; readonly base: Sha256 }>();
   private driver: ContractDriver | null = null;
+  private town: Sha256 | null = null;
   private done = { merges: 0, mergesTotal: 0, blocks: 0, entries: 0 };
 
   private readonly reader: HistoryReader;
@@ -149,6 +152,7 @@ class Walk {
       await sink.genesis(genesis, this.state);
       this.state.apply(genesis.writes);
       this.remember(genesis.merge);
+      this.town = genesis.merge.content;
       return { tree: genesis.tree, id: genesis.merge.id, oid };
     });
   }
@@ -202,11 +206,13 @@ class Walk {
     const { source, sink } = this.options;
     const charter = readCharter(this.state);
     const claimed = readMerge(read.commit.data, (node) => keyOfNode(charter, node));
-    if (claimed.parent !== before.id || claimed.height !== height)
-      throw new TownError('bad-merge', 'It does not follow the merge before it.');
+    const town = this.town as Sha256;
+    const parent = { height: height - 1, id: before.id, time: this.timeOf(before.id, height) };
+    assertFollows(claimed, parent, town, charter);
     const found = await source.certificates(height, claimed.oid);
-    const certificate = this.certify(height, found, read.commit.data, charter, before.id);
+    const certificate = this.certify(found, read.commit.data, charter, claimed);
     const parts = read.branches.map((blocks) => this.partOf(blocks, charter));
+    assertFoldable(parts, charter, this.state);
     const heads = parts.map(({ blocks }) => blocks.at(-1)?.id);
     if (heads.join() !== claimed.heads.join())
       throw new TownError('bad-merge', 'The heads that it names are not those of its parents.');
@@ -248,11 +254,10 @@ class Walk {
 
   /** The first certificate that proves the merge; each that does not is a problem. */
   private certify(
-    height: number,
     found: readonly string[],
     raw: Uint8Array,
     charter: Charter,
-    parent: Sha256,
+    { town, line, height, parent }: MergePlace,
   ): string | null {
     const where = `certificate ${height}`;
     const keys = new Map(charter.validators.map((id) => [id as NodeId, charter.nodes[id]?.key as KeyId]));
@@ -260,9 +265,9 @@ class Walk {
       try {
         const certificate = parseCertificate(text);
         verifyCertificate(certificate, keys, charter.quorum);
-        const { value } = certificate;
-        if (value === valueIdOf(raw) && certificate.height === height && certificate.parent === parent)
-          return text;
+        const { value, town: of, line: on, height: at, parent: after } = certificate;
+        const isThere = of === town && on === line && at === height && after === parent;
+        if (value === valueIdOf(raw) && isThere) return text;
         this.options.sink.problem(where, 'It is for another merge.');
       } catch (error) {
         if (!(error instanceof TownError)) throw error;
@@ -283,11 +288,12 @@ class Walk {
     let before: { readonly oid: Oid; readonly base: Sha256 } | null =
       this.lastOf.get(branchName(node, line)) ?? null;
     const blocks: Block[] = read.map(({ commit, place, entries }) => {
-      if (place.line !== line || place.node !== node || place.prev !== prev)
+      if (place.line !== line || place.node !== node || place.prev !== prev || place.town !== this.town)
         throw new TownError(
           'bad-block',
           `Block ${place.seq} of ${node} does not follow the block before it.`,
         );
+      this.timeOf(place.base, this.done.merges);
       const main = before?.base === place.base ? null : (this.oids.get(place.base) ?? null);
       const block = readBlock(commit.data, entries, key, { prev: before?.oid ?? null, main });
       prev = block.id;

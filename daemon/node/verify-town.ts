@@ -7,8 +7,9 @@ import type { DappPackage } from '../dapps/package.js';
 import type { GitObject } from '../ledger/git-object.js';
 import type { Oid } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
-import type { BuiltMerge } from '../ledger/merge.js';
+import type { BuiltMerge, Genesis } from '../ledger/merge.js';
 import { readPackages } from './dapp-set.js';
+import { NOTES_REF, notesProblem } from './proof-notes.js';
 import { HistoryError } from './history-reader.js';
 import { hasTown } from './init-town.js';
 import { LedgerSource } from './ledger-source.js';
@@ -19,6 +20,7 @@ import { verifyFiles } from './verify-files.js';
 import { walkHistory, type FoldedPart, type HistorySink, type Walked } from './verify-history.js';
 import { mainInGit, verifyRepository } from './verify-repository.js';
 import { Findings, type VerifyReport } from './verify-report.js';
+import { compareBlockRow, compareMergeRow } from './verify-rows.js';
 
 export type { VerifyProblem, VerifyReport } from './verify-report.js';
 
@@ -87,8 +89,29 @@ async function verifyHistory(
     const where = error instanceof HistoryError ? error.where : 'history';
     return findings.problem('history', where, error.message);
   }
-  if (database !== null) await verifyPending(database, walked, pool, findings);
+  if (database !== null) {
+    await verifyPending(database, walked, pool, source, findings);
+    await verifyNotes(database, source, findings);
+  }
+  for (const [oid, what] of source.notInGit) findings.problem('git', oid, what);
 }
+
+/** What people read of certificates in git, against those that are kept. */
+async function verifyNotes(
+  { rows, store, read, last }: OpenedDatabase,
+  source: LedgerSource,
+  findings: Findings,
+): Promise<void> {
+  const tip = rows.ref(NOTES_REF);
+  const kept = (height: number) => ({
+    merge: read(() => store.merge(height)) ?? null,
+    certificate: rows.certificate(height),
+  });
+  const what = await notesProblem((oid) => source.read(oid), tip, last?.height ?? 0, kept);
+  if (what !== null) findings.problem('git', NOTES_REF, what);
+}
+
+const NOTHING_JUDGED = { height: 0, entries: [], expired: [], notices: [] };
 
 /** Holds what the walk leads to against the repository and the rows. */
 class Comparison implements HistorySink {
@@ -103,8 +126,10 @@ class Comparison implements HistorySink {
     this.findings.problem('database', where, what);
   }
 
-  async genesis({ objects }: { objects: readonly GitObject[] }): Promise<void> {
+  async genesis({ merge, objects }: Genesis): Promise<void> {
     await this.compare('genesis', objects);
+    if (this.database !== null)
+      compareMergeRow(this.database, { merge, receipt: NOTHING_JUDGED }, this.findings);
   }
 
   async merge(
@@ -116,8 +141,7 @@ class Comparison implements HistorySink {
     await this.compare(where, objects);
     if (this.database === null) return;
     const { store } = this.database;
-    const row = this.database.read(() => store.merge(merge.height));
-    if (row?.id !== merge.id) this.findings.problem('database', where, 'Its row says something else.');
+    compareMergeRow(this.database, { merge, receipt }, this.findings);
     if (certificate !== null && this.database.read(() => store.certificate(merge.height)) !== certificate)
       this.findings.problem(
         'database',
@@ -125,21 +149,24 @@ class Comparison implements HistorySink {
         'The database does not have the one that proves it.',
       );
     for (const { blocks } of parts)
-      for (const { id } of blocks)
-        if (this.database.read(() => store.block(id))?.height !== merge.height)
-          this.findings.problem(
-            'database',
-            `block ${id.slice(0, 12)}…`,
-            `Its row does not say merge ${merge.height}.`,
-          );
+      for (const block of blocks) compareBlockRow(this.database, block, merge.height, this.findings);
     for (const { id, verdict, code, reason, other, writes } of receipt.entries) {
       const entry = this.database.read(() => store.entry(id)) ?? null;
       if (entry === null) {
         this.database.notInRows += 1;
         continue;
       }
-      const kept = [entry.height, entry.verdict, entry.code, entry.reason, entry.other, entry.writes];
-      const expected = [merge.height, verdict, code ?? null, reason ?? null, other ?? null, writes];
+      const kept = [
+        entry.state,
+        entry.height,
+        entry.verdict,
+        entry.code,
+        entry.reason,
+        entry.other,
+        entry.writes,
+      ];
+      const state = verdict === 'rejected' ? 'rejected' : 'merged';
+      const expected = [state, merge.height, verdict, code ?? null, reason ?? null, other ?? null, writes];
       if (kept.join('\n') !== expected.join('\n'))
         this.findings.problem(
           'database',
