@@ -295,12 +295,18 @@ t.test('the panel before a running town', { skip: skipBrowser, timeout: 600_000 
     await steward.getByLabel('Name', { exact: true }).fill('Ines Vorbei');
     await steward.getByRole('button', { name: 'Add the person' }).click();
     const ines = steward.getByRole('listitem', { name: 'Ines Vorbei' });
+    // What is not there yet has nothing pending either.
+    await ines.waitFor();
     await ines.getByText('pending').first().waitFor({ state: 'detached' });
     await ines.getByRole('button', { name: 'Erase… the records of Ines Vorbei' }).click();
     const dialog = steward.getByRole('dialog', { name: 'Erase the records of Ines Vorbei?' });
     await dialog.getByText('unreadable at every board, for good').waitFor();
     t.same(await faultsOf(steward), []);
     await dialog.getByRole('button', { name: 'Erase for good' }).click();
+    // While it cannot be done the dialog stays, and says why.
+    await dialog.waitFor({ state: 'detached' }).catch(async (error: unknown) => {
+      throw new Error(`It was not erased: ${await dialog.innerText()}`, { cause: error });
+    });
     await steward.getByRole('heading', { name: 'Erased person' }).waitFor();
     await steward.getByText('Whoever comes back is added anew.').waitFor();
     await ines.waitFor({ state: 'detached' });
