@@ -21,7 +21,7 @@ t.setTimeout(3_600_000);
 t.test('a heart that is killed at any moment loses nothing and goes on', (t) =>
   killedRounds(t, {
     program,
-    rounds: 100,
+    rounds: 70,
     withinMs: 1500,
     newFolder: () => {
       const folder = mkdtempSync(join(tmpdir(), 'town-crash-'));
@@ -36,6 +36,6 @@ t.test(
   { skip: disk === null && 'needs root, loop devices, mkfs.ext4 and Python 3' },
   async (t) => {
     t.teardown(() => disk!.remove());
-    await powerCutRounds(t, { disk: disk!, program, rounds: 60, withinMs: 1500, also: heartProblems });
+    await powerCutRounds(t, { disk: disk!, program, rounds: 40, withinMs: 1500, also: heartProblems });
   },
 );

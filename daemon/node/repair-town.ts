@@ -5,8 +5,9 @@ import { TownError } from '../ledger/ids.js';
 import { writeAllowedSigners } from '../store/allowed-signers.js';
 import { lockFolder } from '../store/folder-lock.js';
 import { LedgerRows } from '../store/ledger-rows.js';
-import { openForReading } from '../store/database.js';
+import { databaseFile, openForReading } from '../store/database.js';
 import { repairPacks } from '../store/pack-repair.js';
+import { mendWal } from '../store/wal-mend.js';
 import { readPackages } from './dapp-set.js';
 import { LedgerSource } from './ledger-source.js';
 import { repairNotes } from './repair-notes.js';
@@ -15,7 +16,7 @@ import { rebuildDatabase } from './repair-database.js';
 import { SignaturePool } from './signature-pool.js';
 import { SIGNERS_META } from './signers.js';
 import { Findings, type VerifyReport } from './verify-report.js';
-import { closeDatabase, openDamaged } from './verify-database.js';
+import { LOG_FILE, closeDatabase, openDamaged } from './verify-database.js';
 import { mainInGit } from './verify-repository.js';
 import { verifyTown, type VerifyOptions } from './verify-town.js';
 
@@ -42,11 +43,35 @@ export async function repairTown(folder: string, options: VerifyOptions): Promis
     if (before.ok) return { report: before, before, done: [], lost: [] };
     const done: string[] = [];
     const lost: string[] = [];
-    await repair(folder, before, options, done, lost);
+    const now = (await repairLog(folder, before, done, lost)) ? await verifyTown(folder, options) : before;
+    if (now.ok) return { report: now, before, done, lost };
+    await repair(folder, now, options, done, lost);
     return { report: await verifyTown(folder, options), before, done, lost };
   } finally {
     await release();
   }
+}
+
+/** The database's log comes first: what it holds is read from then on. Whether it is whole now. */
+async function repairLog(
+  folder: string,
+  { problems }: VerifyReport,
+  done: string[],
+  lost: string[],
+): Promise<boolean> {
+  const problem = problems.find(({ where }) => where === LOG_FILE);
+  if (problem === undefined) return false;
+  const mended = await mendWal(`${databaseFile(folder)}-wal`);
+  if (mended === null)
+    lost.push(
+      `what was recorded last, behind the damaged place of the database's log (${problem.what}): entries that were in no block yet, ` +
+        'votes, keys of records',
+    );
+  else
+    done.push(
+      `The database's log can be read again: ${mended.bits} flipped bits set right, ${mended.pages} damaged pages left in it.`,
+    );
+  return mended !== null;
 }
 
 async function repair(

@@ -22,6 +22,9 @@ import type { Walked } from './verify-history.js';
 import type { Findings } from './verify-report.js';
 import { compareBlockRow, compareEntryRow, compareMarks } from './verify-rows.js';
 
+/** The name under which problems of the database's log are told. */
+export const LOG_FILE = 'town.db-wal';
+
 /** A database that may be damaged. */
 export interface OpenedDatabase {
   readonly db: Database;
@@ -123,7 +126,7 @@ async function verifyLog(folder: string, findings: Findings): Promise<void> {
   if (found.t === 'damaged')
     findings.problem(
       'database',
-      'town.db-wal',
+      LOG_FILE,
       `Frame ${found.frame} of the log is damaged: ${found.what}. SQLite drops all that comes after it. (Was the power cut while it was written, nothing that was acknowledged is missing.)`,
     );
   if (found.t === 'torn')

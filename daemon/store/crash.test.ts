@@ -16,7 +16,7 @@ t.setTimeout(3_600_000);
 t.test('killed at any moment, nothing acknowledged is lost and git stays clean', (t) =>
   killedRounds(t, {
     program,
-    rounds: 150,
+    rounds: 130,
     withinMs: 400,
     newFolder: () => {
       const folder = mkdtempSync(join(tmpdir(), 'town-crash-'));

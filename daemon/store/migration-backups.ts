@@ -9,6 +9,7 @@ import {
   openSync,
   readdirSync,
   renameSync,
+  rmSync,
   statfsSync,
   unlinkSync,
 } from 'node:fs';
@@ -31,7 +32,7 @@ export function backupFiles(folder: string): string[] {
 
 /**
  * Copies the database of this connection, as it is, beside it: mode 600, durable when it returns. Then the oldest go.
- * @throws TownError `disk-full` before anything is written
+ * @throws TownError `disk-full`: there is no copy, and the database is as it was
  */
 export function backUpBefore(step: number, db: Database): void {
   const folder = dirname(db.name);
@@ -42,26 +43,37 @@ export function backUpBefore(step: number, db: Database): void {
   const needed = 2 * bytes + spareBytes;
   const { bavail, bsize } = statfsSync(folder);
   const free = bavail * bsize;
-  if (free < needed)
-    throw new TownError(
-      'disk-full',
-      `This version keeps its tables in another form. To change them, with a copy of the database first, takes ` +
-        `${mebibytes(needed)} MiB; ${folder} has ${mebibytes(free)} MiB free.`,
-      'Free some space there and start again. Nothing was changed.',
-    );
+  if (free < needed) throw diskFull(folder, needed, free);
   const target = join(folder, `town.db.before-${step}`);
   const temp = `${target}.tmp`;
-  // Made by us, so that it is never readable by others, not even while it is written.
-  closeSync(openSync(temp, 'wx', 0o600));
-  db.prepare('VACUUM INTO ?').run(temp);
-  chmodSync(temp, 0o600);
-  syncPath(temp, 'r+');
-  renameSync(temp, target);
-  syncPath(folder, 'r');
+  try {
+    // Made by us, so that it is never readable by others, not even while it is written.
+    closeSync(openSync(temp, 'wx', 0o600));
+    db.prepare('VACUUM INTO ?').run(temp);
+    chmodSync(temp, 0o600);
+    syncPath(temp, 'r+');
+    renameSync(temp, target);
+    syncPath(folder, 'r');
+  } catch (error) {
+    // Somebody else took the space meanwhile. What is half written holds keys too.
+    rmSync(temp, { force: true });
+    rmSync(`${temp}-journal`, { force: true });
+    const { code, syscall } = error as NodeJS.ErrnoException;
+    const isFull = code === 'SQLITE_FULL' || (code === 'ENOSPC' && syscall !== 'fsync');
+    throw isFull ? diskFull(folder, needed, free) : error;
+  }
   const stepOf = (path: string): number => Number(pattern.exec(path.slice(folder.length + 1))?.[1]);
   const old = backupFiles(folder).sort((a, b) => stepOf(b) - stepOf(a));
   for (const path of old.slice(kept)) unlinkSync(path);
 }
+
+const diskFull = (folder: string, needed: number, free: number): TownError =>
+  new TownError(
+    'disk-full',
+    `This version keeps its tables in another form. To change them, with a copy of the database first, takes ` +
+      `${mebibytes(needed)} MiB; ${folder} has ${mebibytes(free)} MiB free.`,
+    'Free some space there and start again. Nothing was changed.',
+  );
 
 function syncPath(path: string, flags: string): void {
   const handle = openSync(path, flags);

@@ -1,6 +1,15 @@
 /** An older database comes to today's tables step by step, with a copy before, and whatever interrupts it. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, cpSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -10,8 +19,14 @@ import { backupFiles, backUpBefore } from './migration-backups.js';
 import { migrate, migrations, schemaVersion } from './migrations.js';
 import { registerRowSum } from './row-sums.js';
 import { Store } from './store.js';
+import { compiledFaults } from './testing/fault-runs.js';
 
-function scratch(t: Test): string {
+/** A disk becomes full at every ninth call; `FAULTS=all`: at every one. */
+const step = process.env['FAULTS'] === 'all' ? 1 : 9;
+
+t.setTimeout(3_600_000);
+
+function scratch(t: Pick<Test, 'teardown'>): string {
   const folder = mkdtempSync(join(tmpdir(), 'town-migrate-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
@@ -60,6 +75,17 @@ function fill(db: Database.Database): void {
     INSERT INTO invitations VALUES ('h', '{}', 5, NULL);
     INSERT INTO notices VALUES (1, 'm1', '${hash('1')}', 5, 'told', 1);
   `);
+}
+
+/** The same without rows that name bytes by a hash, which these made-up ones do not have: a whole start looks at them. */
+function olderDatabaseToStart(folder: string): void {
+  mkdirSync(folder);
+  olderDatabase(folder, 1);
+  const db = new Database(join(folder, 'town.db'));
+  db.pragma('foreign_keys = OFF');
+  for (const table of ['gate_records', 'notices', 'entries', 'certificates', 'blocks', 'merges'])
+    db.exec(`DELETE FROM ${table}`);
+  db.close();
 }
 
 /** What a person would miss: every value of every table, by what all versions call it. */
@@ -166,4 +192,89 @@ t.test('an unfinished copy goes, two are kept, and a new database needs none', a
     backupFiles(folder).map((path) => path.slice(folder.length + 1)),
     ['town.db.before-2', 'town.db.before-3'],
   );
+});
+
+/** A file system of 64 MiB in memory, gone with the test; null where that may not be mounted (in CI it may). */
+function smallDisk(): string | null {
+  const mount = scratch(t);
+  const run = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64m', 'tmpfs', mount]);
+  if (run.status === 0) {
+    t.teardown(() => spawnSync('umount', ['-l', mount]));
+    return mount;
+  }
+  if (process.env['CI'] === 'true') throw new Error(`mount: ${String(run.stderr)}`);
+  return null;
+}
+const disk = smallDisk();
+const library = compiledFaults(scratch(t));
+
+const noSpace = { skip: disk === null && 'needs root, to mount a small file system' };
+t.test(
+  'where there is no space for the copy the start is refused, and nothing is changed',
+  noSpace,
+  async (t) => {
+    const folder = join(disk!, 'town');
+    olderDatabaseToStart(folder);
+    const before = contentOf(folder);
+    const bytes = readFileSync(join(folder, 'town.db'));
+    writeFileSync(join(disk!, 'films'), Buffer.alloc(50 * 1024 * 1024, 1));
+    const onFatal = (error: Error): void => void t.fail(error.message);
+    for (let start = 0; start < 2; start += 1)
+      await t.rejects(Store.open(folder, { onFatal }), {
+        code: 'disk-full',
+        message: /takes 17 MiB; .* has 1[0-4] MiB free/,
+        advice: 'Free some space there and start again. Nothing was changed.',
+      });
+    t.same(readFileSync(join(folder, 'town.db')), bytes, 'the database is as it was, byte for byte');
+    t.same(backupFiles(folder), []);
+    rmSync(join(disk!, 'films'));
+    await (await Store.open(folder, { onFatal })).close();
+    await assertCame(t, folder, before);
+    t.equal(backupFiles(folder).length, 1);
+  },
+);
+
+const noCompiler = {
+  skip: library === null && process.env['CI'] !== 'true' && 'needs a C compiler (cc or g++)',
+};
+t.test('a disk that becomes full at any moment of a migration loses nothing', noCompiler, async (t) => {
+  if (library === null) return t.fail('in CI there is a C compiler');
+  const program = (folder: string): string => `
+    const { Store } = await import(${JSON.stringify(new URL('./store.js', import.meta.url).href)});
+    try {
+      await (await Store.open(${JSON.stringify(folder)}, { onFatal: (error) => { throw error; } })).close();
+      console.log('opened');
+    } catch (error) { console.log(JSON.stringify({ code: error.code, advice: error.advice })); }`;
+  const start = (folder: string, at: number): string => {
+    const env = { ...process.env, LD_PRELOAD: library, FAULT_FOLDER: folder, FAULT_KIND: 'full' };
+    const cwd = new URL('../../..', import.meta.url);
+    return spawnSync(process.execPath, ['--input-type=module', '--eval', program(folder)], {
+      cwd,
+      env: { ...env, FAULT_AT: String(at), FAULT_TOLD: join(folder, '..', 'told') },
+      encoding: 'utf8',
+    }).stdout.trim();
+  };
+  const refused = new Set<string>();
+  for (let at = 1; ; at += step) {
+    const folder = join(scratch(t), 'town');
+    olderDatabaseToStart(folder);
+    const before = contentOf(folder);
+    const said = start(folder, at);
+    if (said === 'opened' && readFileSync(join(folder, '..', 'told')).readInt32LE(4) === 0) break;
+    t.not(said, '', `call ${at}: it says how it went`);
+    if (said !== 'opened' && said !== '') {
+      const { code, advice } = JSON.parse(said) as { code: string; advice?: string };
+      refused.add(code);
+      if (code === 'disk-full') t.match(advice, /^Free some space/, `call ${at}: ${said}`);
+    }
+    for (const path of backupFiles(folder)) {
+      t.match(path, /before-[0-9]+$/, `call ${at}: no half copy is left`);
+      const copy = new Database(path, { readonly: true });
+      t.equal(copy.pragma('integrity_check', { simple: true }), 'ok');
+      copy.close();
+    }
+    migrateFile(folder);
+    await assertCame(t, folder, before);
+  }
+  t.ok(refused.has('disk-full'), [...refused].join());
 });

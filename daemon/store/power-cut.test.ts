@@ -17,6 +17,6 @@ t.test(
   { skip: disk === null && 'needs root, loop devices, mkfs.ext4 and Python 3' },
   async (t) => {
     t.teardown(() => disk!.remove());
-    await powerCutRounds(t, { disk: disk!, program, rounds: 120, withinMs: 400 });
+    await powerCutRounds(t, { disk: disk!, program, rounds: 100, withinMs: 400 });
   },
 );

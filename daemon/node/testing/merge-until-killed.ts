@@ -1,10 +1,11 @@
 /**
  * A child process for the crash tests: a node's whole heart, the only validator of its town. Members and doors record as fast as it
- * can, it cuts blocks, votes, merges and fills the repository; it says what was acknowledged, only after it was.
+ * can, it cuts blocks, votes, merges, fills the repository, combines packs and archives; it says what was acknowledged, only after it was.
  * Begins when its input says so. Arguments: data folder.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { tell, tellFatal, told } from '../../store/testing/acknowledged.js';
+import { keepTidy } from '../../store/testing/keep-tidy.js';
 import { claimOf, genesisOf, openHeart } from './core-town.js';
 
 const claimersMax = 4;
@@ -75,4 +76,5 @@ await Promise.all([
   ...Array.from({ length: claimersMax }, claim),
   ...Array.from({ length: doorsMax }, seen),
   flush(),
+  keepTidy(store, repository),
 ]).catch(tellFatal);

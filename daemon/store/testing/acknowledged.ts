@@ -39,6 +39,8 @@ export class Acknowledged {
   private votes: { readonly height: number; readonly hash: string }[] = [];
   /** The values of each ref that were acknowledged, oldest first. */
   private readonly refs = new Map<string, string[]>();
+  /** Packs that were combined and taken away, and rows that went to the archive. */
+  readonly tidied = { combined: 0, removed: 0, archived: 0 };
   /** The block that git had last, by the word of a flush that was done. */
   flushed: string | null = null;
 
@@ -51,6 +53,8 @@ export class Acknowledged {
       else if (what === 'vote') this.votes.push({ height: Number(first), hash: second });
       else if (what === 'ref') this.refs.set(first, [...(this.refs.get(first) ?? []).slice(-1), second]);
       else if (what === 'flushed') this.flushed = first;
+      else if (what === 'combined' || what === 'removed' || what === 'archived')
+        this.tidied[what] += Number(first);
     }
     this.votes = this.votes.slice(-votesMax);
   }
@@ -64,8 +68,8 @@ export class Acknowledged {
    * What is not there of what was acknowledged, in words; [] when nothing is lost.
    * @param all also everything of the rounds before; else a sample of that
    */
-  lost(store: Store, all = false): string[] {
-    const look: { readonly [kind in Kind]: (id: string) => boolean } = {
+  async lost(store: Store, all = false): Promise<string[]> {
+    const look: { readonly [kind in Kind]: (id: string) => boolean | Promise<boolean> } = {
       entry: (id) => isWhole(store, id as EntryId),
       block: (id) => store.block(id as Sha256) !== null,
       merge: (id) => store.mergeById(id as Sha256) !== null,
@@ -74,11 +78,11 @@ export class Acknowledged {
     for (const kind of ['entry', 'block', 'merge'] as const) {
       const ids = this.ids[kind];
       const step = all ? 1 : Math.max(1, Math.floor(this.since[kind] / againMax));
-      ids.forEach((id, place) => {
-        if (place < this.since[kind] && place % step !== 0) return;
-        if (!look[kind](id))
+      for (const [place, id] of ids.entries()) {
+        if (place < this.since[kind] && place % step !== 0) continue;
+        if (!(await look[kind](id)))
           lost.push(`${kind} ${id}, number ${place} of ${ids.length}, ${this.since[kind]} before this round`);
-      });
+      }
     }
     return [...lost, ...this.lostVotes(store), ...this.lostRefs(store)];
   }
@@ -105,8 +109,8 @@ export class Acknowledged {
   }
 }
 
-/** Whether the entry is there with the bytes that it was acknowledged with. */
-function isWhole(store: Store, id: EntryId): boolean {
-  const row = store.entry(id);
+/** Whether the entry is there, in the database or in the archive, with the bytes that it was acknowledged with. */
+async function isWhole(store: Store, id: EntryId): Promise<boolean> {
+  const row = await store.archive.entry(id);
   return row !== null && sha256(row.bytes) === (id as string);
 }

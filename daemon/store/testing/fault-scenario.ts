@@ -99,6 +99,10 @@ await sleep(idleMs);
 await append(Math.max(store.lastN(node, 'main'), 0) + 1, 'after the checkpoint');
 await block();
 await flush();
+await step(
+  'archive',
+  async () => `archived ${await store.archiveStep({ entriesKept: 3, recordsPerDoor: 2 })}`,
+);
 await step('combine', async () => {
   const { length } = await repository.combine({ all: true });
   return `combined ${length}`;

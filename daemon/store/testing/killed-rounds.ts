@@ -6,6 +6,8 @@ import { problemsAfter, randomMoment, roundsWanted, Writer } from './rounds.js';
 
 /** Damage adds up over so many rounds; then a new folder keeps the rounds short. */
 const roundsPerFolder = 100;
+/** So many pass through everything that a writer does; it is asserted then. */
+const enoughRounds = 30;
 
 export interface KilledRounds {
   /** The program of the writer: takes the folder, begins on a word, tells what is acknowledged. */
@@ -26,6 +28,7 @@ export async function killedRounds(
 ): Promise<void> {
   const wanted = roundsWanted(rounds);
   const total = { entry: 0, block: 0, merge: 0 };
+  const tidied = { combined: 0, removed: 0, archived: 0 };
   const began = performance.now();
   let done = 0;
   while (done < wanted) {
@@ -39,7 +42,7 @@ export async function killedRounds(
       const isLast = done + 1 === until;
       const moment = randomMoment(withinMs);
       writer.begin();
-      if (!moment.opening) await writer.hears('open');
+      if (moment.after !== null) await writer.hears(moment.after);
       await sleep(moment.ms);
       writer.kill();
       const end = await writer.ended();
@@ -50,16 +53,14 @@ export async function killedRounds(
       problems.push(...(await problemsAfter(t, place.folder, done, acknowledged, isLast)));
       problems.push(...((await also?.(place.folder, done)) ?? []));
       if (problems.length === 0) continue;
-      t.same(
-        problems,
-        [],
-        `round ${done}, killed ${moment.ms} ms after ${moment.opening ? 'begin' : 'open'}`,
-      );
+      t.same(problems, [], `round ${done}, killed ${moment.ms} ms after ${moment.after ?? 'begin'}`);
       t.comment(`the last that it said: ${lines.slice(-30).join(' / ')}`);
       if (!isLast) next.kill();
       return;
     }
     for (const kind of ['entry', 'block', 'merge'] as const) total[kind] += acknowledged.counts[kind];
+    for (const kind of ['combined', 'removed', 'archived'] as const)
+      tidied[kind] += acknowledged.tidied[kind];
     place.remove();
   }
   const each = (performance.now() - began) / wanted / 1000;
@@ -67,5 +68,8 @@ export async function killedRounds(
     total.entry > 0 && total.block > 0,
     `${total.entry} entries, ${total.block} blocks, ${total.merge} merges: all there`,
   );
+  const through = `through ${JSON.stringify(tidied)}: packs combined, packs removed, rows archived`;
+  if (wanted < enoughRounds) t.comment(through);
+  else t.ok(tidied.combined > 0 && tidied.removed > 0 && tidied.archived > 0, through);
   t.comment(`${wanted} rounds, ${each.toFixed(2)} s each`);
 }

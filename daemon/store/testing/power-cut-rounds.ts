@@ -8,6 +8,8 @@ import { problemsAfter, randomMoment, roundsWanted, Writer } from './rounds.js';
 
 /** Damage adds up over so many rounds; then a new folder keeps the rounds short. */
 const roundsPerFolder = 100;
+/** So many pass through everything that a writer does; it is asserted then. */
+const enoughRounds = 30;
 
 export interface PowerCutRounds {
   readonly disk: OwnFileSystem;
@@ -28,6 +30,7 @@ export async function powerCutRounds(
   const wanted = roundsWanted(rounds);
   const began = performance.now();
   let entries = 0;
+  const tidied = { combined: 0, removed: 0, archived: 0 };
   let acknowledged = new Acknowledged();
   for (let round = 0; round < wanted; round += 1) {
     if (round % roundsPerFolder === 0) acknowledged = new Acknowledged();
@@ -36,7 +39,7 @@ export async function powerCutRounds(
     const power = await disk.powerSwitch();
     const moment = randomMoment(withinMs);
     writer.begin();
-    if (!moment.opening) await writer.hears('open');
+    if (moment.after !== null) await writer.hears(moment.after);
     await sleep(moment.ms);
     // What is said in the moment of the cut does not count: a file system that is shut down under a running kernel
     // answers an fsync that is under way with success although nothing reached the device.
@@ -49,13 +52,21 @@ export async function powerCutRounds(
     entries += lines.filter((line) => line.startsWith('entry')).length;
     const problems = await problemsAfter(t, folder, round, acknowledged, round + 1 === wanted);
     problems.push(...((await also?.(folder, round)) ?? []));
-    if (problems.length === 0) continue;
-    t.same(problems, [], `round ${round}, cut ${moment.ms} ms after ${moment.opening ? 'begin' : 'open'}`);
+    if (problems.length === 0) {
+      if (round + 1 === wanted || (round + 1) % roundsPerFolder === 0)
+        for (const kind of ['combined', 'removed', 'archived'] as const)
+          tidied[kind] += acknowledged.tidied[kind];
+      continue;
+    }
+    t.same(problems, [], `round ${round}, cut ${moment.ms} ms after ${moment.after ?? 'begin'}`);
     t.comment(`the writer ended with ${end}; ${lines.length} lines counted, of ${writer.lines().length}`);
     t.comment(`before the cut it said: ${lines.slice(-30).join(' / ')}`);
     t.comment(`after: ${writer.lines().slice(lines.length).join(' / ')}; ${writer.words().slice(-1_500)}`);
     return;
   }
   t.ok(entries > 0, `${entries} entries: all there`);
+  const through = `through ${JSON.stringify(tidied)}: packs combined, packs removed, rows archived`;
+  if (wanted < enoughRounds) t.comment(through);
+  else t.ok(tidied.combined > 0 && tidied.removed > 0 && tidied.archived > 0, through);
   t.comment(`${wanted} rounds, ${((performance.now() - began) / wanted / 1000).toFixed(2)} s each`);
 }

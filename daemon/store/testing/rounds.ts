@@ -80,14 +80,24 @@ export class Writer {
   }
 }
 
+/** What a writer says as it begins something, or has done it: a round ends some time after one of these. */
+const words = ['open', 'open', 'flushed', 'combining', 'combining', 'removing', 'archived'] as const;
+
+export interface Moment {
+  /** Begins with the word to begin (null: while it opens), or when it says this. */
+  readonly after: (typeof words)[number] | null;
+  readonly ms: number;
+}
+
 /**
- * The moment to end a child at: most often a little after it is open, now and then while it opens.
- * @param withinMs at the latest, after `open`
- * @returns milliseconds; from the word to begin (`opening`) or from `open` on
+ * The moment to end a child at: now and then while it opens; most often a little after it said that it is open, or that something else
+ * begins or is done. By words, so that the rounds of a slow machine pass through everything as well.
+ * @param withinMs at the latest, after the word
  */
-export function randomMoment(withinMs: number): { readonly opening: boolean; readonly ms: number } {
-  const opening = Math.random() < 0.15;
-  return { opening, ms: opening ? Math.random() * 150 : Math.random() * Math.random() * withinMs };
+export function randomMoment(withinMs: number): Moment {
+  if (Math.random() < 0.15) return { after: null, ms: Math.random() * 150 };
+  const after = words[Math.floor(Math.random() * words.length)]!;
+  return { after, ms: Math.random() * Math.random() * withinMs };
 }
 
 /** The repository as it lies, before anything completes it: whole for stock git, with what a flush gave its word for. */
@@ -117,7 +127,7 @@ export async function problemsAfter(
   const store = await Store.open(folder, { onFatal: (error) => t.fail(error.message) });
   try {
     const repository = await Repository.open(join(folder, 'ledger.git'), store);
-    problems.push(...acknowledged.lost(store, last || round % 50 === 49));
+    problems.push(...(await acknowledged.lost(store, last || round % 50 === 49)));
     const { stagedObjects } = store.counts();
     if (stagedObjects > 0) problems.push(`${stagedObjects} objects are not in git`);
     const here = git(folder, 'for-each-ref', '--format=%(refname) %(objectname)').trim().split('\n');

@@ -30,14 +30,16 @@ export function sampleEntry(n: number, text = ''): NewEntry {
 
 const person = { name: node, email: `${node}@node`, seconds: 1_700_000_000 };
 
-function commitOf(file: string, text: string, parents: Oid[], message: string): GitObject[] {
-  const blob = blobObject(Buffer.from(text));
-  const tree = treeObject([{ name: file, oid: blob.oid, kind: 'file' }]);
-  return [
-    blob,
-    tree,
-    signedCommit({ tree: tree.oid, parents, author: person, committer: person, message }, seed),
-  ];
+/** The commit stands last. */
+function commitOf(
+  files: { readonly [name: string]: string },
+  parents: Oid[],
+  message: string,
+): readonly [commit: GitObject, all: GitObject[]] {
+  const blobs = Object.entries(files).map(([name, text]) => ({ name, blob: blobObject(Buffer.from(text)) }));
+  const tree = treeObject(blobs.map(({ name, blob }) => ({ name, oid: blob.oid, kind: 'file' })));
+  const commit = signedCommit({ tree: tree.oid, parents, author: person, committer: person, message }, seed);
+  return [commit, [...blobs.map(({ blob }) => blob), tree, commit]];
 }
 
 /** The next block of the sample branch, with these entries. */
@@ -48,8 +50,8 @@ export function sampleBlock(
   const prev = store.lastBlock(node, 'main');
   const seq = (prev?.seq ?? -1) + 1;
   const lines = entries.map(({ bytes }) => `${Buffer.from(bytes).toString()}\n`).join('');
-  const objects = commitOf('entries.jsonl', lines, prev === null ? [] : [prev.oid], `block ${seq}`);
-  const commit = objects[2]!;
+  const parents = prev === null ? [] : [prev.oid];
+  const [commit, objects] = commitOf({ 'entries.jsonl': lines }, parents, `block ${seq}`);
   return {
     block: {
       id: sha256(commit.data),
@@ -76,9 +78,13 @@ export function sampleMerge(store: Store): Parameters<Store['adopt']>[0] {
   const heads = blocks.slice(-1).map(({ oid }) => oid);
   const parents = last === null ? heads : [last.oid, ...heads];
   const value = JSON.stringify({ height });
-  const objects = commitOf('charter.json', value, parents, `merge ${height}`);
-  const commit = objects[2]!;
   const entries = blocks.flatMap(({ id }) => store.blockEntries(id));
+  // As the archive reads it.
+  const receipt = JSON.stringify({
+    entries: entries.map(({ id }) => ({ id, verdict: 'accepted', writes: none })),
+  });
+  const files = { 'charter.json': value, 'receipt.json': receipt };
+  const [commit, objects] = commitOf(files, parents, `merge ${height}`);
   return {
     merge: {
       height,

@@ -1,6 +1,6 @@
 /**
- * A child process for the crash tests: appends, makes blocks, merges, votes and flushes without end, all at once, and says on stdout
- * what was acknowledged, only after it was. Begins when its input says so. Arguments: data folder.
+ * A child process for the crash tests: appends, makes blocks, merges, votes, flushes, combines packs and archives without end, all at
+ * once, and says on stdout what was acknowledged, only after it was. Begins when its input says so. Arguments: data folder.
  */
 import { join } from 'node:path';
 import { sha256 } from '../../ledger/hash.js';
@@ -9,6 +9,7 @@ import { blobObject } from '../../ledger/git-object.js';
 import { Repository } from '../repository.js';
 import { Store } from '../store.js';
 import { told, tell, tellFatal } from './acknowledged.js';
+import { keepTidy } from './keep-tidy.js';
 import { node, sampleBlock, sampleEntry, sampleMerge } from './samples.js';
 
 /** Appends on their way at once; block, merge, vote and flush come beside them. */
@@ -68,4 +69,8 @@ async function merge(): Promise<void> {
   tell(`ref ${notesRef} ${note.oid}`);
 }
 
-await Promise.all([...Array.from({ length: appendersMax }, append), makeBlocks()]).catch(tellFatal);
+await Promise.all([
+  ...Array.from({ length: appendersMax }, append),
+  makeBlocks(),
+  keepTidy(store, repository),
+]).catch(tellFatal);
