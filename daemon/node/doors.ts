@@ -1,11 +1,8 @@
 /** Doors: the gate's records on their way into the ledger, and the use cases of the gatehouse. */
-import { randomBytes } from 'node:crypto';
 import { GateLink, type GateHello, type GateLogger } from '../gate/link.js';
-import type { BadgeRight, GateRecord, RightsTable } from '../gate/shapes.js';
-import { canonicalize } from '../ledger/canonical.js';
+import type { GateRecord } from '../gate/shapes.js';
 import { verifyEntry } from '../ledger/entry.js';
-import { hexOf } from '../ledger/hash.js';
-import type { Json, JsonObject } from '../ledger/ids.js';
+import type { JsonObject } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { readJson } from '../ledger/state.js';
 import type { EntryRow } from '../store/rows.js';
@@ -13,49 +10,27 @@ import type { Store } from '../store/store.js';
 import type { Appender } from './appender.js';
 import type { Clock } from './clock.js';
 import type { NodeConfig } from './config.js';
+import { Enrolments } from './enrolments.js';
 import type { Events } from './events.js';
+import { GateRights } from './gate-rights.js';
 import type { NodeKeys } from './key-files.js';
 import type { MainLine } from './main-line.js';
 import { ABOUT, type Names } from './names.js';
 import { keysOf, recorded, type People } from './people.js';
 import type { PrivateRecords } from './private-records.js';
 import type { Session, Sessions } from './sessions.js';
-import type { DoorEventView, DoorView, Recorded, TownEvent } from './use-cases.js';
+import type { DoorEventView, DoorView, Recorded } from './use-cases.js';
 import type { View } from './view.js';
 
 const DOORS_MAX = 1000;
-const ENROL_WAIT_MS = 60_000;
-const ENROLMENTS_KEPT_MAX = 200;
-const RIGHTS_DELAY_MS = 20;
 const GATE_WAIT_MS = 3_000;
 const GATE_LOOK_MS = 50;
-const RIGHTS_RETRY_MS = 2_000;
-const RIGHTS_PAGES_MAX = 1000;
 
 /** As the door-access dapp keeps a door. */
 interface DoorRecord {
   readonly name: string;
   readonly node: string;
   readonly mode: 'normal' | 'lockdown';
-}
-
-/** As the door-access dapp gives it: reasons are sealed. */
-type SealedRight = Omit<BadgeRight, 'reason'> & { readonly reason?: Json };
-
-interface RightsPage {
-  readonly doors: RightsTable['doors'];
-  readonly badges: { readonly [badge: string]: SealedRight };
-  readonly next?: string | null;
-}
-
-type EnrolEvent = TownEvent & { kind: 'enrol' };
-
-interface Enrolment {
-  readonly session: Session;
-  readonly door: string;
-  readonly doors: readonly string[] | '*';
-  readonly stopTimer: () => void;
-  event: EnrolEvent;
 }
 
 export interface DoorsParts {
@@ -79,18 +54,21 @@ export class Doors {
   readonly link: GateLink;
   private readonly strikes = new Map<string, boolean>();
   private readonly last = new Map<string, DoorEventView>();
-  private readonly enrolments = new Map<string, Enrolment>();
+  /** Badges that are enrolled by a tap. */
+  readonly enrolments: Enrolments;
   private hello: GateHello | null = null;
-  private cancelRefresh: (() => void) | null = null;
-  /** The table in the gate may be older than the view. */
-  private isOld = false;
-  private isRefreshing = false;
-  private stopped = false;
+  private readonly rights: GateRights;
   private isStopExpected = false;
-  private sentRights = '';
 
   constructor(private readonly parts: DoorsParts) {
-    const { config, logger, gateFolder, events } = parts;
+    const { store, main, view, records, keys, clock, config, logger, gateFolder, events } = parts;
+    this.enrolments = new Enrolments(parts);
+    this.rights = new GateRights({
+      ...{ store, main, view, records, keys, clock },
+      tableOfGate: () => this.hello?.table ?? 0,
+      send: (table) => this.link.sendRights(table),
+      warn: (error, message) => this.warn(error, message),
+    });
     this.link = new GateLink(gateFolder, {
       spawn: config.gate.start === 'spawn',
       logger,
@@ -122,13 +100,12 @@ export class Doors {
   /** Names and reasons that could be read may be gone, or the other way round: nothing told before is kept. */
   recordsChanged(): void {
     this.last.clear();
-    if (this.sentRights !== '') this.refreshSoon();
+    this.rights.recordsChanged();
   }
 
   /** From now on the gate's table follows the view. */
   follow(): void {
-    this.parts.view.watch(() => this.refreshSoon());
-    this.refreshSoon();
+    this.rights.follow();
   }
 
   /** The daemon is about to stop: what fails from now on is no news. The table is still kept fresh until `stop`. */
@@ -138,9 +115,8 @@ export class Doors {
 
   async stop(gateToo: boolean): Promise<void> {
     this.expectStop();
-    this.stopped = true;
-    this.cancelRefresh?.();
-    for (const { stopTimer } of this.enrolments.values()) stopTimer();
+    this.rights.stop();
+    this.enrolments.stop();
     if (gateToo) await this.untilConnected();
     await this.link.stop({ gateToo });
   }
@@ -154,74 +130,6 @@ export class Doors {
   private warn(error: unknown, message: string): void {
     if (this.isStopExpected) return;
     this.parts.logger.warn({ error: String(error) }, message);
-  }
-
-  // The rights table --------------------------------------------------------------------------------------------------
-
-  private refreshSoon(ms = RIGHTS_DELAY_MS): void {
-    this.isOld = true;
-    if (this.cancelRefresh || this.isRefreshing || this.stopped) return;
-    this.cancelRefresh = this.parts.clock.after(ms, () => void this.refreshNow());
-  }
-
-  /** One at a time; what fails is tried again, or a revoked badge would go on opening until something else changes. */
-  private async refreshNow(): Promise<void> {
-    this.cancelRefresh = null;
-    this.isRefreshing = true;
-    this.isOld = false;
-    let waitMs = RIGHTS_DELAY_MS;
-    try {
-      await this.refresh();
-    } catch (error) {
-      this.warn(error, 'The rights table could not be renewed: the gate goes on by its last one meanwhile.');
-      this.sentRights = '';
-      this.isOld = true;
-      waitMs = RIGHTS_RETRY_MS;
-    }
-    this.isRefreshing = false;
-    if (this.isOld) this.refreshSoon(waitMs);
-  }
-
-  private async refresh(): Promise<void> {
-    const { main, keys, store, clock } = this.parts;
-    if (keys.badgeKey === null) return;
-    const derived = await this.rights();
-    const text = canonicalize(derived as unknown as Json);
-    if (text === this.sentRights) return;
-    const version = Math.max(Number(store.meta('rights-version') ?? '0'), this.hello?.table ?? 0) + 1;
-    await store.setMeta('rights-version', String(version));
-    const table: RightsTable = {
-      version,
-      town: main.town,
-      issuedAt: clock.now(),
-      badgeKey: hexOf(keys.badgeKey),
-      ...derived,
-    };
-    this.sentRights = text;
-    await this.link.sendRights(table);
-  }
-
-  /** Asks the door-access dapp, page by page. */
-  private async rights(): Promise<Pick<RightsTable, 'doors' | 'badges'>> {
-    let doors: RightsTable['doors'] = {};
-    const badges: { [badge: string]: BadgeRight } = {};
-    let after: string | null = null;
-    for (let page = 0; page < RIGHTS_PAGES_MAX; page += 1) {
-      const args: JsonObject = after === null ? {} : { after };
-      const value = (await this.parts.view.ask('door-access', 'rights', args)) as unknown as RightsPage;
-      doors = { ...doors, ...value.doors };
-      for (const [badge, right] of Object.entries(value.badges)) badges[badge] = this.rightOf(right);
-      after = value.next ?? null;
-      if (after === null) break;
-    }
-    return { doors, badges };
-  }
-
-  /** With the reason in plain, for whoever stands at the door; without it where this node cannot open it. */
-  private rightOf({ reason, ...right }: SealedRight): BadgeRight {
-    const about = right.status === 'suspended' ? ABOUT.suspension : ABOUT.revocation;
-    const plain = reason === undefined ? null : this.parts.records.open(about, reason);
-    return typeof plain === 'string' ? { ...right, reason: plain } : right;
   }
 
   // Records -----------------------------------------------------------------------------------------------------------
@@ -249,7 +157,7 @@ export class Doors {
     const event = this.told(record, entry?.id ?? store.gateRecord(id)?.entry ?? null);
     if (kind !== 'late') this.last.set(door, event);
     this.parts.events.emit({ kind: 'door', event });
-    if (code === 'unknown-badge' && badge) this.readForEnrolment(door, badge);
+    if (code === 'unknown-badge' && badge) this.enrolments.read(door, badge);
   }
 
   private told(record: GateRecord, entry: string | null): DoorEventView {
@@ -281,85 +189,6 @@ export class Doors {
       if (row) events.push(this.fromEntry(row));
     }
     return events;
-  }
-
-  // Enrolling by a tap ------------------------------------------------------------------------------------------------
-
-  startEnrolment(
-    token: string,
-    input: { person: string; door: string; doors?: readonly string[] | '*' | undefined },
-  ): { enrolment: string; expiresAt: number } {
-    const { sessions, clock, view } = this.parts;
-    const session = sessions.needPermission(token, 'door-access.enrol');
-    const { person, door, doors = '*' } = input;
-    if (view.state.get('membership', 'people', person) === undefined)
-      throw new TownError('not-found', `There is no person ${person}.`, 'Add the person first.');
-    if (!this.parts.config.gate.doors.some(({ id }) => id === door))
-      throw new TownError(
-        'not-found',
-        `The door "${door}" has no reader on this node.`,
-        'Choose a door of this node.',
-      );
-    if (
-      [...this.enrolments.values()].some((other) => other.door === door && other.event.status === 'waiting')
-    )
-      throw new TownError(
-        'busy',
-        `At "${door}" somebody else is being enrolled just now.`,
-        'Wait a minute, or cancel that.',
-      );
-    while (this.enrolments.size >= ENROLMENTS_KEPT_MAX)
-      this.enrolments.delete(this.enrolments.keys().next().value as string);
-    const enrolment = hexOf(randomBytes(8));
-    const stopTimer = clock.after(ENROL_WAIT_MS, () =>
-      this.enrolled(enrolment, {
-        status: 'expired',
-        message: 'No unknown badge was held to the reader in time.',
-      }),
-    );
-    const event: EnrolEvent = { kind: 'enrol', enrolment, status: 'waiting', person };
-    this.enrolments.set(enrolment, { session, door, doors, stopTimer, event });
-    this.parts.events.emit(event);
-    return { enrolment, expiresAt: clock.now() + ENROL_WAIT_MS };
-  }
-
-  enrolment(token: string, id: string): EnrolEvent {
-    this.parts.sessions.needPermission(token, 'door-access.enrol');
-    const found = this.enrolments.get(id);
-    if (!found) throw new TownError('not-found', 'There is no such enrolment.', 'Start a new one.');
-    return found.event;
-  }
-
-  cancelEnrolment(token: string, id: string): void {
-    this.parts.sessions.needPermission(token, 'door-access.enrol');
-    if (this.enrolments.get(id)?.event.status === 'waiting')
-      this.enrolled(id, { status: 'expired', message: 'It was cancelled.' });
-  }
-
-  private enrolled(id: string, change: Partial<EnrolEvent>): void {
-    const found = this.enrolments.get(id);
-    if (!found || (change.status === 'expired' && found.event.status !== 'waiting')) return;
-    if (change.status !== 'read') found.stopTimer();
-    found.event = { ...found.event, ...change };
-    this.parts.events.emit(found.event);
-  }
-
-  private readForEnrolment(door: string, badge: string): void {
-    for (const [id, found] of this.enrolments) {
-      if (found.door !== door || found.event.status !== 'waiting') continue;
-      this.enrolled(id, { status: 'read', badge });
-      const { session, doors, event } = found;
-      this.parts.people
-        .enrol(session, { person: event.person, badge, doors })
-        .then(() => this.enrolled(id, { status: 'done', badge }))
-        .catch((error: unknown) =>
-          this.enrolled(id, {
-            status: 'failed',
-            message: error instanceof TownError ? error.message : 'It did not work.',
-          }),
-        );
-      return;
-    }
   }
 
   // Use cases ---------------------------------------------------------------------------------------------------------

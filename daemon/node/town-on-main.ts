@@ -118,9 +118,10 @@ export class TownOnMain implements TownNode {
   enrolBadge: TownNode['enrolBadge'] = async (s, input) =>
     (await this.settled()).cases.people.enrolNumber(s, input);
   startEnrolment: TownNode['startEnrolment'] = async (s, input) =>
-    (await this.settled()).cases.doors.startEnrolment(s, input);
-  enrolment: TownNode['enrolment'] = async (s, id) => (await this.settled()).cases.doors.enrolment(s, id);
-  cancelEnrolment: TownNode['cancelEnrolment'] = (s, id) => this.cases.doors.cancelEnrolment(s, id);
+    (await this.settled()).cases.doors.enrolments.start(s, input);
+  enrolment: TownNode['enrolment'] = async (s, id) =>
+    (await this.settled()).cases.doors.enrolments.look(s, id);
+  cancelEnrolment: TownNode['cancelEnrolment'] = (s, id) => this.cases.doors.enrolments.cancel(s, id);
   revokeBadge: TownNode['revokeBadge'] = async (s, badge, reason) =>
     (await this.settled()).cases.people.revoke(s, badge, reason);
   doors: TownNode['doors'] = async (s) => (await this.settled()).cases.doors.list(s);
