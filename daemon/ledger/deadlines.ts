@@ -2,10 +2,6 @@
  * What in a state has a deadline, kept beside it so that a merge need not look through all locks to find the few that are
  * over: a pure function of the state, never stored.
  */
-import type { Lock } from './accounts.js';
-import type { Fence } from './allowances.js';
-import type { StateWrite } from './state.js';
-
 /** Only the kernel's values have deadlines: locks that may have one, and fenced allowances. */
 export const DEADLINES_OF = 'kernel';
 export const COLLECTIONS_WITH_DEADLINES = ['locks', 'fences'] as const;
@@ -15,9 +11,24 @@ export interface DeadlinePlace {
   readonly key: string;
 }
 
+/** As much as is read of a lock (accounts.ts) or a fence (allowances.ts), which stand on the state and so on this. */
+interface Ending {
+  readonly deadline?: number;
+  readonly until?: number;
+}
+
+/** A value of the state that was set, or (null) deleted. */
+interface Written {
+  readonly dapp: string;
+  readonly collection: string;
+  readonly key: string;
+  readonly value: string | null;
+}
+
 /** @param value canonical JSON @returns ms, or undefined where it has none */
 export function deadlineOf(collection: DeadlinePlace['collection'], value: string): number | undefined {
-  return collection === 'locks' ? (JSON.parse(value) as Lock).deadline : (JSON.parse(value) as Fence).until;
+  const { deadline, until } = JSON.parse(value) as Ending;
+  return collection === 'locks' ? deadline : until;
 }
 
 export class Deadlines {
@@ -28,8 +39,7 @@ export class Deadlines {
   /** Nothing is due before. */
   private earliest = Infinity;
 
-  /** A value of the state was set, or (null) deleted. */
-  note({ dapp, collection, key, value }: StateWrite): void {
+  note({ dapp, collection, key, value }: Written): void {
     if (dapp !== DEADLINES_OF) return;
     const mine = this.places.find(({ name }) => name === collection);
     if (!mine) return;
