@@ -173,8 +173,13 @@ export class Repository {
    * an old copy. Going on from it would sign numbers a second time.
    */
   async #refuseLostHistory(): Promise<void> {
+    // Of who signed two histories, one left its branch; git may not have followed yet.
+    const cut = this.#store
+      .refs()
+      .flatMap(({ name }) => /^refs\/evidence\/(\w+)\/\d+-void/.exec(name)?.[1] ?? []);
     for (const { name, oid } of await this.#files.refs()) {
       if (!/^refs\/heads\/(main|nodes\/.+)$/.test(name)) continue;
+      if (cut.some((node) => name.startsWith(`refs/heads/nodes/${node}/`))) continue;
       if (this.#store.knowsCommit(oid)) continue;
       throw new TownError(
         'database-behind',

@@ -17,6 +17,8 @@ import {
   BACK_OFF_MS_MIN,
   GONE_MS,
   HEADS_EVERY_MS,
+  SEEK_AFTER_MS,
+  SEEK_LATE_MS,
   SILENT_MS_MAX,
   heldByQuorum,
   peerViews,
@@ -244,6 +246,65 @@ t.test('the views tell who is connected, ahead and behind; a quorum holds what e
   t.notOk(peerViews(bench.state, bench.now)[0]?.connected);
   bench.now += SILENT_MS_MAX;
   t.notOk(peerViews(bench.state, bench.now)[1]?.connected, 'silent for too long');
+});
+
+t.test('what a quorum stands behind and nobody brings is asked for by its id, of who has it', async (t) => {
+  const head = sha256('sought');
+  const other = sha256('another');
+  const bench = new Bench();
+  const asked = (outputs: readonly Output[]) =>
+    wantOf(outputs).flatMap(([to, body]) => ('head' in body ? [[to, body.head.from] as const] : []));
+  bench.heads(beta, heads(1));
+  bench.heads(gamma, heads(1));
+  bench.feed({ t: 'sought', heads: [head], holders: [gamma] });
+  t.same(asked(bench.after(SEEK_AFTER_MS - 1)), [], 'it may come by itself');
+  bench.feed({ t: 'sought', heads: [head], holders: [gamma] });
+  t.equal(nextDue(bench.state, bench.now), bench.now + 1, 'told again, it waits no longer');
+  t.same(asked(bench.after(1)), [[gamma, 0]], 'beta did not vote for it');
+  const have = (from: number): Event => ({
+    t: 'have',
+    from: gamma,
+    body: { head: { id: head, from, packed: '' } },
+  });
+  t.match(bench.feed({ ...have(0), from: beta } as Event), [{ t: 'refused', code: 'unsolicited' }]);
+  t.match(bench.feed(have(0)), [{ t: 'admit', item: head }]);
+  bench.feed({ t: 'collected', head, upTo: 7 });
+  t.same(asked(bench.feed({ t: 'settled', item: head, refused: null })), [[gamma, 8]], 'and the rest of it');
+  bench.feed(have(8));
+  bench.feed({ t: 'settled', item: head, refused: 'not-that-head' });
+  t.same(
+    asked(bench.heads(beta, heads(2))),
+    [[beta, 0]],
+    'who is ahead has it too, and gives it from the beginning',
+  );
+  bench.feed({ t: 'have', from: beta, body: { head: { id: head, from: 0, packed: '' } } });
+  bench.feed({ t: 'collected', head, upTo: null });
+  t.same(asked(bench.feed({ t: 'settled', item: head, refused: null })), [], 'it is here');
+  bench.feed({ t: 'sought', heads: [other], holders: [gamma] });
+  bench.feed({ t: 'adopted', height: 2, main: main(2) });
+  t.same(asked(bench.after(SEEK_LATE_MS)), [], 'the next merge needs other blocks');
+  t.match(
+    bench.feed({ t: 'want', from: beta, body: { head: { id: head, from: 0 } } }),
+    [{ t: 'send-have', to: beta, item: head }],
+    'who asks is answered out of the store',
+  );
+});
+
+t.test('a branch that its node left in two is asked for where a proven merge needs it', async (t) => {
+  const bench = new Bench([[gamma, tip(1)]]);
+  bench.heads(beta, heads(2, { [gamma]: tip(2) }));
+  bench.feed({ t: 'have', from: beta, body: { blocks: { node: gamma, from: 2, packed: '' } } });
+  bench.feed({ t: 'settled', item: gamma, refused: 'equivocation' });
+  t.ok(bench.state.frozen.has(gamma), 'nothing more of it is fetched');
+  bench.feed({ t: 'sought', heads: [tip(2).head], holders: [] });
+  // Of its branch nothing is asked, of the merges there is no answer.
+  const outputs = bench.after(SEEK_AFTER_MS);
+  t.same(
+    wantOf(outputs).map(([, body]) => Object.keys(body)),
+    [['head']],
+  );
+  bench.feed({ t: 'resumed', node: gamma, tip: tip(2) });
+  t.same([...bench.state.frozen], [], 'what was put in place of the other goes on');
 });
 
 const rawOf = (block: Block): RawBlock => ({
