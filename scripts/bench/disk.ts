@@ -87,7 +87,7 @@ async function measure(): Promise<Measured> {
 async function quarters(town: LargeTown, count: number): Promise<void> {
   for (let quarter = 0; quarter < count; quarter += 1) {
     for (let i = 0; i < eventsPerMerge; i += 1) await town.event();
-    await town.core.merger.mergeNow();
+    await town.merge();
     await town.repository.flush();
     // A smaller window than the real one, so that as much goes to the archive as comes.
     while ((await town.store.archiveStep(window)) > 0);

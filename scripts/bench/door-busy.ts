@@ -84,7 +84,7 @@ async function combine(town: LargeTown): Promise<void> {
     await town.repository.flush();
     await town.repository.combine({ all: true });
     await town.repository.removeCombined();
-    await town.core.merger.mergeNow();
+    await town.merge();
   }
 }
 
@@ -93,8 +93,12 @@ async function archive(town: LargeTown): Promise<void> {
   while ((await town.store.archiveStep(archiveEverything)) > 0);
 }
 
+/** The events come as gently as people do: what is measured is the merge of them. */
 async function merge(town: LargeTown): Promise<void> {
-  for (let time = 0; time < merges; time += 1) await town.merged(mergeEvents);
+  for (let time = 0; time < merges; time += 1) {
+    for (let events = 0; events < mergeEvents; events += 1) await town.event();
+    await town.merge();
+  }
 }
 
 /** Nearest rank. */

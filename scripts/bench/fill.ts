@@ -8,6 +8,7 @@ import { rememberVerified, signEntry, type VerifiedEntry } from '../../daemon/le
 import type { JsonObject, Millis, NodeId } from '../../daemon/ledger/ids.js';
 import { publicKeyOf } from '../../daemon/ledger/signature.js';
 import { branchRef } from '../../daemon/node/blocks.js';
+import { blockRow, entryRow } from '../../daemon/node/new-rows.js';
 import type { LargeTown } from './large-town.js';
 
 /** As many events as a block of 128 KiB holds, nearly. */
@@ -40,7 +41,7 @@ export class Filler {
       const some = Math.min(entriesPerBlock, count - done);
       await this.block(Array.from({ length: some }, (_, i) => make(done + i)));
     }
-    while (this.town.store.pendingCount() > 0) await this.town.core.merger.mergeNow();
+    await this.town.merge();
     if ((this.merges += 1) % mergesPerSettling === 0) await this.town.settle();
   }
 
@@ -61,14 +62,8 @@ export class Filler {
       keys.secretKey,
     );
     await store.putBlock({
-      block: {
-        ...{ id: block.id, oid: block.oid, node, line: 'main', seq: block.seq, base: block.base },
-        ...{ prev: before?.id ?? null, raw: block.raw, entries: entries.length },
-      },
-      newEntries: made.map(({ statement: { kind }, entry: { id, line, n, type, by, at, text } }) => ({
-        ...{ id, node, line, n, type, kind, by, at },
-        ...{ member: null, bytes: Buffer.from(text) },
-      })),
+      block: blockRow(block),
+      newEntries: made.map(({ statement: { kind }, entry }) => entryRow(entry, kind, core.main.state)),
       entryIds: entries.map(({ id }) => id),
       objects,
       refs: [{ name: branchRef(node), oid: block.oid }],
