@@ -26,6 +26,8 @@ const textOf = (row: EntryRow): string => Buffer.from(row.bytes).toString('utf8'
 
 export class Blocks {
   private readonly cuts = new Serial(64);
+  /** Bytes of the entries of blocks that wait, by id. */
+  private readonly sizes = new Map<string, number>();
   private lastParts: { readonly of: string; readonly parts: readonly BranchPart[] } | null = null;
 
   constructor(
@@ -135,8 +137,14 @@ export class Blocks {
     return this.store.blocksFrom(node, line, merged + 1, BLOCKS_MAX);
   }
 
-  private bytesOf(block: BlockRow): number {
-    return this.store.blockEntries(block.id).reduce((sum, { bytes }) => sum + bytes.length + 1, 0);
+  /** Kept: each height asks several times, and reading all entries for it takes as long as replaying them. */
+  private bytesOf({ id }: BlockRow): number {
+    const known = this.sizes.get(id);
+    if (known !== undefined) return known;
+    const size = this.store.blockEntries(id).reduce((sum, { bytes }) => sum + bytes.length + 1, 0);
+    if (this.sizes.size >= BLOCKS_MAX) this.sizes.clear();
+    this.sizes.set(id, size);
+    return size;
   }
 
   /**
