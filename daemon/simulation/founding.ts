@@ -7,6 +7,7 @@ import { INVITATION_DOMAIN, invitationText } from '../ledger/kernel.js';
 import { makeGenesis, type Genesis } from '../ledger/merge.js';
 import { nodeIdOf, publicKeyOf, signText } from '../ledger/signature.js';
 import type { NodeKeys } from '../node/key-files.js';
+import type { Shape } from './scenario.js';
 import { MINUTE } from './timeline.js';
 
 export const TOWN_BEGINS = 1_700_000_000_000 as Millis;
@@ -37,8 +38,9 @@ export function nodeKeys(name: string): NodeKeys {
 export const nodeNames = (count: number): readonly string[] =>
   Array.from({ length: count }, (_, index) => `node-${index}`);
 
-/** Genesis of a town of these nodes; all of them are validators. */
-export function genesisOf(names: readonly string[], dapp: SimulatedDapp): Genesis {
+/** Genesis of a town of this shape. */
+export function genesisOf(shape: Shape, dapp: SimulatedDapp): Genesis {
+  const names = nodeNames(shape.nodes);
   const keys = names.map(nodeKeys);
   const [first] = keys as [NodeKeys, ...NodeKeys[]];
   const { name, version } = dapp.manifest;
@@ -53,7 +55,8 @@ export function genesisOf(names: readonly string[], dapp: SimulatedDapp): Genesi
     nodes: Object.fromEntries(
       keys.map(({ id, key }, index) => [id, { name: names[index], key, roles: ['door'] }]),
     ),
-    validators: keys.map(({ id }) => id),
+    validators: keys.slice(0, shape.validators).map(({ id }) => id),
+    quorum: shape.quorum,
     roles: {
       member: { permissions: ['allowance.open', 'credit.transfer', own] },
       steward: { permissions: [...(base.roles['steward']?.permissions ?? []), own] },

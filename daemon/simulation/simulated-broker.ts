@@ -19,9 +19,32 @@ export interface Weather {
   /** How much of what is sent is late, and how late at most: milliseconds. */
   readonly late: number;
   readonly lateMs: number;
+  /** Whether messages overtake each other on one connection, as none do over TCP. */
+  readonly reorders: boolean;
 }
 
-export const FAIR: Weather = { loss: 0, doubled: 0, late: 0, lateMs: 0 };
+export const FAIR: Weather = { loss: 0, doubled: 0, late: 0, lateMs: 0, reorders: false };
+
+/** What a broker does that lies: shares of the messages. */
+export interface Lies {
+  /** Gives an old message again, to anybody, as a kept one or not. */
+  readonly replays: number;
+  /** Gives a message changed. */
+  readonly tampers: number;
+  /** Puts junk, or an old message, into what it keeps. */
+  readonly junk: number;
+  /** Gives this node no heads; null: all get theirs. */
+  readonly withholds: number | null;
+}
+
+/** Messages that a lying broker remembers. */
+const REMEMBERED_MAX = 200;
+const JUNK_BYTES_MAX = 2_000;
+
+interface Sent {
+  readonly topic: string;
+  readonly payload: Uint8Array;
+}
 
 /** What the network needs of the process that talks. */
 export interface NetworkedProcess {
@@ -41,6 +64,8 @@ interface Session {
   readonly subscriptions: readonly string[];
   readonly will: string;
   readonly events: TransportEvents;
+  /** When the last message on its way arrives, to and from the broker: the next comes after it. */
+  readonly last: { to: number; from: number };
   /** The client has noticed that it is broken. */
   readonly ended: () => void;
   open: boolean;
@@ -54,11 +79,15 @@ interface Way {
 
 export class SimulatedBroker {
   weather: Weather = FAIR;
+  lies: Lies | null = null;
+  /** Whom the lies mean by a number. */
+  nodeAt: (index: number) => NodeId | undefined = () => undefined;
   /** Messages that were given to the broker. */
   messages = 0;
   readonly #ways = new Map<NodeId, Way>();
   readonly #sessions = new Set<Session>();
   readonly #retained = new Map<string, Uint8Array>();
+  readonly #remembered: Sent[] = [];
   #isHere = true;
 
   constructor(
@@ -130,29 +159,34 @@ export class SimulatedBroker {
   connect(process: NetworkedProcess, options: Options, ended: () => void): Session | null {
     if (!this.#isHere || this.isCut(process.node)) return null;
     const { subscriptions, will, events } = options;
-    const session: Session = { process, subscriptions, will, events, ended, open: true };
+    const last = { to: 0, from: 0 };
+    const session: Session = { process, subscriptions, will, events, ended, last, open: true };
     this.#sessions.add(session);
     for (const [topic, payload] of this.#retained)
       if (isWanted(session, topic)) this.#deliver(session, topic, payload, true);
     return session;
   }
 
-  send({ process, open }: Session, topic: string, text: string, retain: boolean): void {
+  send(session: Session, topic: string, text: string, retain: boolean): void {
+    const { process, open } = session;
     this.messages += 1;
     const { chance, weather } = this;
     if (!open || !this.#way(process.node).toBroker || chance.hits(weather.loss / 2)) return;
-    this.time.after(this.#travelMs(), () => {
-      if (this.#isHere) this.#take(topic, Buffer.from(text), retain, process.node);
+    this.#travel(session, 'to', () => {
+      if (!this.#isHere) return;
+      const payload = Buffer.from(text);
+      this.#take(topic, payload, retain, process);
+      this.#lie({ topic, payload });
     });
   }
 
   /** A message is at the broker: it goes to who subscribed. */
-  #take(topic: string, payload: Uint8Array, retain: boolean, sender: NodeId | null): void {
+  #take(topic: string, payload: Uint8Array, retain: boolean, sender: NetworkedProcess | null): void {
     if (retain && payload.length > 0) this.#retained.set(topic, payload);
     if (retain && payload.length === 0) this.#retained.delete(topic);
     // What a node said itself it would only drop.
     for (const session of this.#sessions)
-      if (session.process.node !== sender && isWanted(session, topic))
+      if (session.process !== sender && isWanted(session, topic) && !this.#isWithheld(session, topic))
         this.#deliver(session, topic, payload, false);
   }
 
@@ -160,16 +194,53 @@ export class SimulatedBroker {
     const { chance, weather } = this;
     if (chance.hits(weather.loss / 2)) return;
     for (let copies = chance.hits(weather.doubled) ? 2 : 1; copies > 0; copies -= 1)
-      this.time.after(this.#travelMs(), () => {
+      this.#travel(session, 'from', () => {
         const { process, events, open } = session;
         if (!open || !process.isAlive() || !this.#way(process.node).fromBroker) return;
         if (process.reach('received')) events.delivered({ topic, payload, retained });
       });
   }
 
-  #travelMs(): number {
-    const { chance, weather } = this;
-    return chance.hits(weather.late) ? chance.between(0, weather.lateMs) : chance.between(1, TRAVEL_MS_MAX);
+  /** Runs something when a message that sets out now arrives; in order, unless the weather is such that it does not matter. */
+  #travel({ last }: Session, way: 'to' | 'from', arrived: () => void): void {
+    const { chance, weather, time } = this;
+    const ms = chance.hits(weather.late)
+      ? chance.between(0, weather.lateMs)
+      : chance.between(1, TRAVEL_MS_MAX);
+    const at = weather.reorders ? time.now + ms : Math.max(time.now + ms, last[way]);
+    last[way] = Math.max(at, last[way]);
+    time.after(at - time.now, arrived);
+  }
+
+  // Lies -----------------------------------------------------------------------------------------------------------------
+
+  #isWithheld(session: Session, topic: string): boolean {
+    const { withholds } = this.lies ?? { withholds: null };
+    return withholds !== null && topic.includes('/heads/') && session.process.node === this.nodeAt(withholds);
+  }
+
+  /** What a broker that lies does when a message has come. */
+  #lie(sent: Sent): void {
+    const { chance, lies } = this;
+    if (lies === null) return;
+    this.#remembered.push(sent);
+    if (this.#remembered.length > REMEMBERED_MAX) this.#remembered.shift();
+    const sessions = [...this.#sessions];
+    if (sessions.length === 0) return;
+    const old = chance.pick(this.#remembered);
+    if (chance.hits(lies.replays))
+      this.#deliver(chance.pick(sessions), old.topic, old.payload, chance.hits(0.5));
+    if (chance.hits(lies.tampers)) {
+      const payload = Uint8Array.from(sent.payload);
+      const at = chance.index(payload.length);
+      payload[at] = (payload[at] ?? 0) ^ (1 << chance.index(8));
+      this.#deliver(chance.pick(sessions), sent.topic, payload, chance.hits(0.2));
+    }
+    if (!chance.hits(lies.junk)) return;
+    const { topic } = chance.pick(this.#remembered);
+    const junk = Buffer.alloc(1 + chance.index(JUNK_BYTES_MAX), chance.index(256));
+    const nothing = new Uint8Array();
+    this.#take(topic, chance.pick([old.payload, junk, nothing]), chance.hits(0.7), null);
   }
 }
 

@@ -12,14 +12,16 @@ import { MainLine } from '../node/main-line.js';
 import { Peering } from '../node/peering.js';
 import type { Message } from '../consensus/gossip.js';
 import type { MergeRow } from '../store/rows.js';
-import type { BrokenRule } from './broken-rules.js';
+import { believe, rulesWithout, type BrokenRule } from './broken-rules.js';
 import type { SimulatedDapp } from './founding.js';
 import type { NetworkedProcess, SimulatedBroker } from './simulated-broker.js';
 import { SimulatedDisk, SimulatedStore } from './simulated-store.js';
+import { divergent } from './divergent.js';
 import { SECOND, type Chance, type Timeline } from './timeline.js';
 
 /** Where a process may end. */
-export type Point = 'write-asked' | 'committed' | 'acknowledged' | 'sending' | 'received' | 'blackout';
+export type Point =
+  'write-asked' | 'committed' | 'acknowledged' | 'sending' | 'received' | 'blackout' | 'lost' | 'mended';
 
 /** What happens to all nodes alike: the world they are in, and who watches them. */
 export interface Surroundings {
@@ -33,6 +35,8 @@ export interface Surroundings {
   /** How often a process ends at a point, and a contract is slow. */
   readonly crashes: () => number;
   readonly slowness: () => number;
+  /** How likely what is being written at a crash lands on the disk. */
+  readonly torn: () => number;
   readonly watch: NodeWatch;
 }
 
@@ -50,13 +54,21 @@ export class SimulatedNode {
   readonly id: NodeId;
   readonly disk: SimulatedDisk;
   /** How far its clock is off: milliseconds. */
-  readonly skewMs: number;
+  skewMs: number;
   process: SimulatedProcess | null = null;
+  /** Nothing is expected of it any more: it is lost, or lies, or was taken out of the town. Its key is at fault for ever. */
+  isApart = false;
+  /** Whether its dapp gives other answers than those of the others. */
+  diverges = false;
+  #isOff = false;
+  readonly #ownSkewMs: number;
   starts = 0;
   #nonces = 0;
 
   constructor(
     readonly index: number,
+    /** No other node of the town has it, be it in the same place. */
+    readonly number: number,
     readonly keys: NodeKeys,
     readonly genesis: Genesis,
     readonly around: Surroundings,
@@ -64,7 +76,8 @@ export class SimulatedNode {
     image?: Buffer,
   ) {
     this.id = keys.id;
-    this.skewMs = Math.floor(around.chance.between(-around.skewMsMax, around.skewMsMax));
+    this.#ownSkewMs = Math.floor(around.chance.between(-around.skewMsMax, around.skewMsMax));
+    this.skewMs = this.#ownSkewMs;
     this.disk = new SimulatedDisk(image);
     if (image === undefined) this.#found();
     this.disk.lies = around.broken === 'forget-last-write';
@@ -87,7 +100,7 @@ export class SimulatedNode {
   }
 
   boot(): void {
-    if (this.process !== null) return;
+    if (this.process !== null || this.#isOff) return;
     this.starts += 1;
     this.process = new SimulatedProcess(this);
     this.around.watch.booted(this, this.process);
@@ -96,20 +109,32 @@ export class SimulatedNode {
 
   /** The process ends here and now; what was not committed is lost. */
   crash(point: Point): void {
-    const { process } = this;
+    const { process, around } = this;
+    const { time, chance } = around;
     if (process === null) return;
     this.process = null;
+    if (chance.hits(around.torn())) process.store.landTorn();
     this.disk.crash();
-    this.around.broker.processEnded(process);
-    this.around.watch.crashed(this, point);
-    const { time, chance } = this.around;
+    around.broker.processEnded(process);
+    around.watch.crashed(this, point);
     time.after(chance.between(200, 15 * SECOND), () => this.boot());
+  }
+
+  /** It ends, and never starts again. */
+  turnOff(point: Point): void {
+    this.#isOff = true;
+    this.crash(point);
+  }
+
+  /** Sets its clock wrong, or right again. @param offMs from the true time; null: its own small error */
+  setClock(offMs: number | null): void {
+    this.skewMs = offMs === null ? this.#ownSkewMs : Math.floor(offMs);
   }
 
   /** Bytes that no node of the town uses twice. */
   nonce(length: number): Uint8Array {
     const bytes = Buffer.alloc(length);
-    bytes.writeUInt16BE(this.index, 0);
+    bytes.writeUInt16BE(this.number, 0);
     bytes.writeUInt32BE((this.#nonces += 1), length - 4);
     return bytes;
   }
@@ -145,7 +170,8 @@ export class SimulatedProcess implements NetworkedProcess {
         exchange: async (_dapp, message) => {
           if (chance.hits(around.slowness()))
             await new Promise<void>((resolve) => this.after(chance.between(1, 500), resolve));
-          return contract(message);
+          const answer = contract(message);
+          return owner.diverges ? divergent(answer) : answer;
         },
       },
       readObject: async (oid) => {
@@ -153,6 +179,8 @@ export class SimulatedProcess implements NetworkedProcess {
         if (object === null) throw new TownError('no-object', `The object ${oid} is not here.`);
         return object;
       },
+      rules: rulesWithout(around.broken),
+      ...(around.broken === 'trust-proposer' ? { confirm: believe } : {}),
       heldByQuorum: (node, line) => this.peering.heldByQuorum(node, line),
       isHeard: (other) => this.peering.isHeard(other),
       broadcast: (message) => {
@@ -179,7 +207,9 @@ export class SimulatedProcess implements NetworkedProcess {
       ...{ merger: this.core.merger, peerBlocks: this.core.peerBlocks },
       random: (length) => owner.nonce(length),
       steady: () => around.time.now,
-      trouble: (code, message) => watch.complained(owner, code, message),
+      trouble: (code, message) => {
+        if (this.isAlive()) watch.complained(owner, code, message);
+      },
       changed: () => undefined,
       joining: () => undefined,
     });
@@ -196,6 +226,11 @@ export class SimulatedProcess implements NetworkedProcess {
         this.startedAt = this.owner.around.time.now;
       })
       .catch(failed);
+  }
+
+  /** Whether people can record something here: its dapps answer, and the town knows it. */
+  isOpen(): boolean {
+    return this.startedAt !== null && this.core.main.charter.nodes[this.node] !== undefined;
   }
 
   isAlive(): boolean {

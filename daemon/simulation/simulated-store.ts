@@ -109,6 +109,8 @@ export class SimulatedStore extends StoreReads implements SimulatedWrites {
   readonly #disk: SimulatedDisk;
   readonly #ports: StorePorts;
   readonly #queue: Request[] = [];
+  /** What is being written. */
+  #flying: readonly Request[] = [];
   #busy = false;
 
   constructor(disk: SimulatedDisk, ports: StorePorts) {
@@ -152,11 +154,20 @@ export class SimulatedStore extends StoreReads implements SimulatedWrites {
   }
 
   override consensusLog(height: number, limit?: number): ConsensusRow[] {
-    return this.#ports.broken === 'forget-votes' ? [] : super.consensusLog(height, limit);
+    return this.#ports.broken === 'vote-twice' ? [] : super.consensusLog(height, limit);
   }
 
   override blocksUnmergedOn(line: string, limit: number): BlockRow[] {
     return this.#ports.broken === 'forget-restrictions' ? [] : super.blocksUnmergedOn(line, limit);
+  }
+
+  /**
+   * The process ends while something is being written: it is on the disk as a whole though nobody was told (a transaction that is
+   * there in part is gone at the next start: SQLite's write-ahead log has a checksum for each).
+   */
+  landTorn(): void {
+    if (this.#flying.length > 0) this.#disk.commit(this.#flying);
+    this.#flying = [];
   }
 
   #write<Name extends OperationName>(
@@ -174,8 +185,9 @@ export class SimulatedStore extends StoreReads implements SimulatedWrites {
   #sync(): void {
     if (this.#busy || this.#queue.length === 0) return;
     this.#busy = true;
-    const batch = this.#queue.splice(0, requestsPerTransaction);
+    const batch = (this.#flying = this.#queue.splice(0, requestsPerTransaction));
     this.#ports.after(this.#ports.syncMs(), () => {
+      this.#flying = [];
       const answers = this.#disk.commit(batch);
       if (!this.#ports.reach('committed')) return;
       this.#ports.after(0, () => {
@@ -184,5 +196,16 @@ export class SimulatedStore extends StoreReads implements SimulatedWrites {
         if (this.#ports.reach('acknowledged')) this.#sync();
       });
     });
+  }
+}
+
+/** What a disk holds, changed: as somebody leaves it who copies it elsewhere. */
+export function changedImage(image: Buffer, change: (db: Database.Database) => void): Buffer {
+  const db = opened(image);
+  try {
+    change(db);
+    return db.serialize();
+  } finally {
+    db.close();
   }
 }

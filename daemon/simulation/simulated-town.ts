@@ -1,69 +1,78 @@
 /**
- * A whole town in one process, in simulated time, from a seed: real nodes, a broker, faults, people. It is founded in fair weather,
- * goes through its faults, then has quiet to come together in; the watch looks on all the while. Every run repeats exactly.
+ * A whole town in one process, in simulated time, from a seed: real nodes, a broker, faults, people. It is founded in fair weather;
+ * then come phases in which things go wrong, and after each one quiet to come together in; the watch looks on all the while.
+ * Every run repeats exactly.
  */
-import type { ToContract } from '../ledger/contract-protocol.js';
 import type { Sha256 } from '../ledger/ids.js';
-import type { StateReader } from '../ledger/state.js';
-import { View } from '../node/view.js';
+import type { NodeKeys } from '../node/key-files.js';
 import type { BrokenRule } from './broken-rules.js';
-import { planFaults, startFaults, type FaultPlan } from './faults.js';
+import { checkEnd, checkViews, type EndReport } from './checks.js';
+import { planFaults, type FaultPlan } from './faults.js';
 import { genesisOf, nodeKeys, nodeNames, TOWN_BEGINS, type SimulatedDapp } from './founding.js';
-import { FAIR, SimulatedBroker } from './simulated-broker.js';
+import { Phase } from './phase.js';
+import type { Scenario, Shape } from './scenario.js';
+import { SimulatedBroker } from './simulated-broker.js';
 import { SimulatedNode, type SimulatedProcess, type Surroundings } from './simulated-node.js';
-import { replayAsStranger } from './stranger.js';
-import { Chance, MINUTE, SECOND, settled, Timeline } from './timeline.js';
-import { FORBIDDEN_KEY, SPENDER_KEY, Workload } from './workload.js';
+import { Stewards } from './stewards.js';
+import { Chance, DAY, MINUTE, SECOND, Timeline } from './timeline.js';
 import { Watch } from './watch.js';
+import { Workload } from './workload.js';
 
 const FOUNDING_MS_MAX = 2 * MINUTE;
-/** How long the town may take to come together once nothing goes wrong any more. */
-const CONVERGE_MS_MAX = 15 * MINUTE;
+/** How long the town may take to come together once nothing goes wrong any more, and for each millisecond in which things did. */
+const CONVERGE_MS_MIN = 5 * MINUTE;
+const CONVERGE_SHARE = 15;
 /** In every so many-th town the clocks are far apart (messages live for a minute: nodes further apart do not hear each other). */
 const FAR_APART_EVERY = 4;
-const ENTRIES_MAX = 100_000;
-const KEYS_MAX = 1_000;
 
 export interface TownOptions {
-  readonly seed: number;
+  readonly scenario: Scenario;
   readonly founded: Founded;
+  /** Phases in which things go wrong. */
+  readonly phases?: number;
+  /** Simulated days of quiet, spread over the phases. */
+  readonly days?: number;
+  /** Things that people do, at most. */
+  readonly actsMax?: number;
   /** A rule to switch off, to see whether it is found. */
-  readonly broken?: BrokenRule;
+  readonly broken?: BrokenRule | undefined;
   /** Between two things that the people of one node do, on average: milliseconds. */
   readonly paceMs?: number;
 }
 
-export interface TownReport {
+export interface TownReport extends EndReport {
   readonly seed: number;
   readonly breaches: readonly string[];
   readonly merges: number;
-  readonly entries: number;
   readonly crashes: number;
   readonly messages: number;
-  /** Whether the same credits were recorded as spent on two sides. */
-  readonly spentTwice: boolean;
+  readonly acts: number;
   readonly simulatedMs: number;
-  /** The main that all nodes ended on, for telling two runs apart. */
-  readonly main: Sha256 | null;
+  /** The longest that the town took to come together after a phase. */
+  readonly convergedMs: number;
   readonly trace: readonly string[];
 }
 
 /** A town that has its first members, as it stands on the disks of its nodes: what every seed begins with. */
 export interface Founded {
-  readonly nodes: number;
+  readonly shape: Shape;
   readonly dapp: SimulatedDapp;
   readonly at: number;
   readonly images: readonly Buffer[];
 }
 
+/** How many a seed has, where nobody says. */
+export const phasesOf = (seed: number): number => 1 + (seed % 2);
+
 /** Founds a town in fair weather. @throws Error where that fails */
-export async function foundTown(nodes: number, dapp: SimulatedDapp): Promise<Founded> {
-  const town = new SimulatedTown({ seed: 0, founded: { nodes, dapp, at: TOWN_BEGINS, images: [] } });
+export async function foundTown(shape: Shape, dapp: SimulatedDapp): Promise<Founded> {
+  const scenario = { seed: 0, shape, faults: new Set<never>() };
+  const town = new SimulatedTown({ scenario, founded: { shape, dapp, at: TOWN_BEGINS, images: [] } });
   try {
     await town.found();
     const { breaches } = town.watch;
     if (breaches.length > 0) throw new Error(breaches.join('; '));
-    return { nodes, dapp, at: town.time.now, images: town.nodes.map(({ disk }) => disk.image()) };
+    return { shape, dapp, at: town.time.now, images: town.nodes.map(({ disk }) => disk.image()) };
   } finally {
     town.close();
   }
@@ -72,12 +81,12 @@ export async function foundTown(nodes: number, dapp: SimulatedDapp): Promise<Fou
 /** Plays one seed to its end. */
 export async function playTown(options: TownOptions): Promise<TownReport> {
   const town = new SimulatedTown(options);
-  const unhandled = (error: unknown): void => town.watch.breach(`nobody caught: ${String(error)}`);
+  const unhandled = (error: unknown): void => town.watch.breach(`nobody caught: ${textOf(error)}`);
   process.on('unhandledRejection', unhandled);
   try {
     await town.play();
   } catch (error) {
-    town.watch.breach(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    town.watch.breach(textOf(error));
   } finally {
     process.off('unhandledRejection', unhandled);
     town.close();
@@ -85,55 +94,58 @@ export async function playTown(options: TownOptions): Promise<TownReport> {
   return town.report();
 }
 
-/** What people see of a view: accounts, notes, what is forbidden. */
-const viewText = (state: StateReader): string =>
-  JSON.stringify(
-    [
-      ['kernel', 'accounts'],
-      ['kernel', 'locks'],
-      ['kernel', 'incoming'],
-      ['notes', 'notes'],
-      ['notes', 'forbidden'],
-    ].map(([dapp, collection]) =>
-      state
-        .keys(dapp as string, collection as string, '', KEYS_MAX)
-        .map((key) => [key, state.get(dapp as string, collection as string, key)]),
-    ),
-  );
+const textOf = (error: unknown): string =>
+  error instanceof Error ? (error.stack ?? error.message) : String(error);
 
-class SimulatedTown {
+export class SimulatedTown {
   readonly time: Timeline;
   readonly chance: Chance;
   readonly watch: Watch;
-  readonly nodes: readonly SimulatedNode[];
+  /** In each place the node that stands there now. */
+  readonly nodes: SimulatedNode[];
+  /** All there ever were: also those that were lost, and copies. */
+  readonly everyone: SimulatedNode[];
   readonly broker: SimulatedBroker;
-  readonly plan: FaultPlan;
   readonly workload: Workload;
-  #isBad = false;
-  #main: Sha256 | null = null;
-  #entries = 0;
-  #spentTwice = false;
+  readonly stewards: Stewards;
+  /** What goes wrong just now; null: nothing. */
+  plan: FaultPlan | null = null;
+  readonly #around: Surroundings;
+  readonly #genesis: ReturnType<typeof genesisOf>;
+  #end: EndReport = { entries: 0, main: null, spentTwice: false };
+  #convergedMs = 0;
 
   constructor(private readonly options: TownOptions) {
-    const { seed, founded, broken = null } = options;
-    const { nodes, dapp, at, images } = founded;
+    const { scenario, founded, broken = null, actsMax = Infinity } = options;
+    const { seed } = scenario;
+    const { shape, dapp, at, images } = founded;
     const time = (this.time = new Timeline(at));
     const watch = (this.watch = new Watch(time));
     const chance = (this.chance = new Chance(seed));
-    this.plan = planFaults(chance, nodes);
     this.broker = new SimulatedBroker(time, chance);
-    const around: Surroundings = {
+    this.#around = {
       ...{ time, chance, broker: this.broker, dapp, broken, watch },
       skewMsMax: seed % FAR_APART_EVERY === 0 ? 20 * SECOND : 2 * SECOND,
-      crashes: () => (this.#isBad ? this.plan.crashes : 0),
-      slowness: () => (this.#isBad ? this.plan.slowness : 0),
+      crashes: () => this.plan?.crashes ?? 0,
+      slowness: () => this.plan?.slowness ?? 0,
+      torn: () => this.plan?.torn ?? 0,
     };
-    const names = nodeNames(nodes);
-    const genesis = genesisOf(names, dapp);
-    this.nodes = names.map(
-      (name, index) => new SimulatedNode(index, nodeKeys(name), genesis, around, images[index]),
+    this.#genesis = genesisOf(shape, dapp);
+    this.everyone = [];
+    this.nodes = nodeNames(shape.nodes).map((name, index) =>
+      this.addNode(nodeKeys(name), index, images[index]),
     );
-    this.workload = new Workload(time, chance, this.nodes, watch);
+    this.broker.nodeAt = (index) => this.nodes[index]?.id;
+    this.workload = new Workload(time, chance, this.nodes, watch, actsMax);
+    this.stewards = new Stewards(time, chance, this.nodes, watch, this.workload);
+  }
+
+  /** A node that stands in a place, with what its disk holds already; it has to be booted. */
+  addNode(keys: NodeKeys, index: number, image: Buffer | undefined): SimulatedNode {
+    const number = this.everyone.length;
+    const node = new SimulatedNode(index, number, keys, this.#genesis, this.#around, image);
+    this.everyone.push(node);
+    return node;
   }
 
   async #start(): Promise<void> {
@@ -149,32 +161,31 @@ class SimulatedTown {
   }
 
   async play(): Promise<void> {
-    const { watch } = this;
+    const { watch, time, stewards, options } = this;
+    const { days = 0, scenario, paceMs = 8 * SECOND } = options;
+    const { phases = phasesOf(scenario.seed) } = options;
+    stewards.start();
     await this.#start();
-    await this.#badTimes();
-    if (watch.breaches.length > 0) return;
-    await this.#checkViews();
-    await this.#comeTogether(CONVERGE_MS_MAX, 'one main');
-    if (watch.breaches.length > 0) return;
-    await this.#checkEnd();
-  }
-
-  async #badTimes(): Promise<void> {
-    const { time, plan, nodes, chance, workload, broker } = this;
-    const end = time.now + plan.badMs;
-    this.#isBad = true;
-    startFaults(plan, time, broker, nodes);
-    for (const node of nodes) workload.keepBusy(node, end, this.options.paceMs ?? 8 * SECOND);
-    const [first] = plan.cuts;
-    const far = nodes[first.node] as SimulatedNode;
-    const near = nodes[(first.node + 1) % nodes.length] as SimulatedNode;
-    time.after(first.fromMs + chance.between(0, 5 * SECOND), () => workload.spendTwice(near, far));
-    time.after(first.fromMs + chance.between(0, 5 * SECOND), () => workload.forbid(far));
-    await time.runUntil(end, () => this.watch.breaches.length > 0);
-    this.#isBad = false;
-    broker.weather = FAIR;
-    broker.comeBack();
-    for (const { id } of nodes) broker.setWay(id, { toBroker: true, fromBroker: true });
+    for (let number = 0; number < phases && watch.breaches.length === 0; number += 1) {
+      await time.runUntil(time.now + (days * DAY) / phases, () => watch.breaches.length > 0);
+      const plan = planFaults(scenario, number);
+      watch.note(`phase ${number}: ${JSON.stringify(plan)}`);
+      await new Phase(this, plan, number, paceMs).play();
+      if (watch.breaches.length > 0) return;
+      await checkViews(this.present(), options.founded.dapp, watch);
+      const began = time.now;
+      await this.#comeTogether(
+        CONVERGE_MS_MIN + CONVERGE_SHARE * plan.badMs,
+        `one main after phase ${number}`,
+        () => stewards.areContent,
+      );
+      this.#convergedMs = Math.max(this.#convergedMs, time.now - began);
+      if (watch.breaches.length > 0) return;
+      this.#end = await checkEnd({
+        ...{ processes: this.present(), genesis: this.#genesis, dapp: options.founded.dapp },
+        ...{ watch, chance: this.chance, forbids: this.workload.forbids },
+      });
+    }
   }
 
   /** Lets time pass until all nodes have one main and nothing waits. */
@@ -186,126 +197,67 @@ class SimulatedTown {
       if (this.#isTogether() && holds()) return;
     }
     if (watch.breaches.length > 0) return;
-    const each = this.nodes.map(({ process }, index) => {
+    const each = this.nodes.map(({ process, isApart }, index) => {
+      if (isApart) return `${index} is apart`;
       if (process === null) return `${index} is down`;
       const { pending, height } = process.store.counts();
       return `${index} at height ${height} with ${pending} pending`;
     });
-    watch.breach(`never came: ${what}: ${each.join(', ')}`);
+    watch.breach(
+      `never came: ${what}: ${each.join(', ')}${holds() ? '' : ', and something is still wanted'}`,
+    );
   }
 
-  #processes(): readonly SimulatedProcess[] {
-    return this.nodes.flatMap(({ process }) => (process === null ? [] : [process]));
+  /** The processes of the nodes of which something is expected. */
+  present(): readonly SimulatedProcess[] {
+    return this.nodes.flatMap(({ process, isApart }) => (process === null || isApart ? [] : [process]));
   }
 
   #height(): number {
-    return Math.min(...this.#processes().map(({ core }) => core.main.head.height));
+    return Math.min(...this.present().map(({ core }) => core.main.head.height));
   }
 
   #isTogether(): boolean {
-    const processes = this.#processes();
+    const processes = this.present();
+    const expected = this.nodes.filter(({ isApart }) => !isApart);
     const main = processes[0]?.core.main.head.id;
     return (
-      processes.length === this.nodes.length &&
-      processes.every(({ core, store }) => core.main.head.id === main && store.pendingCount() === 0)
+      processes.length === expected.length &&
+      processes.every(({ core }) => core.main.head.id === main) &&
+      processes.every((process) => this.#pending(process) === 0)
     );
   }
 
-  /** A view that was kept up entry by entry is the one that is judged anew from what is durable. */
-  async #checkViews(): Promise<void> {
-    const { manifest, contract } = this.options.founded.dapp;
-    const answer = contract();
-    const clock = { now: () => TOWN_BEGINS, after: () => () => undefined };
-    const contracts = { exchange: async (_dapp: string, message: ToContract) => answer(message) };
-    for (const [index, { process }] of this.nodes.entries()) {
-      if (process === null || process.startedAt === null) continue;
-      const { core, store, node } = process;
-      const fresh = new View(core.main, store, node, new Map([[manifest.name, manifest]]), clock, contracts);
-      let both = false;
-      void Promise.all([core.view.settle(), fresh.settle()]).then(() => (both = true));
-      await settled();
-      // One that is at work, and waits for its disk, is not looked at.
-      if (both && viewText(core.view.state) !== viewText(fresh.state))
-        this.watch.breach(`the view of node ${index} is not what it is when judged anew`);
-    }
-  }
-
-  async #checkEnd(): Promise<void> {
-    const { watch, workload } = this;
-    const { dapp } = this.options.founded;
-    const processes = this.#processes();
-    const [first] = processes as [SimulatedProcess, ...SimulatedProcess[]];
-    const { genesis } = this.nodes[0] as SimulatedNode;
-    this.#main = first.core.main.head.id;
-    this.#entries = first.store.counts().entries;
-    const verdictsOf = ({ store }: SimulatedProcess): string =>
-      JSON.stringify(
-        store
-          .log(ENTRIES_MAX)
-          .map(({ id, state, code, height, n, node }) => [node, n, id, state, code, height])
-          .sort(),
-      );
-    const stateOf = ({ store }: SimulatedProcess): string => JSON.stringify([...store.allState()]);
-    const told = verdictsOf(first);
-    for (const [index, process] of processes.entries()) {
-      if (verdictsOf(process) !== told)
-        watch.breach(`node ${index} has other entries or verdicts than node 0`);
-      for (const { id, type } of watch.acknowledged)
-        if (process.store.entry(id)?.state === 'pending' || process.store.entry(id) === null)
-          watch.breach(`node ${index} has no verdict on ${type} ${id.slice(0, 8)}, which was acknowledged`);
-      const rows = [...process.store.allState()];
-      const isSame = rows.every(
-        ({ dapp, collection, key, value }) => process.core.main.state.get(dapp, collection, key) === value,
-      );
-      if (!isSame || stateOf(process) !== stateOf(first))
-        watch.breach(`the state of node ${index} is not the durable one, or not that of node 0`);
-    }
-    // Also those that were durable when their node crashed, and nobody was told.
-    const spends = first.store
-      .log(ENTRIES_MAX)
-      .filter(({ type, by }) => type === 'credit.transfer' && by === SPENDER_KEY);
-    const accepted = spends.filter(({ verdict }) => verdict === 'accepted').length;
-    if (accepted !== Math.min(spends.length, 1))
-      watch.breach(`of ${spends.length} spends of the same credits ${accepted} were accepted`);
-    this.#spentTwice = spends.length > 1;
-    const { forbids } = workload;
-    for (const id of forbids) this.#checkForbidden(first, first.store.entry(id)?.height ?? 0);
-    const shown = this.chance.pick(processes);
-    const state = await replayAsStranger(genesis, shown.store, dapp);
-    const isSame = [...first.store.allState()].every(
-      ({ dapp, collection, key, value }) => state.get(dapp, collection, key) === value,
-    );
-    if (!isSame) watch.breach('a stranger who replays the history comes to another state');
-  }
-
-  /** Restrictions go first: nothing that is merged with one or after it gets by. */
-  #checkForbidden({ store }: SimulatedProcess, since: number): void {
-    for (const { id, type, verdict, height, bytes } of store.log(ENTRIES_MAX)) {
-      if (type !== 'notes.put' || verdict !== 'accepted' || (height ?? 0) < since) continue;
-      const { body } = JSON.parse(Buffer.from(bytes).toString('utf8')) as { body: { key: string } };
-      if (body.key === FORBIDDEN_KEY)
-        this.watch.breach(`${id.slice(0, 8)} was accepted at height ${height}, forbidden since ${since}`);
-    }
+  /** Entries that wait for a merge and can have one: those of who is apart cannot be counted on. */
+  #pending({ store }: SimulatedProcess): number {
+    const count = store.pendingCount();
+    if (count === 0 || (this.everyone.length === this.nodes.length && !this.nodes.some((n) => n.isApart)))
+      return count;
+    return store
+      .log(count + 10_000)
+      .filter(({ state, node }) => state === 'pending' && !this.watch.isApart(node)).length;
   }
 
   report(): TownReport {
-    const { watch, time, broker } = this;
+    const { watch, time, broker, options, workload } = this;
+    const { main } = this.#end as { main: Sha256 | null };
     return {
-      seed: this.options.seed,
+      ...this.#end,
+      main,
+      seed: options.scenario.seed,
       breaches: watch.breaches,
       merges: watch.merges,
-      entries: this.#entries,
       crashes: watch.crashes,
       messages: broker.messages,
-      spentTwice: this.#spentTwice,
-      simulatedMs: time.now - this.options.founded.at,
-      main: this.#main,
+      acts: workload.acts,
+      simulatedMs: time.now - options.founded.at,
+      convergedMs: this.#convergedMs,
       trace: watch.trace,
     };
   }
 
   close(): void {
-    for (const node of this.nodes) {
+    for (const node of this.everyone) {
       node.process = null;
       node.disk.close();
     }

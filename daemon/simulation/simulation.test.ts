@@ -1,61 +1,92 @@
-/**
- * Whole towns of real nodes in simulated time: any loss, any cut, any crash, one history. `SEEDS=17-17` plays one seed, `TRACE=1`
- * shows what happened in it, `NODES=5` takes towns of five.
- */
+/** Whole towns of real nodes in simulated time: any loss, any cut, any crash, one history. More of them: npm run simulate. */
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import t from 'tap';
-import { NOTES, notesContract } from '../ledger/testing/small-town.js';
 import { BROKEN_RULES, type BrokenRule } from './broken-rules.js';
-import { foundTown, playTown, type TownReport } from './simulated-town.js';
+import { rememberSignatures } from './remembered-signatures.js';
+import { playSeed } from './run-seed.js';
+import { FAULTS, scenarioOf } from './scenario.js';
+import { commandOf, shrink } from './shrink.js';
 
 t.setTimeout(600_000);
+rememberSignatures();
 
-const [first = 1, last = first] = (process.env['SEEDS'] ?? '1-300').split('-').map(Number);
-const NODES = Number(process.env['NODES'] ?? 3);
-const dapp = { manifest: NOTES, contract: notesContract };
-const founded = await foundTown(NODES, dapp);
+const run = (...words: string[]) =>
+  promisify(execFile)(process.execPath, [fileURLToPath(new URL('./run.js', import.meta.url)), ...words]);
 
-const play = (seed: number, broken?: BrokenRule): Promise<TownReport> =>
-  playTown({ seed, founded, ...(broken === undefined ? {} : { broken }) });
-
-t.test('towns of three nodes come to one history whatever goes wrong', async (t) => {
-  const begun = performance.now();
-  const sums = { merges: 0, entries: 0, crashes: 0, messages: 0, simulatedMs: 0 };
-  for (let seed = first; seed <= last; seed += 1) {
-    const report = await play(seed);
-    for (const name of Object.keys(sums) as (keyof typeof sums)[]) sums[name] += report[name];
-    if (process.env['TRACE']) for (const line of report.trace) t.comment(line);
-    if (report.breaches.length > 0)
-      t.fail(`NODES=${NODES} SEEDS=${seed}-${seed} TRACE=1 node dist/daemon/simulation/simulation.test.js`, {
-        breaches: report.breaches,
-      });
+t.test('towns come to one history whatever goes wrong', async (t) => {
+  for (let seed = 1; seed <= 6; seed += 1) {
+    const { breaches, merges } = await playSeed(seed);
+    t.same(breaches, [], `npm run simulate -- --seeds ${seed} --trace`);
+    t.ok(merges > 0);
   }
-  const { merges, entries, crashes, messages, simulatedMs } = sums;
-  t.comment(
-    `${last - first + 1} seeds, ${merges} merges, ${entries} entries, ${crashes} crashes, ${messages} messages, ` +
-      `${(simulatedMs / 3_600_000).toFixed(1)} simulated hours, ${((performance.now() - begun) / 1000).toFixed(1)} s`,
-  );
-  t.ok(merges > 0);
 });
 
-t.test('seeds that found something once find it no more', async (t) => {
-  const five = await foundTown(5, dapp);
-  // A proposal judged while its height was being adopted already: a false alarm.
-  t.same((await playTown({ seed: 19, founded: five })).breaches, []);
+t.test('a run repeats exactly, with a lost node and a lying broker too', async (t) => {
+  for (const seed of [3, 5]) {
+    const options = { faults: FAULTS, phases: 1 };
+    const [one, two] = [await playSeed(seed, options), await playSeed(seed, options)];
+    t.same(one.trace, two.trace);
+    t.equal(one.main, two.main);
+  }
 });
 
-t.test('a run repeats exactly', async (t) => {
-  const [one, two] = [await play(first), await play(first)];
-  t.same(one.trace, two.trace);
-  t.equal(one.main, two.main);
+t.test('a fault that is left out leaves the others as they were', async (t) => {
+  for (let seed = 1; seed <= 50; seed += 1) {
+    const { faults, shape } = scenarioOf(seed, undefined, FAULTS);
+    for (const fault of faults) {
+      const fewer = scenarioOf(
+        seed,
+        undefined,
+        FAULTS.filter((other) => other !== fault),
+      );
+      t.same(
+        [...fewer.faults],
+        [...faults].filter((other) => other !== fault),
+      );
+      t.same(fewer.shape, shape);
+    }
+  }
 });
+
+/** By when each broken rule is found; without a number, soon. */
+const FOUND_BY: { readonly [rule in BrokenRule]?: number } = {
+  'skip-lock': 100,
+  'trust-proposer': 100,
+  'vote-before-durable': 100,
+};
 
 for (const broken of BROKEN_RULES)
   t.test(`a broken rule is found: ${broken}`, async (t) => {
-    for (let seed = 1; seed <= 100; seed += 1) {
-      const { breaches } = await play(seed, broken);
+    const last = FOUND_BY[broken] ?? 20;
+    for (let seed = 1; seed <= last; seed += 1) {
+      const { breaches } = await playSeed(seed, { broken, phases: 1 });
       if (breaches.length === 0) continue;
       t.pass(`seed ${seed}: ${breaches[0]}`);
       return;
     }
-    t.fail('no seed found it');
+    t.fail(`none of ${last} seeds found it`);
   });
+
+t.test('a failure is made shorter, and the command that is told plays it again', async (t) => {
+  const options = { broken: 'drop-polka' } as const;
+  const failed = await playSeed(2, options);
+  t.ok(failed.breaches.length > 0);
+  const { options: shorter, report } = await shrink(options, failed);
+  t.ok(report.breaches.length > 0);
+  t.ok((shorter.faults ?? FAULTS).length < scenarioOf(2, undefined, FAULTS).faults.size);
+  const words = commandOf(2, shorter).split(' -- ')[1]?.split(' ') ?? [];
+  await t.rejects(run(...words), { code: 1, stdout: /did not hold/ });
+});
+
+t.test('the program ends with one line of JSON, and says what is wrong with its options', async (t) => {
+  const { stdout } = await run('--seeds', '1-2', '--faults', 'loss,crash', '--phases', '1', '--json');
+  t.match(JSON.parse(stdout), { seeds: 2, violations: 0 });
+  t.same(
+    Object.keys(JSON.parse(stdout) as object).join(),
+    'seeds,violations,merges,entries,simulated_days,seconds',
+  );
+  for (const words of [['--seeds', 'x'], ['--faults', 'rain'], ['--break', 'law'], ['--what']])
+    await t.rejects(run(...words), { code: 2, stderr: /See: npm run simulate/ });
+});

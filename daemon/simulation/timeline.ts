@@ -2,6 +2,8 @@
 
 export const SECOND = 1_000;
 export const MINUTE = 60 * SECOND;
+export const HOUR = 60 * MINUTE;
+export const DAY = 24 * HOUR;
 
 interface Event {
   readonly at: number;
@@ -79,6 +81,15 @@ export class Chance {
 
   constructor(seed: number) {
     this.#state = seed >>> 0;
+  }
+
+  /** One of many independent chances of a seed: what is drawn from one leaves the others as they are (FNV-1a of the name). */
+  static of(seed: number, name: string): Chance {
+    let hash = 0x811c9dc5 ^ seed;
+    for (let i = 0; i < name.length; i += 1) hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);
+    const chance = new Chance(hash ^ Math.imul(seed, 0x9e3779b1));
+    chance.next();
+    return chance;
   }
 
   /** In [0, 1). */

@@ -29,6 +29,10 @@ export class Watch implements NodeWatch {
   readonly acknowledged: Acknowledged[] = [];
   readonly trace: string[] = [];
   crashes = 0;
+  /** Complaints that are right, by the faults of the scenario. */
+  readonly excused = new Set<string>();
+  /** Nodes of which nothing is expected: their keys are lost, or lie. */
+  readonly #apart = new Set<NodeId>();
   readonly #merges = new Map<number, { readonly id: Sha256; readonly value: Sha256; readonly by: string }>();
   /** What was proposed, by node, height and round. */
   readonly #proposals = new Map<string, string>();
@@ -56,9 +60,28 @@ export class Watch implements NodeWatch {
     if (this.breaches.length < BREACHES_MAX) this.breaches.push(text);
   }
 
+  /** Somebody was told that an entry is durable. */
+  acknowledge(node: SimulatedNode, id: EntryId, type: string): void {
+    if (!this.#apart.has(node.id)) this.acknowledged.push({ id, node: node.id, type });
+  }
+
+  /** From now on nothing is expected of this node, and what it acknowledged may be lost where nobody else has it. */
+  setApart(node: SimulatedNode, why: string): void {
+    this.note(`${node.index} ${node.id} is apart: ${why}`);
+    node.isApart = true;
+    this.#apart.add(node.id);
+    for (let i = this.acknowledged.length - 1; i >= 0; i -= 1)
+      if (this.acknowledged[i]?.node === node.id) this.acknowledged.splice(i, 1);
+  }
+
+  isApart(node: string): boolean {
+    return this.#apart.has(node as NodeId);
+  }
+
   booted(node: SimulatedNode, { store, core }: SimulatedProcess): void {
     const { height } = core.main.head;
     this.note(`${node.index} starts at height ${height}`);
+    if (node.isApart) return;
     // What it signed and could not send before it crashed counts too.
     for (const { kind, text } of store.consensusLog(height + 1))
       if (kind === 'vote') this.#voted(node, parseVote(text));
@@ -73,10 +96,13 @@ export class Watch implements NodeWatch {
   }
 
   complained(node: SimulatedNode, code: string, message: string): void {
+    if (node.isApart || this.excused.has(code))
+      return this.note(`${node.index} complains: ${code} ${message}`);
     this.breach(`node ${node.index} raises the alarm ${code}: ${message}`);
   }
 
   adopted(node: SimulatedNode, { store, core }: SimulatedProcess, { height, id, counts }: MergeRow): void {
+    if (node.isApart) return;
     this.note(`${node.index} adopts ${height} ${id.slice(0, 8)} ${JSON.stringify(counts)}`);
     const { value } = parseCertificate(store.certificate(height) ?? '');
     const other = this.#merges.get(height);
@@ -99,6 +125,8 @@ export class Watch implements NodeWatch {
   }
 
   sent(node: SimulatedNode, message: Message): void {
+    if (message.t === 'vote' && message.vote.step === 'prevote') this.#prevoted(message.vote);
+    if (node.isApart) return;
     if (message.t === 'vote') {
       const { vote } = message;
       if (vote.node === node.id) this.#voted(node, vote);
@@ -127,21 +155,38 @@ export class Watch implements NodeWatch {
     this.note(`${node.index} ${step} ${height}/${round} ${value?.slice(0, 8) ?? 'nil'}`);
     if (value === null) return;
     if (step === 'precommit') {
+      this.#checkPolka(node, vote);
       this.#locks.set(`${voter} ${height}`, vote);
       return;
     }
+    this.#prevoted(vote);
+    this.#checkLock(node, vote);
+  }
+
+  #prevoted({ height, round, value, node }: Vote): void {
     const prevotes = `${height} ${round} ${value}`;
     const voters = this.#prevotes.get(prevotes) ?? new Set();
-    this.#prevotes.set(prevotes, voters.add(voter));
-    this.#checkLock(node, vote);
+    this.#prevotes.set(prevotes, voters.add(node));
+  }
+
+  /** Line 36: who precommits a value has seen a quorum of prevotes for it. */
+  #checkPolka(node: SimulatedNode, { height, round, value }: Vote): void {
+    const { charter, head } = node.process?.core.main ?? {};
+    if (charter === undefined || head?.height !== height - 1) return;
+    const quorum = quorumOf(charter.validators.length, charter.quorum);
+    const seen = this.#prevotes.get(`${height} ${round} ${value}`)?.size ?? 0;
+    if (seen < quorum)
+      this.breach(
+        `node ${node.index} precommitted at height ${height}, round ${round} where ${seen} of ${quorum} had prevoted that`,
+      );
   }
 
   /** Algorithm 1, lines 22 and 28: who is locked prevotes another value only after a later quorum of prevotes for that. */
   #checkLock(node: SimulatedNode, { height, round, value, node: voter }: Vote): void {
     const lock = this.#locks.get(`${voter} ${height}`);
     if (lock === undefined || lock.value === value || lock.round >= round) return;
-    const { charter } = node.process?.core.main ?? {};
-    if (charter === undefined) return;
+    const { charter, head } = node.process?.core.main ?? {};
+    if (charter === undefined || head?.height !== height - 1) return;
     const quorum = quorumOf(charter.validators.length, charter.quorum);
     for (let later = lock.round; later < round; later += 1)
       if ((this.#prevotes.get(`${height} ${later} ${value}`)?.size ?? 0) >= quorum) return;

@@ -1,0 +1,40 @@
+/** Plays seeds, each in a town that was founded once for all of its shape. */
+import { NOTES, notesContract } from '../ledger/testing/small-town.js';
+import type { BrokenRule } from './broken-rules.js';
+import { FAULTS, scenarioOf, type Fault, type Shape } from './scenario.js';
+import { foundTown, playTown, type Founded, type TownReport } from './simulated-town.js';
+
+const dapp = { manifest: NOTES, contract: notesContract };
+
+/** What is played; a seed with these always gives the same run. */
+export interface SeedOptions {
+  readonly nodes?: number | undefined;
+  readonly days?: number | undefined;
+  readonly faults?: readonly Fault[] | undefined;
+  readonly phases?: number | undefined;
+  readonly actsMax?: number | undefined;
+  readonly broken?: BrokenRule | undefined;
+}
+
+const towns = new Map<string, Promise<Founded>>();
+
+function founded(shape: Shape): Promise<Founded> {
+  const name = JSON.stringify(shape);
+  let town = towns.get(name);
+  if (town === undefined) towns.set(name, (town = foundTown(shape, dapp)));
+  return town;
+}
+
+/** Plays one seed. */
+export async function playSeed(seed: number, options: SeedOptions = {}): Promise<TownReport> {
+  const { nodes, faults = FAULTS, phases, days, actsMax, broken } = options;
+  const scenario = scenarioOf(seed, nodes, faults);
+  return playTown({
+    scenario,
+    founded: await founded(scenario.shape),
+    ...(phases === undefined ? {} : { phases }),
+    ...(days === undefined ? {} : { days }),
+    ...(actsMax === undefined ? {} : { actsMax }),
+    ...(broken === undefined ? {} : { broken }),
+  });
+}

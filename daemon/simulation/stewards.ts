@@ -1,0 +1,150 @@
+/**
+ * What the stewards of a simulated town see to: that lost nodes are replaced, that who has to go goes, that the charter changes.
+ * They look at what is merged and ask for one change at a time until it is so, at whatever node is there.
+ */
+import type { Charter } from '../ledger/charter.js';
+import type { EntryId, JsonObject, NodeId } from '../ledger/ids.js';
+import { TownError } from '../ledger/ids.js';
+import type { SimulatedNode } from './simulated-node.js';
+import { SECOND, type Chance, type Timeline } from './timeline.js';
+import type { Watch } from './watch.js';
+import type { Workload } from './workload.js';
+
+/** Wishes that may wait. */
+const WISHES_MAX = 32;
+/** A change of the charter that the rules refuse is not asked for again. */
+const FINAL = new Set(['allowances-open', 'bad-charter', 'bad-charter-change']);
+
+/** The next change of the charter that leads there; null: it is so. */
+type Wish = (charter: Charter) => JsonObject | null;
+
+interface Asked {
+  readonly id: EntryId;
+  readonly node: SimulatedNode;
+}
+
+export class Stewards {
+  readonly #wishes: { readonly name: string; readonly wish: Wish }[] = [];
+  #asked: Asked | null = null;
+  #busy = false;
+
+  constructor(
+    private readonly time: Timeline,
+    private readonly chance: Chance,
+    private readonly nodes: readonly SimulatedNode[],
+    private readonly watch: Watch,
+    private readonly workload: Workload,
+  ) {}
+
+  /** Whether all is as they want it. */
+  get areContent(): boolean {
+    return this.#wishes.length === 0;
+  }
+
+  want(name: string, wish: Wish): void {
+    if (this.#wishes.length < WISHES_MAX) this.#wishes.push({ name, wish });
+  }
+
+  start(): void {
+    this.time.after(this.chance.between(2 * SECOND, 5 * SECOND), () => {
+      if (!this.#busy) void this.#see();
+      this.start();
+    });
+  }
+
+  async #see(): Promise<void> {
+    const open = this.nodes.filter((node) => !node.isApart && node.process?.isOpen());
+    const [wanted] = this.#wishes;
+    if (wanted === undefined || open.length === 0) return;
+    if (this.#asked !== null && this.#isPending(this.#asked)) return;
+    const node = this.#asked?.node.process?.isOpen() ? this.#asked.node : this.chance.pick(open);
+    this.#asked = null;
+    const body = wanted.wish((node.process as NonNullable<SimulatedNode['process']>).core.main.charter);
+    if (body === null) return this.#done(wanted.name);
+    this.#busy = true;
+    // The process may end before it answers.
+    this.time.after(20 * SECOND, () => (this.#busy = false));
+    try {
+      const id = await this.workload.change(node, body);
+      this.watch.note(`${node.index} is asked for ${wanted.name}: ${JSON.stringify(body).slice(0, 200)}`);
+      this.#asked = { id, node };
+    } catch (error) {
+      const code = error instanceof TownError ? error.code : String(error);
+      this.watch.note(`${node.index} refuses ${wanted.name}: ${code}`);
+      if (FINAL.has(code)) this.#done(wanted.name);
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  #isPending({ id, node }: Asked): boolean {
+    if (node.isApart) return false;
+    if (node.process === null) return true;
+    return node.process.store.entry(id)?.state === 'pending';
+  }
+
+  #done(name: string): void {
+    this.watch.note(`the stewards have ${name}`);
+    this.#wishes.shift();
+    this.#asked = null;
+  }
+}
+
+/** One node takes the place of another: it comes, then the other goes. Who decides is never fewer in between. */
+export function replacement(
+  old: NodeId,
+  next: { readonly id: NodeId; readonly key: string; readonly name: string },
+): Wish {
+  return (charter) => {
+    const { validators, nodes } = charter;
+    const wasValidator = validators.includes(old);
+    if (nodes[next.id] === undefined) {
+      const node = { name: next.name, key: next.key, roles: ['door'] };
+      return {
+        set: {
+          [`/nodes/${next.id}`]: node,
+          ...(wasValidator ? { '/validators': [...validators, next.id] } : {}),
+        },
+        remove: [],
+      };
+    }
+    if (wasValidator && !validators.includes(next.id))
+      return { set: { '/validators': [...validators, next.id] }, remove: [] };
+    return removal(old)(charter);
+  };
+}
+
+/** A node goes: first it decides no more, then it is none of the town's. */
+export function removal(node: NodeId): Wish {
+  return ({ validators, nodes }) => {
+    if (validators.includes(node))
+      return { set: { '/validators': validators.filter((id) => id !== node) }, remove: [] };
+    return nodes[node] === undefined ? null : { set: {}, remove: [`/nodes/${node}`] };
+  };
+}
+
+/** A validator that is none for a while. */
+export function leaveAndReturn(node: NodeId): Wish {
+  let isAway = false;
+  return ({ validators, nodes }) => {
+    const isThere = validators.includes(node);
+    if (nodes[node] === undefined || (isAway && isThere)) return null;
+    if (!isThere) isAway = true;
+    return {
+      set: { '/validators': isThere ? validators.filter((id) => id !== node) : [...validators, node] },
+      remove: [],
+    };
+  };
+}
+
+/** Something is set once. */
+export function setting(pointer: string, value: (charter: Charter) => JsonObject[string]): Wish {
+  let wanted: JsonObject[string] | undefined;
+  return (charter) => {
+    wanted ??= value(charter);
+    const [, first = '', second] = pointer.split('/');
+    const place = (charter as unknown as JsonObject)[first] as JsonObject;
+    const now = second === undefined ? place : place[second];
+    return JSON.stringify(now) === JSON.stringify(wanted) ? null : { set: { [pointer]: wanted }, remove: [] };
+  };
+}
