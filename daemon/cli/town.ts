@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { TownError } from '../ledger/ids.js';
 import { addBackupCommands } from './backup-commands.js';
-import { CliError, EXIT_OK, EXIT_REFUSED, EXIT_USAGE } from './cli-error.js';
+import { CliError, EXIT_OK, EXIT_REFUSED, EXIT_USAGE, fileProblem } from './cli-error.js';
 import { addDoorCommands } from './door-commands.js';
 import { addForkCommands } from './fork-commands.js';
 import { addExportCommands } from './export-commands.js';
@@ -78,6 +78,8 @@ function problemOf(error: unknown): Problem | null {
   if (error instanceof CliError) return error;
   if (error instanceof TownError)
     return { exitCode: EXIT_REFUSED, code: error.code, message: error.message, advice: error.advice };
+  const ofFile = fileProblem(error);
+  if (ofFile) return ofFile;
   if (!(error instanceof CommanderError)) throw error;
   if (error.exitCode === 0) return null;
   if (error.code === 'commander.help')

@@ -1,8 +1,21 @@
 /** Changes of the charter, signed by as many stewards as it says. */
-import { changeCharter, charterText, type CharterChange } from './charter.js';
-import type { NodeId } from './ids.js';
+import { changeCharter, charterText, type Charter, type CharterChange } from './charter.js';
+import { TownError, type NodeId } from './ids.js';
 import { allowanceAt } from './kernel-allowances.js';
 import { KERNEL, badBody, countStewards, hasOnly, refuse, tooFewStewards, type Handler } from './kernel.js';
+
+/**
+ * Null where the charter would not hold. What exactly is wrong is for who asks before they sign: a receipt is the same everywhere,
+ * and those words come from a library.
+ */
+function changed(charter: Charter, change: CharterChange): Charter | null {
+  try {
+    return changeCharter(charter, change);
+  } catch (error) {
+    if (error instanceof TownError && error.code === 'bad-charter') return null;
+    throw error;
+  }
+}
 
 /** Sets and removes places of the charter. */
 export const change: Handler = (entry, state, context) => {
@@ -18,7 +31,8 @@ export const change: Handler = (entry, state, context) => {
     return badBody(entry.type, '{set: {pointer: value}, remove: [pointer]}');
   const unsigned = tooFewStewards(entry, context);
   if (unsigned) return unsigned;
-  const next = changeCharter(charter, { set, remove } as CharterChange);
+  const next = changed(charter, { set, remove } as CharterChange);
+  if (!next) return refuse('bad-charter', 'The charter would not hold then.');
   if (next.amend > countStewards(state))
     return refuse('too-few-stewards', `There are fewer than ${next.amend} stewards to sign the next change.`);
   for (const node of Object.keys(charter.nodes) as NodeId[]) {

@@ -39,6 +39,9 @@ t.test('a charter holds nothing but what it knows, below every name', async (t) 
     'stewards who may not change it': { '/roles/steward/permissions': ['credit.*'] },
   };
   for (const [what, set] of Object.entries(wrong)) t.same(change(settledTown(), set), ['bad-charter'], what);
+  const { receipt } = say(settledTown(), 'ada', 'charter.change', { set: { '/name': '' }, remove: [] });
+  const reason = 'The charter would not hold then.';
+  t.match(receipt.entries, [{ reason }], 'in the same words whatever library finds it so');
   t.same(change(settledTown(), { [`/nodes/${nodeIdOf(key)}`]: { name: 'x', key, roles: [] } }), ['accepted']);
 });
 

@@ -2,8 +2,6 @@
  * `town export jsonl`: every entry as one line of JSON, in the order in which the merges judged them; what no merge has judged comes
  * last. Read from git merge by merge, so that the oldest and the newest come alike and memory stays small. The daemon may run.
  */
-import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { canonicalize } from '../ledger/canonical.js';
@@ -145,22 +143,22 @@ function lineOf(
 /** Writes lines to a file, which is wholly there or not at all. Returns how many lines there are. */
 export async function linesToFile(path: string, parts: AsyncIterable<string>): Promise<number> {
   const temp = join(dirname(path), `.${basename(path)}.${process.pid}.half`);
-  const stream = createWriteStream(temp, { mode: 0o600 });
+  const file = await open(temp, 'wx', 0o600);
   let lines = 0;
   try {
-    for await (const part of parts) {
-      for (let at = part.indexOf('\n'); at >= 0; at = part.indexOf('\n', at + 1)) lines += 1;
-      if (!stream.write(part)) await once(stream, 'drain');
+    try {
+      for await (const part of parts) {
+        for (let at = part.indexOf('\n'); at >= 0; at = part.indexOf('\n', at + 1)) lines += 1;
+        await file.appendFile(part);
+      }
+      await file.sync();
+    } finally {
+      await file.close();
     }
-    stream.end();
-    await once(stream, 'close');
-    const file = await open(temp, 'r');
-    await file.sync().finally(() => file.close());
     await rename(temp, path);
     await syncFolder(dirname(path));
     return lines;
   } catch (error) {
-    stream.destroy();
     await rm(temp, { force: true });
     throw error;
   }

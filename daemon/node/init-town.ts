@@ -30,7 +30,11 @@ export interface InitOptions {
 export const hasTown = (folder: string): Promise<boolean> =>
   access(join(folder, 'config.json')).then(
     () => true,
-    () => false,
+    (error: NodeJS.ErrnoException) => {
+      // A folder that this account may not look into may well hold one.
+      if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return false;
+      throw error;
+    },
   );
 
 /**
