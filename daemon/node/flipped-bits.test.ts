@@ -1,19 +1,23 @@
 /**
  * A flipped bit anywhere in a data folder: `town verify` finds it, or it changes nothing (a free page, bytes that nobody reads).
- * FLIPS=n tries n places instead of 150; FLIP_SEED=n other ones.
+ * What is found is repaired, or named as what this node has no second copy of. FLIPS=n tries n places instead of 150; FLIP_SEED=n other
+ * ones; FLIP_REPAIRS=n repairs every nth that is found instead of every sixth.
  */
 import { randomInt } from 'node:crypto';
-import { cpSync, readFileSync, readdirSync, statSync, writeFileSync, chmodSync } from 'node:fs';
+import { cpSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync, chmodSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { spawnSync } from 'node:child_process';
 import t from 'tap';
 import { makeTown, meaningOf } from '../testing/whole-town.js';
+import { repairTown } from './repair-town.js';
+import type { ProblemKind } from './verify-report.js';
 import { verifyTown } from './verify-town.js';
 
 t.setTimeout(3_600_000);
 const packagesFolder = fileURLToPath(new URL('../../packages', import.meta.url));
 const flips = Number(process.env['FLIPS'] ?? 150);
+const repairEvery = Number(process.env['FLIP_REPAIRS'] ?? 6);
 const withoutGit = spawnSync('git', ['--version']).error !== undefined && process.env['CI'] !== 'true';
 
 /**
@@ -22,6 +26,23 @@ const withoutGit = spawnSync('git', ['--version']).error !== undefined && proces
  */
 const UNKNOWABLE =
   /^(config\.json|gate\/|keys\/(badge|town)\.key|keys\/members\/|lock|daemon\.json|town\.db-shm|sessions|ledger\.git\/info\/)/;
+
+/** Of these the node may have no second copy: what git alone has, keys, files that only their form is known of. */
+const SINGLE: readonly ProblemKind[] = ['history', 'keys', 'files'];
+
+const verifyOptions = { packagesFolder, driver: 'process' as const };
+
+/** How a repair ended: everything is there again, or what is not is named. @throws Error where it is neither */
+async function repaired(folder: string, entries: number): Promise<'repaired' | 'named'> {
+  const { report, lost, done } = await repairTown(folder, verifyOptions);
+  const told = `${JSON.stringify(report.problems)} lost: ${lost.join(' ')} done: ${done.join(' ')}`;
+  if (report.problems.some(({ kind, repair }) => !SINGLE.includes(kind) || repair === ''))
+    throw new Error(`Something is left that has a second copy here: ${told}`);
+  if (!report.ok || lost.length > 0) return 'named';
+  if (report.checked.entries !== entries)
+    throw new Error(`${report.checked.entries} entries instead of ${entries}, and none named: ${told}`);
+  return 'repaired';
+}
 
 function filesOf(folder: string, name = ''): string[] {
   return readdirSync(join(folder, name), { withFileTypes: true }).flatMap((entry) => {
@@ -72,11 +93,12 @@ for (const how of ['old', 'killed'] as const)
       t.comment(`FLIP_SEED=${seed}`);
       const folder = join(t.testdirName, 'copy');
       cpSync(town, folder, { recursive: true });
-      const verify = () => verifyTown(folder, { packagesFolder, driver: 'process', untilWrong: true });
+      const verify = () => verifyTown(folder, { ...verifyOptions, untilWrong: true });
+      const { checked } = await verifyTown(folder, verifyOptions);
       const whole = await verify();
       t.same(whole.problems, [], 'the town is whole before');
       const meaning = meaningOf(folder);
-      const tally = { found: 0, harmless: 0 };
+      const tally = { found: 0, harmless: 0, repaired: 0, named: 0 };
       for (const { file, bit } of places(town, Math.ceil(flips / 2), seed)) {
         cpSync(town, folder, { recursive: true, force: true });
         flip(join(folder, file), bit);
@@ -85,8 +107,17 @@ for (const how of ['old', 'killed'] as const)
           t.fail(`${what}: ${error.stack ?? error.message}`),
         );
         if (report === false || report === true) continue;
-        if (!report.ok) tally.found += 1;
-        else {
+        if (!report.ok) {
+          tally.found += 1;
+          if (tally.found % repairEvery !== 0) continue;
+          try {
+            tally[await repaired(folder, checked.entries)] += 1;
+          } catch (error) {
+            t.fail(`${what} was found (${report.problems[0]?.where}) and not repaired: ${String(error)}`);
+          }
+          // A repair adds files.
+          rmSync(folder, { recursive: true, force: true });
+        } else {
           tally.harmless += 1;
           let after = 'cannot be read';
           try {
@@ -98,5 +129,6 @@ for (const how of ['old', 'killed'] as const)
         }
       }
       t.ok(tally.found > tally.harmless, JSON.stringify(tally));
+      t.ok(tally.repaired > tally.named, 'most have a second copy');
     },
   );

@@ -6,13 +6,14 @@
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { objectsOf } from '../ledger/block.js';
-import type { GitObject } from '../ledger/git-object.js';
+import { blobObject, parseCommit, treeObject, type GitObject } from '../ledger/git-object.js';
 import type { Oid } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import type { BuiltMerge, Genesis } from '../ledger/merge.js';
 import type { DappPackage } from '../dapps/package.js';
 import type { LedgerRows } from '../store/ledger-rows.js';
 import { isConfigSound } from '../store/git-config.js';
+import { gitHash } from '../store/database.js';
 import { checkPacks } from '../store/pack-check.js';
 import { repairPacks } from '../store/pack-repair.js';
 import { RepositoryFiles } from '../store/repository-files.js';
@@ -131,11 +132,26 @@ async function missingOf({
   } catch (error) {
     if (!(error instanceof TownError)) throw error; // as far as it goes; the verification afterwards tells where it ends
     ended = error.message;
+  }
+  try {
+    for (const { oid, raw } of rows?.unmergedBlocks() ?? [])
+      await need(await blockObjects(source, { oid, type: 'commit', data: raw }));
+  } catch (error) {
+    if (!(error instanceof TownError)) throw error; // a damaged row: told by the verification
   } finally {
     await write();
     await objects.close();
   }
   return { given: count, ended };
+}
+
+/** A block that no merge has folded in yet, with its tree and its entries; only what has the names that it says. */
+async function blockObjects(source: LedgerSource, commit: GitObject): Promise<readonly GitObject[]> {
+  const file = blobObject(await source.entriesOf(commit));
+  const tree = treeObject([{ name: 'entries.jsonl', oid: file.oid, kind: 'file' }]);
+  const named =
+    gitHash(commit.data, 'commit') === commit.oid && parseCommit(commit.data).fields.tree === tree.oid;
+  return named ? [file, tree, commit] : [];
 }
 
 /** Refs, HEAD and the configuration, by what the database says. @returns what was done */
@@ -150,14 +166,18 @@ export async function repairRefs(folder: string, rows: LedgerRows): Promise<read
       const text = await readFile(path, 'utf8').catch(() => '');
       const oid = /^([0-9a-f]{40})\n$/.exec(text)?.[1] as Oid | undefined;
       const isOurs = /^refs\/(heads|notes|evidence)\//.test(name);
-      const isRight = isOurs
-        ? known.get(name) === oid && oid !== undefined
-        : oid !== undefined && (await isThere(objects, oid));
-      if (isRight) continue;
+      // A ref to nothing would be in the way of fetching: git holds what it gets against every ref.
+      const leadsSomewhere = oid !== undefined && (await isThere(objects, oid));
+      if (leadsSomewhere && (!isOurs || known.get(name) === oid)) continue;
       await setAside(gitdir, [path]);
-      said.push(
-        `${name} was moved aside${known.has(name) ? ' and written anew' : ': the database does not know it'}.`,
-      );
+      const ours = known.get(name);
+      const now =
+        ours === undefined
+          ? ': the database does not know it'
+          : (await isThere(objects, ours))
+            ? ' and written anew'
+            : ': what it should lead to is not here yet';
+      said.push(`${name} was moved aside${now}.`);
     }
     for (const name of ['HEAD', 'description', 'config', 'packed-refs'])
       if (await isWrong(gitdir, name, objects)) {
