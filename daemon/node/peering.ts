@@ -30,7 +30,8 @@ import {
   type Delivery,
   type Message,
 } from '../sync/message.js';
-import { nextDue, startSync, step, type Input, type Output } from '../sync/peer-sync.js';
+import { nextDue, startSync, step, type Input } from '../sync/peer-sync.js';
+import type { Output } from '../sync/sync-output.js';
 import { heldByQuorum, isConnected, peerViews, type PeerView, type SyncState } from '../sync/sync-state.js';
 import type { Transport, TransportEvents } from '../sync/transport.js';
 import { draftsOf, draftTips } from './adopted-drafts.js';

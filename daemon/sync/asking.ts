@@ -8,7 +8,7 @@ import {
   type HeadsBody,
   type WantBody,
 } from './bodies.js';
-import type { Output, Stepped } from './peer-sync.js';
+import type { Output, Stepped } from './sync-output.js';
 import * as S from './sync-state.js';
 import type { Item, Sought, SyncState, Want } from './sync-state.js';
 

@@ -8,7 +8,8 @@ import { nodeIdOf, publicKeyOf } from '../ledger/signature.js';
 import { SmallTown, secretOf, T0 } from '../ledger/testing/small-town.js';
 import type { RawBlock } from './block-batch.js';
 import type { HeadsBody, Tip } from './bodies.js';
-import { nextDue, startSync, step, type Input, type Output } from './peer-sync.js';
+import { nextDue, startSync, step, type Input } from './peer-sync.js';
+import type { Output } from './sync-output.js';
 import { admitBlocks, Quarantine, type BranchContext } from './quarantine.js';
 import {
   ADMIT_MS,

@@ -6,6 +6,7 @@
 import { invariant, type NodeId, type Sha256 } from '../ledger/ids.js';
 import { ask, seekAt } from './asking.js';
 import { TIPS_MAX, type Branch, type HaveBody, type HeadsBody, type Tip, type WantBody } from './bodies.js';
+import type { Output, Stepped } from './sync-output.js';
 import * as S from './sync-state.js';
 import type { Draft, Failure, Item, Sought, SyncState, Want } from './sync-state.js';
 
@@ -43,31 +44,6 @@ export type Input = { readonly now: number } & (
   /** What `send-have` asked for is sent, or cannot be. */
   | { readonly t: 'answered'; readonly to: NodeId; readonly item: Item }
 );
-
-/** What is to be done. */
-export type Output =
-  | { readonly t: 'publish-heads'; readonly body: HeadsBody }
-  | { readonly t: 'send-want'; readonly to: NodeId; readonly body: WantBody }
-  /** Read these from the store, pack as many as fit, send them, and tell `answered`. */
-  | { readonly t: 'send-have'; readonly to: NodeId; readonly item: Item; readonly what: WantBody }
-  /** Unpack, put into quarantine, check, store; tell `stored` or `adopted` as it goes and `settled` at the end. */
-  | { readonly t: 'admit'; readonly from: NodeId; readonly item: Item; readonly body: HaveBody }
-  /** Forget what of this item waits in quarantine: it did not get on. */
-  | { readonly t: 'discard'; readonly item: Item }
-  | { readonly t: 'refused'; readonly from: NodeId; readonly code: 'unsolicited' | 'busy' }
-  /** A peer names another block at the end of a branch than is held here, or more of the own branch. Told once a branch. */
-  | {
-      readonly t: 'contradiction';
-      readonly branch: NodeId;
-      readonly peer: NodeId;
-      readonly ours: Tip | null;
-      readonly theirs: Tip;
-    };
-
-export interface Stepped {
-  readonly state: SyncState;
-  readonly outputs: readonly Output[];
-}
 
 /** A node that has just started, not connected: what it holds. */
 export function startSync(start: {

@@ -23,7 +23,8 @@ import {
   type WantBody,
 } from '../bodies.js';
 import { directTopic, headsTopic, Inbox, MessageCounter, sealMessage } from '../message.js';
-import { nextDue, startSync, step, type Input, type Output } from '../peer-sync.js';
+import { nextDue, startSync, step, type Input } from '../peer-sync.js';
+import type { Output } from '../sync-output.js';
 import { admitBlocks, Quarantine } from '../quarantine.js';
 import { heldByQuorum, type Item, type SyncState } from '../sync-state.js';
 
