@@ -4,6 +4,7 @@
  */
 import { NO_BLOCK, type Block } from '../ledger/block.js';
 import type { VerifiedEntry } from '../ledger/entry.js';
+import type { Sha256 } from '../ledger/ids.js';
 import type { BuiltMerge } from '../ledger/merge.js';
 import { recordHandle } from '../ledger/record-key.js';
 import type { PrivateKeyRow } from '../store/rows.js';
@@ -52,22 +53,21 @@ export function compareBlockRow(
         ? `Its row does not say ${height === null ? 'that no merge has it' : `merge ${height}`}.`
         : 'Its row says something else.',
     );
-  for (const [index, entry] of entries.entries()) {
-    const found = read(() => store.entry(entry.id));
-    if (found && (found.block !== block.id || found.idx !== index))
-      findings.problem('database', `entry ${shortId(entry.id)}`, 'Its row names another block or place.');
-    compareEntryRow(database, entry, findings);
-  }
+  for (const [idx, entry] of entries.entries())
+    compareEntryRow(database, entry, findings, { block: block.id, idx });
 }
 
-/** The row of an entry, where it is here. */
+/** The row of an entry, where it is here. @param place in its block; none: it stands in no block yet */
 export function compareEntryRow(
   { store, read }: OpenedDatabase,
   entry: VerifiedEntry,
   findings: Findings,
+  place: { readonly block: Sha256 | null; readonly idx: number | null } = { block: null, idx: null },
 ): void {
   const row = read(() => store.entry(entry.id));
   if (!row) return;
+  if (row.block !== place.block || row.idx !== place.idx)
+    findings.problem('database', `entry ${shortId(entry.id)}`, 'Its row names another block or place.');
   const columns = ['node', 'line', 'n', 'type', 'by', 'at'] as const;
   if (
     differ(
