@@ -84,7 +84,7 @@ function signedLine(message: string, { sig, cosigned }: Entry): string {
 /** The id of an entry: SHA-256 of its line, without the line feed. */
 export const entryIdOf = (text: string): EntryId => sha256(text) as string as EntryId;
 
-const FIELDS = ['at', 'base', 'body', 'by', 'line', 'n', 'node', 'sig', 'town', 'type', 'v'];
+const FIELDS = new Set(['at', 'base', 'body', 'by', 'line', 'n', 'node', 'sig', 'town', 'type', 'v']);
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 
 /**
@@ -115,9 +115,13 @@ function assertEntry(value: Json): void {
     return bad('it must be a JSON object');
   assertIntegers(value);
   const e = value as { readonly [name: string]: Json };
-  for (const name of FIELDS) if (!(name in e)) bad(`the field "${name}" is missing`);
-  for (const name of Object.keys(e))
-    if (!FIELDS.includes(name) && name !== 'cosigned') bad(`the field "${name}" is not known`);
+  let fields = 0;
+  for (const name of Object.keys(e)) {
+    if (FIELDS.has(name)) fields += 1;
+    else if (name !== 'cosigned') bad(`the field "${name}" is not known`);
+  }
+  if (fields < FIELDS.size)
+    bad(`the field "${[...FIELDS].find((name) => !Object.hasOwn(e, name))}" is missing`);
   if (e['v'] !== 1) bad('"v" must be 1');
   if (!isSha256(e['town'])) bad('"town" must be 64 hex digits');
   if (typeof e['line'] !== 'string' || !/^[a-z0-9][a-z0-9-]{0,63}$/.test(e['line']))

@@ -103,7 +103,7 @@ const signingKeys = new BoundedCache<SigningKey>(64);
 const publicKeys = new BoundedCache<KeyObject>(4096);
 
 /** Under its hash, so that the seed itself never becomes a string. */
-const signingKeyName = (secretKey: Uint8Array): string => sha256('mergetown/key-cache\0', secretKey);
+const signingKeyName = (secretKey: Uint8Array): string => sha256(secretKey);
 
 function signingKeyOf(secretKey: Uint8Array): SigningKey {
   invariant(secretKey.length === 32, 'an Ed25519 secret key is a seed of 32 bytes');
