@@ -23,6 +23,8 @@ export class SimulatedDisk {
   db: Database.Database;
   /** Whether it forgets the last transaction at a crash: a fault that the checks must find. */
   lies = false;
+  /** Transactions so far. */
+  commits = 0;
   #writes: ReturnType<typeof makeWrites>;
   /** As the disk was before the last transaction, where it is one that may forget that. */
   #before: Buffer | null = null;
@@ -37,6 +39,7 @@ export class SimulatedDisk {
   /** One transaction; each request is taken or refused by itself, as the writer's thread does. */
   commit(requests: readonly Request[]): readonly (() => void)[] {
     if (this.lies) this.#before = this.db.serialize();
+    this.commits += 1;
     this.db.exec('BEGIN');
     const answers = requests.map(({ name, takes, resolve, reject }) => {
       this.db.exec('SAVEPOINT request');

@@ -22,6 +22,9 @@ const FOUNDING_MS_MAX = 2 * MINUTE;
 /** How long the town may take to come together once nothing goes wrong any more, and for each millisecond in which things did. */
 const CONVERGE_MS_MIN = 5 * MINUTE;
 const CONVERGE_SHARE = 15;
+/** After so long a town that nobody uses is at rest; each node says that it is there so often. */
+const REST_MS = 10 * MINUTE;
+const PRESENCE_MS = MINUTE;
 /** In every so many-th town the clocks are far apart (messages live for a minute: nodes further apart do not hear each other). */
 const FAR_APART_EVERY = 4;
 
@@ -167,7 +170,7 @@ export class SimulatedTown {
     stewards.start();
     await this.#start();
     for (let number = 0; number < phases && watch.breaches.length === 0; number += 1) {
-      await time.runUntil(time.now + (days * DAY) / phases, () => watch.breaches.length > 0);
+      await this.#quiet((days * DAY) / phases);
       const plan = planFaults(scenario, number);
       watch.note(`phase ${number}: ${JSON.stringify(plan)}`);
       await new Phase(this, plan, number, paceMs).play();
@@ -185,6 +188,29 @@ export class SimulatedTown {
         ...{ processes: this.present(), genesis: this.#genesis, dapp: options.founded.dapp },
         ...{ watch, chance: this.chance, forbids: this.workload.forbids },
       });
+    }
+  }
+
+  /** Nothing happens for so long: then the nodes say that they are there, and write nothing. */
+  async #quiet(ms: number): Promise<void> {
+    const { time, watch, nodes, broker } = this;
+    await time.runUntil(time.now + Math.min(ms, REST_MS), () => watch.breaches.length > 0);
+    const quietMs = ms - REST_MS;
+    if (quietMs <= 0) return;
+    const before = {
+      messages: broker.messages,
+      merges: watch.merges,
+      commits: nodes.map((n) => n.disk.commits),
+    };
+    await time.runUntil(time.now + quietMs, () => watch.breaches.length > 0);
+    const expected = nodes.length * (1 + quietMs / PRESENCE_MS);
+    const said = broker.messages - before.messages;
+    if (said > expected) watch.breach(`a quiet town sent ${said} messages, not ${Math.floor(expected)}`);
+    if (watch.merges > before.merges) watch.breach('a quiet town merged');
+    for (const [index, { disk }] of nodes.entries()) {
+      const wrote = disk.commits - (before.commits[index] ?? 0);
+      // Once a day each puts numbers for its messages aside.
+      if (wrote > 1 + quietMs / DAY) watch.breach(`node ${index} of a quiet town wrote ${wrote} times`);
     }
   }
 

@@ -198,7 +198,12 @@ export class Workload {
   private isForbiddenAt(node: SimulatedNode): boolean {
     const { process } = node;
     if (process === null || process.startedAt === null) return false;
-    if (!this.forbids.some((id) => process.store.entry(id) !== null)) return false;
+    const isKnown = (id: EntryId): boolean => {
+      const entry = process.store.entry(id);
+      // What a node said that is suspended or taken out by now, and was never merged, does not count.
+      return entry?.verdict === 'accepted' || (entry?.verdict === null && !this.watch.isApart(entry.node));
+    };
+    if (!this.forbids.some(isKnown)) return false;
     const since = this.#forbiddenSince.get(node) ?? this.time.now;
     this.#forbiddenSince.set(node, since);
     return this.time.now - Math.max(since, process.startedAt) > IN_FORCE_MS;
