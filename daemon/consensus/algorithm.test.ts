@@ -176,7 +176,8 @@ t.test('a valid value is proposed again, with the same bytes', async (t) => {
     const bench = restart ? before.restarted() : before;
     if (restart) bench.feed({ t: 'start' });
     const told = bench.votes('precommit', 3, null, 0, 1); // round 3 is this validator's to propose
-    t.same(told.slice(0, 2), ['timeout propose 3', 'propose 3 a 0']);
+    const moved = told.filter((one) => !one.endsWith(' nil'));
+    t.same(moved.slice(0, 2), ['timeout propose 3', 'propose 3 a 0']);
     t.ok(bench.log.some((r) => r.kind === 'proposal' && r.bytes !== null && Buffer.from(r.bytes).equals(A)));
     if (restart) {
       // After a restart nothing is judged yet; the polka of round 0 was logged with the lock.
@@ -205,7 +206,11 @@ t.test('a round is skipped when more validators than may be off are beyond it', 
   bench.feed({ t: 'start' });
   t.same(bench.votes('prevote', 9, null, 0), [], 'one of four may lie');
   t.same(bench.votes('precommit', 9, null, 0), [], 'and one stays one');
-  t.same(bench.votes('prevote', 5, null, 1), ['timeout propose 5'], 'the lower of the two');
+  t.same(
+    bench.votes('prevote', 5, null, 1),
+    ['prevote 0 nil', 'precommit 0 nil', 'timeout propose 5'],
+    'the lower of the two',
+  );
   t.same(bench.votes('prevote', 4, null, 2), [], 'never back');
   t.equal(bench.state.round, 5);
 });

@@ -206,7 +206,7 @@ class Turn {
     if (!this.state.started || round !== this.state.round) return;
     if (step === 'propose' && this.state.step === 'propose') this.#vote('prevote', null);
     if (step === 'prevote' && this.state.step === 'prevote') this.#vote('precommit', null);
-    if (step === 'precommit' && this.state.running.includes('precommit')) this.#startRound(round + 1);
+    if (step === 'precommit' && this.state.running.includes('precommit')) this.#moveOn(round + 1);
   }
 
   #onValue(round: number, bytes: Uint8Array): void {
@@ -251,7 +251,7 @@ class Turn {
   #skipRounds(): boolean {
     const target = skipTarget(this.state);
     if (target <= this.state.round) return false;
-    this.#startRound(target);
+    this.#moveOn(target);
     return true;
   }
 
@@ -320,6 +320,17 @@ class Turn {
   }
 
   // What rules do -----------------------------------------------------------------------------------------------------
+
+  /**
+   * Leaves the round, with nil in the steps in which this node has not voted. The algorithm relies on everything that one of them
+   * has reaching all; here a vote that moved this node on may be with nobody else, and its signer gone: then the others need this
+   * node's votes to leave the round too.
+   */
+  #moveOn(round: number): void {
+    if (this.state.step === 'propose') this.#vote('prevote', null);
+    if (this.state.step === 'prevote') this.#vote('precommit', null);
+    this.#startRound(round);
+  }
 
   /** Line 11. */
   #startRound(round: number): void {

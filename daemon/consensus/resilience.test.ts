@@ -247,3 +247,21 @@ t.test(
     t.same(shown.sort(), [nodes[1], nodes[3]].sort());
   },
 );
+
+t.test(
+  'who leaves a round votes in it first: what moved it on may be with nobody else, and its signer gone',
+  async (t) => {
+    const bench = new Bench();
+    bench.feed({ t: 'start' });
+    // Validator 0 showed its vote to this one alone, and is never seen again; 1 and 2 need a third to leave the round.
+    t.same(bench.votes('precommit', 0, null, 0, 1, 2), ['timeout precommit 0']);
+    const told = bench.timeout('precommit', 0);
+    t.same(told.slice(0, 3), ['prevote 0 nil', 'precommit 0 nil', 'timeout propose 1']);
+    const votes = gossip(bench.restarted().state).flatMap((one) => (one.t === 'vote' ? [one.vote] : []));
+    t.same(
+      votes.map((one) => `${one.step} ${one.round} ${nameOf(one.value)}`),
+      ['prevote 0 nil', 'precommit 0 nil'],
+      'and says so again after a restart',
+    );
+  },
+);
