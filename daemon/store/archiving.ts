@@ -9,7 +9,7 @@ import type { ArchiveBounds } from './writer-protocol.js';
 /** A segment of the archive takes no more after so many entries. */
 const segmentEntries = 5_000;
 /** A step stops after so many entries. */
-const stepEntries = 500;
+const stepEntries = 128;
 const stepGateRecords = 500;
 
 /** The number under which the archive has an entry: the first 8 bytes of its id, signed. */

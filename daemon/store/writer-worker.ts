@@ -8,6 +8,8 @@ import { invariant, InvariantError, TownError } from '../ledger/ids.js';
 import { corrupt, databaseFile, isCorruption, openForWriting } from './database.js';
 import {
   archiveBounds,
+  type AdoptBatch,
+  type BlockBatch,
   type Failure,
   type FromWriter,
   type Outcome,
@@ -75,6 +77,14 @@ function ofTheDisk(error: unknown): boolean {
   return /^SQLITE_(IOERR|READONLY|CANTOPEN|NOMEM|PROTOCOL|INTERRUPT)/.test(code) || isCorruption(error);
 }
 
+/** How much of the log a request may take, in requests of one entry. */
+function weightOf({ name, takes }: WriteRequest): number {
+  if (name === 'putBlock') return (takes as BlockBatch).entryIds.length;
+  if (name !== 'adopt') return 1;
+  const { verdicts, state } = takes as AdoptBatch;
+  return verdicts.length + state.length;
+}
+
 class Writer {
   readonly #writes;
   readonly #begin;
@@ -106,7 +116,7 @@ class Writer {
     const outcomes = this.#outcomes(requests);
     if (requests.some(({ name }) => name === 'eraseRecords')) this.#scrub();
     say({ t: 'done', outcomes, transactions: this.#transactions });
-    this.#sinceCheckpoint += requests.length;
+    for (const request of requests) this.#sinceCheckpoint += weightOf(request);
     // Git has more now, or a merge has judged more: some of the oldest may go.
     this.#mayArchive ||= requests.some(({ name }) => name === 'dropStaged' || name === 'adopt');
     const { requests: most, transactions } = beforeForcedCheckpoint;

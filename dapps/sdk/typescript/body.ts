@@ -7,7 +7,9 @@ const bad = (what: string): Reject => new Reject('bad-body', what);
 export function onlyFields(body: JsonObject, ...known: readonly string[]): void {
   for (const name of Object.keys(body)) {
     if (!known.includes(name))
-      throw bad(`The field "${name.slice(0, 40)}" is not known; known are: ${known.join(', ')}.`);
+      throw bad(
+        `The field "${Array.from(name).slice(0, 40).join('')}" is not known; known are: ${known.join(', ')}.`,
+      );
   }
 }
 

@@ -87,3 +87,11 @@ t.test('a charge is a posting of the protocol, whole and positive', async (t) =>
   ])
     t.notOk(holds(wrong), JSON.stringify(wrong));
 });
+
+t.test('a long unknown name is cut between its characters, never within one', (t) => {
+  const body = { [`${'a'.repeat(39)}😀 and more`]: 1 };
+  t.throws(() => onlyFields(body, 'member'), {
+    message: new RegExp(`"${'a'.repeat(39)}😀" is not known`, 'u'),
+  });
+  t.end();
+});
