@@ -16,7 +16,8 @@ import { rebuildDatabase } from './repair-database.js';
 import { SignaturePool } from './signature-pool.js';
 import { SIGNERS_META } from './signers.js';
 import { Findings, type VerifyReport } from './verify-report.js';
-import { LOG_FILE, closeDatabase, openDamaged } from './verify-database.js';
+import { closeDatabase, openDamaged } from './opened-database.js';
+import { LOG_FILE } from './verify-database.js';
 import { mainInGit } from './verify-repository.js';
 import { verifyTown, type VerifyOptions } from './verify-town.js';
 

@@ -3,20 +3,17 @@
  * judged yet against the history.
  */
 import { open } from 'node:fs/promises';
-import type { Database } from 'better-sqlite3';
 import { NO_BLOCK, claimedPlace, entriesText, objectsOf, readBlock } from '../ledger/block.js';
 import { keyOfNode } from '../ledger/charter.js';
 import { verifyEntry } from '../ledger/entry.js';
-import type { Oid, Sha256 } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { readCharter } from '../ledger/kernel.js';
-import { databaseFile, openForReading } from '../store/database.js';
-import { LedgerRows } from '../store/ledger-rows.js';
-import { StoreReads } from '../store/reads.js';
+import { databaseFile } from '../store/database.js';
 import { checkRows } from '../store/check-rows.js';
 import { schemaVersion } from '../store/migrations.js';
 import { checkWal } from '../store/wal-check.js';
 import type { LedgerSource } from './ledger-source.js';
+import type { OpenedDatabase } from './opened-database.js';
 import type { SignaturePool } from './signature-pool.js';
 import type { Walked } from './verify-history.js';
 import type { Findings } from './verify-report.js';
@@ -24,50 +21,6 @@ import { compareBlockRow, compareEntryRow, compareMarks } from './verify-rows.js
 
 /** The name under which problems of the database's log are told. */
 export const LOG_FILE = 'town.db-wal';
-
-/** A database that may be damaged. */
-export interface OpenedDatabase {
-  readonly db: Database;
-  readonly store: StoreReads;
-  readonly rows: LedgerRows;
-  /** The last merge when it was opened. */
-  readonly last: { readonly height: number; readonly id: Sha256; readonly oid: Oid } | null;
-  /** Judged entries that have no row: as many as the archive should have. */
-  notInRows: number;
-  /** What the rows say; undefined where they cannot be read. */
-  read<T>(question: () => T): T | undefined;
-}
-
-/** Opens the database to read it; null, with a problem told, where that cannot be done at all. */
-export function openDamaged(folder: string, findings: Findings): OpenedDatabase | null {
-  let db: Database | null = null;
-  const cannot = (error: unknown): void =>
-    findings.problem('database', 'town.db', `The database cannot be read: ${(error as Error).message}.`);
-  const read = <T>(question: () => T): T | undefined => {
-    try {
-      return question();
-    } catch (error) {
-      cannot(error);
-      return undefined;
-    }
-  };
-  try {
-    db = openForReading(folder);
-    // A moment of its own: what the daemon adds meanwhile is not looked at.
-    db.exec('BEGIN');
-    const store = new StoreReads(db);
-    const last = store.lastMerge();
-    return { db, store, rows: new LedgerRows(db), last, notInRows: 0, read };
-  } catch (error) {
-    db?.close();
-    cannot(error);
-    return null;
-  }
-}
-
-export function closeDatabase(database: OpenedDatabase | null): void {
-  database?.db.close();
-}
 
 /** Every page and row by itself. */
 export async function verifyDatabase(

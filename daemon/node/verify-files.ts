@@ -10,7 +10,7 @@ import { readConfig } from './config.js';
 import { readNodeKeys } from './key-files.js';
 import { readRestored } from './restored.js';
 import { SIGNERS_META } from './signers.js';
-import type { OpenedDatabase } from './verify-database.js';
+import type { OpenedDatabase } from './opened-database.js';
 import type { Findings } from './verify-report.js';
 
 /** Each file by what can be known of it: against the database and the charter, else its form. */

@@ -8,7 +8,7 @@ import type { Sha256 } from '../ledger/ids.js';
 import type { BuiltMerge } from '../ledger/merge.js';
 import { recordHandle } from '../ledger/record-key.js';
 import type { PrivateKeyRow } from '../store/rows.js';
-import type { OpenedDatabase } from './verify-database.js';
+import type { OpenedDatabase } from './opened-database.js';
 import type { Findings } from './verify-report.js';
 
 const shortId = (id: string): string => `${id.slice(0, 12)}…`;

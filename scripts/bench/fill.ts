@@ -8,8 +8,10 @@ import { rememberVerified, signEntry, type VerifiedEntry } from '../../daemon/le
 import type { JsonObject, Millis, NodeId } from '../../daemon/ledger/ids.js';
 import { publicKeyOf } from '../../daemon/ledger/signature.js';
 import { branchRef } from '../../daemon/node/blocks.js';
+import type { Core } from '../../daemon/node/core.js';
+import type { NodeKeys } from '../../daemon/node/key-files.js';
 import { blockRow, entryRow } from '../../daemon/node/new-rows.js';
-import type { LargeTown } from './large-town.js';
+import type { Store } from '../../daemon/store/store.js';
 
 /** As many events as a block of 128 KiB holds, nearly. */
 const entriesPerBlock = 100;
@@ -24,12 +26,21 @@ export interface Statement {
   readonly secretKey: Uint8Array;
 }
 
+/** The town that is filled, and how it merges and comes to rest. */
+interface Filled {
+  readonly store: Store;
+  readonly core: Core;
+  readonly keys: NodeKeys;
+  merge(): Promise<unknown>;
+  settle(): Promise<unknown>;
+}
+
 export class Filler {
   private n: number;
   private at: number;
   private merges = 0;
 
-  constructor(private readonly town: LargeTown) {
+  constructor(private readonly town: Filled) {
     const { store, core, keys } = town;
     this.n = Math.max(store.lastN(keys.id, 'main'), 0);
     this.at = core.main.head.time;
