@@ -1,4 +1,4 @@
-/** Holds the shape of the code: which module may import which (DESIGN §11). Reads the sources, not the build. */
+/** Holds the shape of the code: which module may import which. Reads the sources, not the build. */
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { dirname, join, normalize, relative, sep } from 'node:path';

@@ -1,6 +1,6 @@
 /**
- * How much of a live event a session may see: as much as the node would tell it when asked (DESIGN §2, private by
- * default). The node tells its events once, in full; here each listener gets its share.
+ * How much of a live event a session may see: as much as the node would tell it when asked. The node tells its events once, in
+ * full; here each listener gets its share.
  */
 import type { EntryView, SessionView, TownEvent } from '../node/use-cases.js';
 

@@ -1,4 +1,4 @@
-/** How many validators must sign, and how many may be away (DESIGN §4, "Quorum by charter"). */
+/** How many validators must sign, and how many may be away. */
 import { TownError } from '../ledger/ids.js';
 
 /** `majority` bears crashes only: for boards that one owner trusts. `two-thirds` bears lies too. */

@@ -34,7 +34,7 @@ const refuse = (code: DecisionCode, reason: string, person?: string): Decision =
 });
 
 /**
- * Judges one badge at one door (DESIGN §8). Refuses whenever in doubt.
+ * Judges one badge at one door. Refuses whenever in doubt.
  * What is wrong with the badge is told before what is wrong with the door, so that its holder learns it.
  */
 export function decide({ table, door, badge, now, daemonAwaySince, config }: Question): Decision {

@@ -1,5 +1,5 @@
 /**
- * The gate: from a badge to a strike (DESIGN §8). Decides by the rights table it holds, sees that the record becomes durable,
+ * The gate: from a badge to a strike. Decides by the rights table it holds, sees that the record becomes durable,
  * and moves the strike, within bounds. Knows nothing of sockets and processes; `server.ts` and `main.ts` do.
  */
 import { randomBytes } from 'node:crypto';

@@ -1,6 +1,6 @@
 /**
- * Offline allowances: credits that a member put at one node, to be paid out by that node alone, while it is cut off too
- * (DESIGN §3). Only that node's branch takes from one, in its own order, so what the node had adopted is still there when
+ * Offline allowances: credits that a member put at one node, to be paid out by that node alone, while it is cut off too.
+ * Only that node's branch takes from one, in its own order, so what the node had adopted is still there when
  * its payments are merged, whatever happened elsewhere. A fence is the exception: it closes one after a stated wait.
  */
 import { accountOf, addIncoming, creditSurely, type Arrival } from './accounts.js';

@@ -1,6 +1,6 @@
 /**
  * Personal fields in the ledger: AES-256-GCM under a random key that lives outside git. Who destroys the key makes the
- * record unreadable and leaves the history intact (DESIGN §2, "Private by default").
+ * record unreadable and leaves the history intact.
  */
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { canonicalize, parseCanonical } from './canonical.js';

@@ -4,7 +4,7 @@ import { Aedes } from 'aedes';
 import { TownError } from '../ledger/ids.js';
 import './small-packets.js';
 
-/** A message is at most this long (DESIGN §7). */
+/** A message is at most this long. */
 const MESSAGE_BYTES_MAX = 256 * 1024;
 const CLIENTS_MAX = 256;
 

@@ -1,6 +1,6 @@
 /**
  * An invitation for a node: all that it needs to find the town and to recognise it, as one short text.
- * Its secret lets in whoever shows it first, once, and never as a validator (DESIGN §7).
+ * Its secret lets in whoever shows it first, once, and never as a validator.
  */
 import { bytesOf, hexOf, sha256Bytes } from '../ledger/hash.js';
 import { isNodeId, isSha256, TownError, type Millis, type NodeId, type Sha256 } from '../ledger/ids.js';

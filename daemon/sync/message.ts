@@ -8,7 +8,7 @@ import type { Json, JsonObject, KeyId, NodeId, Sha256 } from '../ledger/ids.js';
 import { invariant, isNodeId, TownError } from '../ledger/ids.js';
 import { signText, verifyText } from '../ledger/signature.js';
 
-/** A message on the wire has at most this many bytes (DESIGN §7). */
+/** A message on the wire has at most this many bytes. */
 export const MESSAGE_BYTES_MAX = 256 * 1024;
 /** No message lives longer than this: milliseconds. */
 export const LIFETIME_MS_MAX = 60 * 60_000;
