@@ -11,7 +11,7 @@ acknowledged lost, no payment out of an allowance bounced, each view and each st
 stranger who has nothing but genesis verifies every certificate and comes to the same state.
 
   --seeds A-B      which seeds, or one (default 1-100); a seed always gives the same run
-  --nodes N        towns of N nodes (default: the seed says, three to five)
+  --nodes N        towns of N nodes, 3 to 9 (default: the seed says, three to five)
   --days D         D simulated days of quiet, spread over the phases (default 0)
   --phases P       phases in which things go wrong (default: the seed says, one or two)
   --faults LIST    only these may happen (default: all; a seed draws each by itself), or none:

@@ -8,9 +8,12 @@ import { makeGenesis, type Genesis } from '../ledger/merge.js';
 import { nodeIdOf, publicKeyOf, signText } from '../ledger/signature.js';
 import type { NodeKeys } from '../node/key-files.js';
 import type { Shape } from './scenario.js';
-import { MINUTE } from './timeline.js';
+import { MINUTE, SECOND } from './timeline.js';
 
 export const TOWN_BEGINS = 1_700_000_000_000 as Millis;
+
+/** How long an allowance that is fenced still pays: short, as the lives of these towns are. */
+const FENCE_WAIT_MS = 5 * SECOND;
 
 /** The one dapp of a simulated town; judged in this process. Its verbs are those that `workload.ts` says. */
 export interface SimulatedDapp {
@@ -61,6 +64,7 @@ export function genesisOf(shape: Shape, dapp: SimulatedDapp): Genesis {
       member: { permissions: ['allowance.open', 'credit.transfer', own] },
       steward: { permissions: [...(base.roles['steward']?.permissions ?? []), own] },
     },
+    allowances: { most: 200, fenceWaitMs: FENCE_WAIT_MS },
     pace: { interactiveMs: 500, factsMs: 2_000 },
   });
   return makeGenesis(charter, sha256('nonce'), first.id, TOWN_BEGINS, first.secretKey);

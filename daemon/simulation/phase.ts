@@ -128,7 +128,7 @@ export class Phase {
       case 'expel':
         this.#at(atMs, () => {
           watch.setApart(node, 'it has to go');
-          stewards.want(`taken out node ${index}`, removal(id));
+          stewards.want(`taken out node ${index}`, removal(id), id);
         });
     }
   }
@@ -145,7 +145,11 @@ export class Phase {
     town.nodes[index] = node;
     town.time.after(town.chance.between(0, ARRIVES_MS_MAX), () => node.boot());
     const { id, key } = keys;
-    town.stewards.want(`put ${name} in the place of ${old.id}`, replacement(old.id, { id, key, name }));
+    town.stewards.want(
+      `put ${name} in the place of ${old.id}`,
+      replacement(old.id, { id, key, name }),
+      old.id,
+    );
   }
 
   /** The card was copied, and the copy runs too: one key signs two histories. */

@@ -102,7 +102,7 @@ function wantedBy(words: readonly string[]): Wanted {
     json: values.json === true,
     traces: values.trace === true,
     town: {
-      nodes: numberOf('--nodes', values.nodes, 1, 9),
+      nodes: numberOf('--nodes', values.nodes, 3, 9),
       days: numberOf('--days', values.days, 0, 366),
       phases: numberOf('--phases', values.phases, 1, 100),
       actsMax: numberOf('--acts', values.acts, 0, 1_000_000),

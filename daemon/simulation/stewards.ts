@@ -12,8 +12,8 @@ import type { Workload } from './workload.js';
 
 /** Wishes that may wait. */
 const WISHES_MAX = 32;
-/** A change of the charter that the rules refuse is not asked for again. */
-const FINAL = new Set(['allowances-open', 'bad-charter', 'bad-charter-change']);
+/** A change of the charter that the rules refuse for ever is not asked for again. */
+const FINAL = new Set(['bad-charter', 'bad-charter-change']);
 
 /** The next change of the charter that leads there; null: it is so. */
 type Wish = (charter: Charter) => JsonObject | null;
@@ -24,7 +24,7 @@ interface Asked {
 }
 
 export class Stewards {
-  readonly #wishes: { readonly name: string; readonly wish: Wish }[] = [];
+  readonly #wishes: { readonly name: string; readonly wish: Wish; readonly about: NodeId | undefined }[] = [];
   #asked: Asked | null = null;
   #busy = false;
 
@@ -41,8 +41,9 @@ export class Stewards {
     return this.#wishes.length === 0;
   }
 
-  want(name: string, wish: Wish): void {
-    if (this.#wishes.length < WISHES_MAX) this.#wishes.push({ name, wish });
+  /** @param about the node that has to go, if one has */
+  want(name: string, wish: Wish, about?: NodeId): void {
+    if (this.#wishes.length < WISHES_MAX) this.#wishes.push({ name, wish, about });
   }
 
   start(): void {
@@ -72,6 +73,9 @@ export class Stewards {
       const code = error instanceof TownError ? error.code : String(error);
       this.watch.note(`${node.index} refuses ${wanted.name}: ${code}`);
       if (FINAL.has(code)) this.#done(wanted.name);
+      // It holds credits of members: those are closed first, and come home with a merge after the charter's wait.
+      const { about } = wanted;
+      if (code === 'allowances-open' && about !== undefined) await this.workload.closeAllowances(node, about);
     } finally {
       this.#busy = false;
     }

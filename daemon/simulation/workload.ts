@@ -3,7 +3,7 @@
  * same credits on both sides, and something is forbidden on the far one.
  */
 import { readAllowance } from '../ledger/allowances.js';
-import type { EntryId, JsonObject } from '../ledger/ids.js';
+import type { EntryId, JsonObject, NodeId } from '../ledger/ids.js';
 import { TownError, invariant } from '../ledger/ids.js';
 import { memberIdOf, publicKeyOf } from '../ledger/signature.js';
 import { Refused } from '../node/appender.js';
@@ -21,6 +21,8 @@ const TRADERS = ['ada', 'ben'] as const;
 const SPENT_TWICE = 300;
 /** Whole credits of an allowance. */
 const PUT_AT_NODE = 60;
+/** A number that no node of a simulated town comes to: all that a lost node paid counts. */
+const FENCED_UP_TO = 1_000_000;
 /** A restriction that has stood here for so long is in the view, however slow disk and contracts are. */
 const IN_FORCE_MS = 20 * SECOND;
 /** The node is busy, or too many validators are away: no fault. */
@@ -150,6 +152,13 @@ export class Workload {
     });
     this.watch.acknowledge(node, id, 'charter.change');
     return id;
+  }
+
+  /** Fences what members have at a node that is gone; asked again, it only sees to it that there is a merge after the wait. */
+  async closeAllowances(at: SimulatedNode, gone: NodeId): Promise<void> {
+    const body = { member: memberOf(STEWARD), node: gone, n: FENCED_UP_TO };
+    if ((await this.claim(at, STEWARD, 'allowance.fence', body)) === null)
+      await this.claim(at, STEWARD, 'notes.put', { key: 'fenced', value: (this.#sequence += 1) });
   }
 
   private async fact(node: SimulatedNode, type: string, body: JsonObject): Promise<void> {
