@@ -92,8 +92,12 @@ function moveOne(
     }
     case 'lock': {
       const { id, from, amount, deadline } = movement;
-      if (!/^[a-z0-9][a-z0-9-]{0,79}$/.test(id))
-        return { code: 'bad-lock', reason: 'A lock id is [a-z0-9][a-z0-9-]* up to 80 characters.' };
+      // Keys of the state end up as file names in git, where ".lock" is no ending.
+      if (!/^[a-z0-9][a-z0-9-]{0,79}$/.test(id) || id === 'lock')
+        return {
+          code: 'bad-lock',
+          reason: 'A lock id is [a-z0-9][a-z0-9-]* up to 80 characters, and not "lock".',
+        };
       if (readLock(state, dapp, id))
         return {
           code: 'lock-exists',

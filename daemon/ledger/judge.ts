@@ -42,7 +42,7 @@ export type Manifests = ReadonlyMap<string, DappManifest>;
 /** Bounds on what one call of a contract may do. */
 const READS_MAX = 10_000;
 const WRITES_MAX = 64;
-const POSTINGS_MAX = 64;
+const POSTINGS_MAX = 16;
 const NOTICES_MAX = 16;
 /** Characters of a reason or notice that are kept. */
 const TEXT_MAX = 500;
@@ -75,6 +75,27 @@ export interface EntryContext {
   readonly arrival: Arrival;
   /** The time of an adopted merge. @throws TownError `unknown-base` */
   readonly baseTime: (base: Sha256) => Millis;
+}
+
+/**
+ * Of the manifests that a node has, those of the dapps that the charter enables: what else a node happens to have is no part of
+ * the rules. @throws TownError `dapp-missing` where one of them is not here
+ */
+export function enabledManifests(charter: Charter, manifests: Manifests): Manifests {
+  const enabled = charter.dapps.filter((dapp) => dapp.enabled);
+  return new Map(enabled.map(({ name }) => [name, manifestOf(name, manifests)]));
+}
+
+/** @throws TownError `dapp-missing` */
+export function manifestOf(name: string, manifests: Manifests): DappManifest {
+  const manifest = manifests.get(name);
+  if (!manifest)
+    throw new TownError(
+      'dapp-missing',
+      `The charter enables the dapp ${name}, which is not on this node.`,
+      'Install it, or update.',
+    );
+  return manifest;
 }
 
 /** Whether an entry revokes, suspends or locks down, and so goes first. */
@@ -144,12 +165,13 @@ const CHARTER: TracedPlace = 'kernel/charter/charter';
 function typeRefusal({ town, line, type }: VerifiedEntry, charter: Charter, context: EntryContext) {
   if (town !== context.town || line !== context.line)
     return rejected('other-town', 'The entry is for another town or line.');
-  if (kindOf(type, context.manifests) === undefined)
-    return rejected('unknown-type', `Nobody here judges "${type}": the charter has no such dapp or verb.`);
-  const isEnabled = charter.dapps.some(({ name, enabled }) => enabled && name === dappOf(type));
-  return kernelRule(type) || isEnabled
+  if (kernelRule(type)) return null;
+  const dapp = charter.dapps.find(({ name }) => name === dappOf(type));
+  if (dapp && !dapp.enabled)
+    return rejected('dapp-disabled', `The dapp ${dapp.name} is not enabled in the charter.`);
+  return dapp && manifestOf(dapp.name, context.manifests).verbs[verbOf(type)]
     ? null
-    : rejected('dapp-disabled', `The dapp ${dappOf(type)} is not enabled in the charter.`);
+    : rejected('unknown-type', `Nobody here judges "${type}": the charter has no such dapp or verb.`);
 }
 
 /** What decides whether somebody may say something: their roles, and what the charter lets these do. */

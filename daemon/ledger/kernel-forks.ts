@@ -3,9 +3,17 @@
  * blocks are folded into `main` like those of any branch. Kept as `kernel/forks/<line>`: a line comes home once.
  */
 import type { EntryId, NodeId, Sha256 } from './ids.js';
-import { isNodeId, isSha256 } from './ids.js';
+import { TownError, isNodeId, isSha256 } from './ids.js';
 import { isSuspended } from './kernel-evidence.js';
-import { KERNEL, badBody, hasOnly, refuse, tooFewStewards, type Handler } from './kernel.js';
+import {
+  KERNEL,
+  badBody,
+  hasOnly,
+  refuse,
+  tooFewStewards,
+  type Handler,
+  type KernelContext,
+} from './kernel.js';
 import { readJson, writeJson, type Overlay, type StateReader } from './state.js';
 
 /** Lines that ever came home, at most. */
@@ -24,8 +32,8 @@ export interface AdoptedFork {
   readonly entry: EntryId;
 }
 
-/** Names that are no fork's: they mean something else among the refs. */
-export const NO_FORKS: ReadonlySet<string> = new Set(['main', 'nodes', 'evidence']);
+/** Names that are no fork's: they mean something else among the refs, or make no key of the state (`<node>.lock`). */
+export const NO_FORKS: ReadonlySet<string> = new Set(['main', 'nodes', 'evidence', 'lock']);
 
 export const readFork = (state: StateReader, line: string): AdoptedFork | undefined =>
   readJson<AdoptedFork>(state, KERNEL, 'forks', line);
@@ -77,10 +85,25 @@ export const adopt: Handler = (entry, state, context) => {
     );
   if (state.keys(KERNEL, 'forks', '', FORKS_MAX).length >= FORKS_MAX)
     return refuse('too-many-forks', `${FORKS_MAX} drafts have come home: there is room for no more.`);
-  // Throws where no merge of this line has that name: its time is when the draft's entries begin.
-  context.baseTime(base);
+  if (!hasMerge(base, context))
+    return refuse(
+      'unknown-base',
+      `The draft begins at ${base.slice(0, 12)}…, which is no merge before this one.`,
+      `forks/${line}`,
+    );
   const { height } = context;
   const fork: AdoptedFork = { node, head, seq: seq as number, base, height, entry: entry.id };
   writeFork(state, line, fork);
   return null;
 };
+
+/** Its time is when the draft's entries begin. */
+function hasMerge(base: Sha256, { baseTime }: KernelContext): boolean {
+  try {
+    baseTime(base);
+    return true;
+  } catch (error) {
+    if (error instanceof TownError && error.code === 'unknown-base') return false;
+    throw error;
+  }
+}

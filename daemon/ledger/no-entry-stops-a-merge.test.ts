@@ -3,6 +3,7 @@ import t from 'tap';
 import { accountOf } from './accounts.js';
 import { makeBlock, NO_BLOCK, readBlock } from './block.js';
 import type { FromContract, ToContract } from './contract-protocol.js';
+import { sha256 } from './hash.js';
 import type { Json, JsonObject, NodeId } from './ids.js';
 import { readAllowance } from './allowances.js';
 import { readMember } from './kernel.js';
@@ -10,7 +11,7 @@ import { nodeIdOf } from './signature.js';
 import { Overlay, writeJson } from './state.js';
 import { assertSupply } from './supply.js';
 import { keyOf, memberOf, settledTown } from './testing/paper-town.js';
-import { SmallTown, notesContract, secretOf } from './testing/small-town.js';
+import { MANIFESTS, SmallTown, notesContract, secretOf } from './testing/small-town.js';
 
 type Built = ReturnType<SmallTown['merge']>;
 const codes = ({ receipt }: Built): readonly string[] =>
@@ -232,3 +233,59 @@ const FIELDS: { readonly [type: string]: readonly string[] } = {
   'record.erase': ['subject'],
   'node.readmit': ['node', 'line', 'head', 'seq', 'next'],
 };
+
+t.test('what would end in ".lock" in git is refused by name', async (t) => {
+  const town = settledTown();
+  t.same(codes(say(town, 'cid', 'notes.hold', { id: 'lock', amount: 5 })), ['bad-lock']);
+  const { head } = town;
+  const draft = town.draft('beta', 'lock');
+  const { id } = town.block(draft, [
+    town.entry(draft, 'cid', 'credit.transfer', { to: memberOf('dan'), amount: 1 }),
+  ]);
+  const node = town.branches.get('beta')?.node as NodeId;
+  const adopted = { line: 'lock', node, head: id, seq: 1, base: head.id };
+  t.same(codes(say(town, 'ada', 'fork.adopt', adopted, ['bob'])), ['bad-line']);
+  t.same(codes(say(town, 'cid', 'credit.transfer', { to: memberOf('dan'), amount: 1 })), ['accepted']);
+});
+
+t.test('a draft that begins nowhere does not come home, in the same words at every node', async (t) => {
+  const town = settledTown();
+  const node = town.branches.get('beta')?.node as NodeId;
+  const adopted = { line: 'plan', node, head: sha256('head'), seq: 1, base: sha256('nowhere') };
+  const { receipt } = say(town, 'ada', 'fork.adopt', adopted, ['bob']);
+  t.match(receipt.entries, [
+    {
+      code: 'unknown-base',
+      reason: /^The draft begins at [0-9a-f]{12}…, which is no merge before this one\.$/,
+    },
+  ]);
+});
+
+t.test(
+  'a dapp that is not enabled is judged alike by nodes that have it and by nodes that have not',
+  async (t) => {
+    const town = new SmallTown(['alpha'], (charter) => ({
+      ...charter,
+      dapps: charter.dapps.map((dapp) => ({ ...dapp, enabled: false })),
+    })).people('bob');
+    town.block('alpha', [
+      town.entry('alpha', 'bob', 'credit.transfer', { to: 'x' }),
+      town.entry('alpha', 'bob', 'notes.forbid', { key: 'a' }),
+    ]);
+    const [withIt, without] = [MANIFESTS, new Map()].map(
+      (manifests) => town.replay(town.parts(), undefined, notesContract(), manifests).receipt,
+    );
+    t.same(withIt, without);
+    t.match(
+      withIt?.entries.map(({ type }) => type),
+      ['credit.transfer', 'notes.forbid'],
+      'nothing of it goes first',
+    );
+  },
+);
+
+t.test('who lacks a dapp that is enabled does not judge, rather than judge otherwise', async (t) => {
+  const town = settledTown();
+  town.block('alpha', [town.entry('alpha', 'cid', 'notes.put', { key: 'a', value: 1 })]);
+  t.throws(() => town.replay(town.parts(), undefined, notesContract(), new Map()), { code: 'dapp-missing' });
+});

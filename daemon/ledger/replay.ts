@@ -14,9 +14,11 @@ import {
   keptText,
   contractContext,
   converse,
+  enabledManifests,
   isRestrictive,
   judgeEntry,
   kindOf,
+  manifestOf,
   maySpeak,
   rejected,
   type Dialogue,
@@ -129,9 +131,10 @@ function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>):
   const writers = new Writers();
   const { parent, time, baseTime } = input;
   const ordered = orderEntries(input.parts.map(withBase(input)), parent, time, baseTime);
+  const enabled = enabledManifests(readCharter(input.state), input.manifests);
   // Who has no say yet on the parent state (joined or promoted in this very merge) waits for their own place.
   const goesFirst = ({ entry }: OrderedEntry): boolean =>
-    isRestrictive(entry, input.manifests) && maySpeak(entry, input.state, input.manifests);
+    isRestrictive(entry, enabled) && maySpeak(entry, input.state, enabled);
   const restrictive = ordered.filter(goesFirst);
   const others = ordered.filter((one) => !goesFirst(one));
   const again = repeated(input, ordered);
@@ -242,13 +245,7 @@ function* testAll(
 ): Dialogue<{ dapp: string; entries: readonly string[]; reason: string } | null> {
   const charter = readCharter(state);
   for (const { name } of charter.dapps.filter(({ enabled }) => enabled)) {
-    const manifest = input.manifests.get(name);
-    if (!manifest)
-      throw new TownError(
-        'dapp-missing',
-        `The charter enables the dapp ${name}, which is not on this node.`,
-        'Install it, or update.',
-      );
+    const manifest = manifestOf(name, input.manifests);
     const { town, line, height, time, manifests, baseTime } = input;
     const context: EntryContext = {
       town,

@@ -6,7 +6,7 @@ import { verifyEntry } from '../ledger/entry.js';
 import { parseCommit, parseTrailers } from '../ledger/git-object.js';
 import type { EntryId, MemberId, Millis, Sha256 } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
-import { readFork, writeFork } from '../ledger/kernel-forks.js';
+import { NO_FORKS, readFork, writeFork } from '../ledger/kernel-forks.js';
 import type { BranchPart } from '../ledger/order.js';
 import { replay } from '../ledger/replay.js';
 import { Overlay } from '../ledger/state.js';
@@ -43,7 +43,7 @@ const ENTRIES_MAX = 2_000;
 const BLOCKS_MAX = 4_096;
 const NAME = /^[a-z][a-z0-9-]{0,31}$/;
 /** Names that git or the ledger use for something else. */
-const NOT_NAMES = new Set(['main', 'nodes', 'evidence', 'head', 'list', 'show', 'drop', 'adopt']);
+const NOT_NAMES = new Set([...NO_FORKS, 'head', 'list', 'show', 'drop', 'adopt']);
 
 /** What the database keeps of a draft. */
 interface Kept {

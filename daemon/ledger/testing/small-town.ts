@@ -252,6 +252,7 @@ export class SmallTown {
     parts = this.parts(),
     time = (this.head.time + 1000) as Millis,
     contract = notesContract(),
+    manifests: Manifests = MANIFESTS,
   ): ReplayResult {
     const { town, head, state } = this;
     const input = {
@@ -263,7 +264,7 @@ export class SmallTown {
       state,
       parts,
       baseTime: (base: Sha256) => this.timeOf(base),
-      manifests: MANIFESTS,
+      manifests,
     };
     return drive(replay(input), contract);
   }
