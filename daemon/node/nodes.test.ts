@@ -353,7 +353,7 @@ t.test(
     const s = host.session();
     const beta = await place(host, 'beta');
     const { main } = host.core;
-    const key = publicKeyOf(secretOf('ada'));
+    const key = publicKeyOf(secretOf('somebody'));
     const { id, type, by, text } = signEntry(
       {
         ...{
@@ -365,7 +365,7 @@ t.test(
           n: 1,
           at: host.clock.now(),
         },
-        ...{ type: 'member.revoke-key', by: key, body: { key } },
+        ...{ type: 'member.revoke-key', by: publicKeyOf(secretOf('ada')), body: { key } },
       },
       secretOf('ada'),
     );

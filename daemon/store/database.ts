@@ -55,9 +55,11 @@ export function openForReading(folder: string): Database.Database {
 
 /**
  * Ends the log of a database that was written to its end and folded in: the last connection that may write takes it away.
+ * Where somebody has taken the whole folder away meanwhile, there is no log to end.
  * @param closeOthers closes the other connections of this process; afterwards this one is the last
  */
 export function removeLog(folder: string, closeOthers: () => void): void {
+  if (!existsSync(databaseFile(folder))) return closeOthers();
   const last = new Database(databaseFile(folder), { fileMustExist: true, timeout: 5_000 });
   try {
     // The first look is what connects it to the log.
