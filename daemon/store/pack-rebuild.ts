@@ -14,11 +14,13 @@ import {
   type EntryHead,
 } from './pack-format.js';
 import { packIndex, type IndexedEntry } from './pack-index.js';
-import { applyDelta } from './pack-delta.js';
+import { applyDelta, deltaResultSize } from './pack-delta.js';
 import { BaseCache, type PackedObject } from './pack-reader.js';
 
 const chunkBytes = 1024 * 1024;
 const baseBytesMax = 32 * 1024 * 1024;
+/** A delta whose base is named behind it waits for the next pass; git makes chains of 50, of 4095 at the very most. */
+const passesMax = 4096;
 
 interface Found {
   readonly offset: number;
@@ -28,15 +30,33 @@ interface Found {
   oid: Buffer | null;
 }
 
+/** What a pack of strangers may have. */
+export interface PackLimits {
+  readonly objectsMax: number;
+  /** Of one object, inflated. */
+  readonly objectBytesMax: number;
+  /** Bytes that are made of it, inflated and put together, until each object has its name. */
+  readonly madeBytesMax: number;
+}
+
+/** A pack goes beyond its limits. */
+export class PackTooLarge extends PackError {}
+
+const unlimited: PackLimits = {
+  objectsMax: Infinity,
+  objectBytesMax: Infinity,
+  madeBytesMax: Infinity,
+};
+
 /**
  * The index of a pack, from its bytes alone. Holds one entry in memory, and bases up to a bound.
  * @param path of the pack
- * @throws PackError where the pack is not whole: its checksum, any entry, or a base that is not in it
+ * @throws PackError where the pack is not whole: its checksum, any entry, or a base that is not in it; `PackTooLarge`
  */
-export function rebuiltIndex(disk: PackDisk, path: string): Buffer {
+export function rebuiltIndex(disk: PackDisk, path: string, limits: PackLimits = unlimited): Buffer {
   const file = disk.open(path, 'r');
   try {
-    return new Rebuild(disk, file).index();
+    return new Rebuild(disk, file, limits).index();
   } finally {
     disk.close(file);
   }
@@ -47,10 +67,12 @@ class Rebuild {
   readonly #byOffset = new Map<number, Found>();
   readonly #byOid = new Map<string, Found>();
   readonly #end: number;
+  #madeBytes = 0;
 
   constructor(
     private readonly disk: PackDisk,
     private readonly file: number,
+    private readonly limits: PackLimits,
   ) {
     this.#end = disk.size(file) - checksumBytes;
   }
@@ -58,6 +80,8 @@ class Rebuild {
   index(): Buffer {
     const checksum = this.#checksum();
     const count = readPackHeader(this.disk.read(this.file, 0, packHeaderBytes));
+    if (count > this.limits.objectsMax)
+      throw new PackTooLarge(`it has ${count} objects, ${this.limits.objectsMax} are allowed`);
     let offset = packHeaderBytes;
     for (let index = 0; index < count; index += 1) {
       const found = this.#entry(offset);
@@ -86,6 +110,7 @@ class Rebuild {
 
   #entry(offset: number): Found {
     const head = readEntryHead(this.disk.read(this.file, offset, Math.min(headBytesMax, this.#end - offset)));
+    this.#allow(head.size);
     const length = Math.min(head.length + deflatedBound(head.size), this.#end - offset);
     const bytes = this.disk.read(this.file, offset, length);
     const { used } = inflatedWith(bytes.subarray(head.length), head.size);
@@ -96,7 +121,8 @@ class Rebuild {
   /** Names whole objects first, and then deltas as their bases get names: git may put a base behind. */
   #nameAll(): void {
     let waiting = [...this.#byOffset.values()];
-    while (waiting.length > 0) {
+    for (let passes = 0; waiting.length > 0; passes += 1) {
+      if (passes === passesMax) throw new PackError('its deltas stand in an order that no git writes');
       const later = waiting.filter((found) => !this.#name(found));
       if (later.length === waiting.length) throw new PackError('the base of a delta is not in it');
       waiting = later;
@@ -124,13 +150,29 @@ class Rebuild {
       at = next;
       base = this.#cache.get(String(at.offset));
     }
-    base ??= { type: at.head.type!, data: this.#inflated(at) };
+    base ??= this.#made({ type: at.head.type!, data: this.#inflated(at) });
     this.#cache.put(String(at.offset), base);
     for (const delta of chain.reverse()) {
-      base = { type: base.type, data: applyDelta(base.data, this.#inflated(delta)) };
+      const pieces = this.#inflated(delta);
+      this.#allow(deltaResultSize(pieces));
+      base = this.#made({ type: base.type, data: applyDelta(base.data, pieces) });
       this.#cache.put(String(delta.offset), base);
     }
     return base;
+  }
+
+  /** Counts what was made: also what is made again, for a base is not kept for ever. */
+  #made(object: PackedObject): PackedObject {
+    this.#madeBytes += object.data.length;
+    if (this.#madeBytes > this.limits.madeBytesMax)
+      throw new PackTooLarge(`more than ${this.limits.madeBytesMax} bytes would be made of it`);
+    return object;
+  }
+
+  /** Before so many bytes are made. */
+  #allow(size: number): void {
+    if (size > this.limits.objectBytesMax)
+      throw new PackTooLarge(`an object has ${size} bytes, ${this.limits.objectBytesMax} are allowed`);
   }
 
   #baseOf({ head, offset }: Found): Found | null {
