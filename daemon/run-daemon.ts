@@ -252,7 +252,7 @@ async function run(
     setupLock: node.setupLock,
     onJoined: () => again(port),
   });
-  const api = await buildApi({ node: node.onMain, joining, logger, panelFolder });
+  const api = await buildApi({ node: node.onMain, joining, offers: node.offers, logger, panelFolder });
   try {
     await api.listen({ host: HOST, port: config.port });
   } catch (error) {

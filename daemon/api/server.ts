@@ -5,6 +5,7 @@ import rateLimit from '@fastify/rate-limit';
 import { fastify, LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import { TownError } from '../ledger/ids.js';
 import type { JoiningCase } from '../node/joining-case.js';
+import type { OfferCase } from '../node/offers.js';
 import type { TownNode } from '../node/use-cases.js';
 import { requireSession } from './caller.js';
 import { addDocs } from './docs.js';
@@ -24,6 +25,7 @@ import { memberRoutes } from './member-routes.js';
 import { moneyRoutes } from './money-routes.js';
 import { nodeRoutes } from './node-routes.js';
 import { noticeRoutes } from './notice-routes.js';
+import { offerRoutes } from './offer-routes.js';
 import { panelFiles } from './panel-files.js';
 import { peopleRoutes } from './people-routes.js';
 import { recordRoutes } from './record-routes.js';
@@ -34,6 +36,8 @@ export interface ApiOptions {
   readonly node: TownNode;
   /** Lets a fresh board join another town from its setup page; without it there is no such route. */
   readonly joining?: JoiningCase;
+  /** Takes in what other nodes hold and a person brings; without it there is no such route. */
+  readonly offers?: OfferCase;
   /** Pino or alike; `child` loggers are made of it. */
   readonly logger: FastifyBaseLogger;
   /** Holds the built panel: `index.html` and its assets. */
@@ -153,6 +157,7 @@ export async function buildApi(options: ApiOptions): Promise<FastifyInstance> {
   await app.register(tapRoute, { node });
   await app.register(keyRequestRoute, { node, triesPerMinute });
   if (options.joining) await app.register(joinTownRoutes, { joining: options.joining, triesPerMinute });
+  if (options.offers) await app.register(offerRoutes, { offers: options.offers });
   await app.register(async (signedIn) => {
     signedIn.addHook('onRequest', requireSession(node));
     await signedIn.register(peopleRoutes, { node });

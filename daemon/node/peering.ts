@@ -41,6 +41,7 @@ import type { PeeringStore } from './core-store.js';
 import type { NodeKeys } from './key-files.js';
 import { MAIN, type MainLine } from './main-line.js';
 import type { Merger } from './merger.js';
+import { Offers } from './offers.js';
 import { PeerAnswers } from './peer-answers.js';
 import type { PeerBlocks } from './peer-blocks.js';
 import { PeerIntake, type PeerIntakeParts } from './peer-intake.js';
@@ -118,6 +119,8 @@ export class Peering {
   private readonly sender: PeerSender;
   private readonly answers: PeerAnswers;
   private readonly intake: PeerIntake;
+  /** What others hold and does not come over the broker. */
+  readonly offers: Offers;
   private cancelTimer: (() => void) | null = null;
   private cancelGossip: (() => void) | null = null;
   private republishedAt = -Infinity;
@@ -161,15 +164,19 @@ export class Peering {
       failed: (error) => parts.trouble('store-failed', String(error)),
     });
     this.answers = new PeerAnswers(store);
-    this.intake = new PeerIntake({
+    const common = {
       ...{ self: keys.id, store, main },
       merger: parts.merger,
       peerBlocks: parts.peerBlocks,
       prepare: parts.prepare,
-      keyOf: (node) => this.keyOf(node),
+      keyOf: (node: NodeId) => this.keyOf(node),
       checkpoint: () => this.welcomed?.checkpoint ?? null,
-      stored: (node, tip) => this.feed({ t: 'stored', node, tip }),
-      replaced: (node, tip) => this.feed({ t: 'resumed', node, tip }),
+      stored: (node: Branch, tip: Tip) => this.feed({ t: 'stored', node, tip }),
+      replaced: (node: Branch, tip: Tip | null) => this.feed({ t: 'resumed', node, tip }),
+    };
+    this.offers = new Offers({ ...common, keys, undisturbed: (task) => this.intake.undisturbed(task) });
+    this.intake = new PeerIntake({
+      ...common,
       lacking: (heads, holders) => {
         this.provenAt = main.head.height + 1;
         this.feed({ t: 'sought', heads, holders });
@@ -273,6 +280,7 @@ export class Peering {
   async stop(): Promise<void> {
     this.stopped = true;
     this.intake.stop();
+    this.offers.stop();
     this.cancelTimer?.();
     this.cancelGossip?.();
     await this.transport?.stop();

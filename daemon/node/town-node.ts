@@ -22,6 +22,7 @@ import type { KeyStore, NodeKeys } from './key-files.js';
 import { MainLine } from './main-line.js';
 import type { Merger } from './merger.js';
 import { NodeInvitations } from './node-invitations.js';
+import type { Offers } from './offers.js';
 import { Peering, type MakeTransport } from './peering.js';
 import { PrivateRecords } from './private-records.js';
 import { Readiness } from './readiness.js';
@@ -209,6 +210,17 @@ export class RunningNode {
 
   /** The contracts answer from now on: the view takes in what is not merged, the doors follow it, merging begins. */
   async startDapps(driver: ContractDriver, warning: string | null): Promise<void> {
+    await this.startContracts(driver, warning);
+    if (!this.parts.restored) {
+      this.cases.doors.follow();
+      this.merger.start();
+    }
+    this.bulletin.setAlarm(null);
+    this.bulletin.tell();
+  }
+
+  /** The contracts answer from now on, and the view takes in what is not merged: what others decided can be taken over. */
+  async startContracts(driver: ContractDriver, warning: string | null): Promise<void> {
     this.readiness.chosen(driver);
     this.bulletin.setWarning(warning);
     await driver.start(packagesOf(this.main.charter, this.parts.packages));
@@ -217,12 +229,11 @@ export class RunningNode {
     await this.main.prepare();
     await this.view.settle();
     this.readiness.viewSettled();
-    if (!this.parts.restored) {
-      this.cases.doors.follow();
-      this.merger.start();
-    }
-    this.bulletin.setAlarm(null);
-    this.bulletin.tell();
+  }
+
+  /** Takes in what others hold and does not come over the broker. */
+  get offers(): Offers {
+    return this.peering.offers;
   }
 
   get town(): string {
