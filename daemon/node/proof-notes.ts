@@ -27,7 +27,7 @@ interface Certified {
 }
 
 /** The certificate in lines that a person can read and a program can check. */
-function noteText(certificate: string): string {
+export function noteText(certificate: string): string {
   const { round, value, votes } = parseCanonical(certificate) as unknown as Certified;
   return [
     ...votes.map(({ node }) => `Attested-by: ${node}`),
@@ -118,6 +118,10 @@ export async function notesProblem(
     throw error;
   }
 }
+
+/** The certificate that a note holds; null where it holds none. */
+export const certificateIn = (note: Uint8Array): string | null =>
+  /^Certificate: (.*)$/m.exec(Buffer.from(note).toString('utf8'))?.[1] ?? null;
 
 /** The notes of a commit: the note's blob by the git id of its merge. */
 async function notesAt(
