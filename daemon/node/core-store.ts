@@ -31,6 +31,8 @@ export type CoreStore = Pick<
   | 'logConsensus'
   | 'forgetConsensus'
   | 'putRefs'
+  | 'certificate'
+  | 'setMeta'
 >;
 
 /** And as much as its peering needs. */

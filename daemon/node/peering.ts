@@ -8,6 +8,7 @@ import { quorumOf } from '../consensus/quorum.js';
 import { keyOfNode } from '../ledger/charter.js';
 import type { EntryId, JsonObject, KeyId, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
+import type { Recovery } from '../ledger/recovery.js';
 import { readmittedNodes } from '../ledger/kernel-evidence.js';
 import type { MergeRow } from '../store/rows.js';
 import {
@@ -334,6 +335,19 @@ export class Peering {
     this.sendWhileOnline(message.t, null, body as unknown as JsonObject);
   }
 
+  /** Tells the other nodes what began an epoch. */
+  sendRecovery(recovery: Recovery): void {
+    this.sendWhileOnline('recovery', null, recovery as unknown as JsonObject);
+  }
+
+  /** An epoch begins: others may be nodes now, and other validators hold the blocks. */
+  epochBegan(): void {
+    this.held = null;
+    this.feed({ t: 'nodes', nodes: this.nodes(), drafts: draftsOf(this.parts.main.state) });
+    this.takeEarly();
+    this.intake.pump();
+  }
+
   /** What cannot be sent now is asked for again by who needs it. */
   sendWhileOnline(kind: string, to: NodeId | null, body: JsonObject): void {
     if (this.state.online) this.sender.send(kind, to, body);
@@ -398,7 +412,10 @@ export class Peering {
     if (message === null) return this.keepForLater(delivery);
     try {
       if (message.class === 'consensus') {
-        const refusal = merger.receive(readConsensus(message));
+        const refusal =
+          message.kind === 'recovery'
+            ? merger.receiveRecovery(message.body)
+            : merger.receive(readConsensus(message));
         if (refusal !== null) this.inbox.refuse(refusal, now);
         return this.seekForVotes();
       }
@@ -493,6 +510,7 @@ export class Peering {
     for (const output of outputs) this.carryOut(output);
     if (state.peers !== before.peers || state.tips !== before.tips || state.online !== before.online) {
       if (this.holdsMore()) this.parts.merger.heldChanged();
+      this.parts.merger.heardChanged();
       this.parts.changed();
       this.parts.records?.peersChanged();
     }
