@@ -46,6 +46,8 @@ export interface NodeInvitationsParts {
   >;
   readonly main: MainLine;
   readonly keys: NodeKeys;
+  /** The town's key of the moment; without it the one of `keys`. */
+  readonly townKey?: () => Uint8Array;
   readonly clock: Clock;
   /** Reads a git object that is staged or in the repository. */
   readonly readObject: (oid: Oid) => Promise<GitObject>;
@@ -196,14 +198,14 @@ export class NodeInvitations {
   }
 
   private async welcome({ role }: Invitation): Promise<Welcome> {
-    const { main, keys } = this.parts;
+    const { main, keys, townKey } = this.parts;
     this.genesis ??= await this.readGenesis();
     const { height, id } = main.head;
     return {
       town: main.town,
       genesis: this.genesis,
       checkpoint: { height, id },
-      townKey: hexOf(keys.townKey),
+      townKey: hexOf(townKey?.() ?? keys.townKey),
       badgeKey: role === 'door' && keys.badgeKey !== null ? hexOf(keys.badgeKey) : null,
       nodes: main.charter.nodes,
     };
