@@ -418,7 +418,7 @@ export class Peering {
   epochBegan(): void {
     this.held = null;
     this.feed({ t: 'nodes', nodes: this.nodes(), drafts: draftsOf(this.parts.main.state) });
-    this.takeEarly();
+    this.takeEarly(() => true);
     this.intake.pump();
   }
 
