@@ -6,7 +6,7 @@ import { Option, type Command } from 'commander';
 import type { StatusView } from '../node/use-cases.js';
 import { EXIT_REFUSED } from './cli-error.js';
 import { Context } from './context.js';
-import { nextMergeText, peersText, validatorsText } from './nodes-text.js';
+import { peersText, validatorsText } from './nodes-text.js';
 import { unreadLineOfSaved } from './notice-commands.js';
 import { credits, facts, plain, short, time } from './output.js';
 import { progressBar } from './progress.js';
@@ -145,7 +145,7 @@ function statusText(status: StatusView, url: string): string {
       ['panel', url],
       ['since', time(status.startedAt)],
       ['main', `height ${status.height}, ${short(status.main)}`],
-      ['pending', nextMergeText(status)],
+      ['pending', `${status.pendingEntries} entries${status.merging ? ', merging now' : ''}`],
       ['doors', doors],
       ['dapps', `${list} ${dapps.ready ? where : '(not ready yet)'}`],
       ['mqtt', status.broker.listening ? `port ${status.broker.port ?? '?'}` : 'not listening'],
@@ -153,7 +153,7 @@ function statusText(status: StatusView, url: string): string {
         'credits',
         `${credits(supply.total)} = vault ${credits(supply.vault)} + members ${credits(supply.members)} + locked ${credits(supply.locked)}`,
       ],
-      ['nodes', peersText(peers, status.next.connected)],
+      ['nodes', peersText(peers)],
       ['proof', validatorsText(validators)],
       ['warning', dapps.warning],
       ['ALARM', status.alarm === null ? null : `${status.alarm.code}: ${status.alarm.message}`],

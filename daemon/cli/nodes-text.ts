@@ -1,6 +1,5 @@
 /** The nodes of a town in words: who is there, who waits, what an invitation is for, how many validators may be off. */
 import type {
-  BrokerView,
   Distance,
   NodeInvitationState,
   NodeInvitationView,
@@ -13,8 +12,6 @@ import { facts, plain, table, time } from './output.js';
 
 const counted = (count: number, one: string, many = `${one}s`): string =>
   `${count} ${count === 1 ? one : many}`;
-/** Names in one line; of more nodes, how many. */
-const NAMES_MAX = 8;
 const isOrAre = (count: number): string => (count === 1 ? 'is' : 'are');
 
 /** How many merge, how many of them may be off, and whether enough are heard. No full stop. */
@@ -33,37 +30,11 @@ export function validatorsText({ count, quorum, mayBeOff, heard }: StatusView['v
   return `${who}; ${off}; ${now}${tooFew}`;
 }
 
-/** How many other nodes there are and which of them are heard. */
-export const peersText = ({ count, connected }: StatusView['peers'], names: readonly string[]): string => {
-  if (count === 0) return 'no other node yet';
-  const shown = names.slice(0, NAMES_MAX).map(plain);
-  const more = connected - shown.length;
-  const who = shown.length === 0 ? '' : `: ${shown.join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
-  return `${counted(count, 'other')}, ${connected === 0 ? 'none' : connected} connected${who}`;
-};
-
-/** What waits for a merge, and what the merge waits for. No full stop. */
-export function nextMergeText({ pendingEntries, next, validators }: StatusView): string {
-  const waiting = counted(pendingEntries, 'entry', 'entries');
-  const away = next.away.slice(0, NAMES_MAX).map(plain).join(' or ');
-  switch (next.state) {
-    case 'nothing':
-      return waiting;
-    case 'due':
-      return `${waiting}, to be merged soon`;
-    case 'open':
-      return validators.heard < validators.quorum
-        ? `${waiting}, waiting for ${away || 'validators'}`
-        : `${waiting}, merging now${(next.round ?? 0) > 0 ? ` (round ${next.round})` : ''}`;
-    case 'parked':
-      return (
-        `${waiting}; the merge is parked since ${time(next.parkedSince ?? 0)}, as ${validators.heard} of ${validators.count} ` +
-        `validators ${isOrAre(validators.heard)} heard and ${validators.quorum} must sign; it goes on when ${away || 'another'} is back`
-      );
-    case 'diverged':
-      return `${waiting}; nothing is merged here any more, the town went on in a later epoch than ${next.epoch}, without this node`;
-  }
-}
+/** How many other nodes there are and how many of them are heard. */
+export const peersText = ({ count, connected }: StatusView['peers']): string =>
+  count === 0
+    ? 'no other node yet'
+    : `${counted(count, 'other')}, ${connected === 0 ? 'none' : connected} connected`;
 
 const distanceText = ({ blocks, merges }: Distance): string =>
   [...(blocks > 0 ? [counted(blocks, 'block')] : []), ...(merges > 0 ? [counted(merges, 'merge')] : [])].join(
@@ -139,12 +110,7 @@ function invitationsText(invitations: readonly NodeInvitationView[]): readonly s
 }
 
 /** No full stop, like all that stands in a line of facts. */
-function brokerText({
-  url,
-  embedded = false,
-  connected,
-  error,
-}: BrokerView & { readonly embedded?: boolean }): string {
+function brokerText({ url, embedded, connected, error }: NodesView['broker']): string {
   if (url === null) return 'none: this node meets no others';
   const why = error === null ? '' : `: ${error.replace(/\.$/, '')}`;
   return `${url}${embedded ? ', run by this node' : ''}, ${connected ? 'connected' : `NOT CONNECTED${why}`}`;
@@ -166,7 +132,6 @@ export const nodesText = (view: NodesView): string =>
     `${validatorsText(view.validators)}.`,
     facts([
       ['broker', brokerText(view.broker)],
-      ...(view.broker.others ?? []).map((other) => ['also at', brokerText(other)] as const),
       ['pending', pendingText(view.pending)],
       ...view.refused.map((refused) => ['refused', refusedText(refused)] as const),
     ]),
@@ -176,8 +141,7 @@ export const nodesText = (view: NodesView): string =>
 export function syncText({ nodes, broker }: NodesView): string {
   const others = nodes.filter(({ self }) => !self);
   if (others.length === 0) return 'There is no other node yet. Invite one: town node invite';
-  const isOnline = broker.connected || broker.others?.some(({ connected }) => connected);
-  if (!isOnline) return `No other node can be reached. The broker: ${brokerText(broker)}.`;
+  if (!broker.connected) return `No other node can be reached. The broker: ${brokerText(broker)}.`;
   const hasMore = ({ ahead, fetching }: NodeView): boolean => ahead.blocks + ahead.merges + fetching > 0;
   const here = others.filter(({ connected }) => connected);
   const names = (some: readonly NodeView[]): string => some.map(({ name }) => plain(name)).join(', ');

@@ -38,7 +38,6 @@ import {
   type BranchPart,
   type OrderedEntry,
 } from './order.js';
-import { recover, type RecoveryStatement } from './recovery.js';
 import { Overlay, writeJson, type StateReader, type StateWrite } from './state.js';
 import { assertConserved } from './supply.js';
 import { Writers } from './trace.js';
@@ -74,8 +73,6 @@ export interface ReplayInput {
   readonly parts: readonly BranchPart[];
   readonly baseTime: (base: Sha256) => Millis;
   readonly manifests: Manifests;
-  /** With the first merge of an epoch, what began it; checked. */
-  readonly recovery?: RecoveryStatement | undefined;
 }
 
 export interface ReplayResult {
@@ -128,7 +125,6 @@ interface Attempt {
 
 function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>): Dialogue<Attempt> {
   const state = new Overlay(input.state);
-  if (input.recovery) recover(state, input.recovery);
   const receipt: ReceiptEntry[] = [];
   const notices: Attempt['notices'] = [];
   const writesOf: Attempt['writesOf'] = new Map();

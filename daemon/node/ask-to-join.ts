@@ -17,7 +17,6 @@ import {
 import type { Welcome } from '../sync/joining.js';
 import { MqttTransport } from '../sync/mqtt-transport.js';
 import type { Clock } from './clock.js';
-import { guestLogin } from './broker-login.js';
 import { brokerAt, type BrokerConfig } from './config.js';
 import type { OwnKeys } from './key-files.js';
 
@@ -44,8 +43,6 @@ export interface Welcomed {
   readonly charter: Charter;
   /** Where the answer came over. */
   readonly broker: BrokerConfig;
-  /** The others of the invitation, the best first. */
-  readonly otherBrokers: readonly BrokerConfig[];
 }
 
 export interface AskOptions {
@@ -157,12 +154,12 @@ class Attempt {
 
   private dial(): void {
     const { broker } = this;
-    const { url, pin } = broker;
+    const { url, username, password } = broker;
     this.tell('trying');
     const transport: MqttTransport = new MqttTransport({
       url,
-      ...guestLogin(broker),
-      ...(pin === undefined ? {} : { pin }),
+      ...(username === undefined ? {} : { username }),
+      ...(password === undefined ? {} : { password }),
       ...(this.authorities === undefined ? {} : { ca: this.authorities }),
       subscriptions: [answerTopic(this.state)],
       events: {
@@ -243,9 +240,7 @@ class Attempt {
           break;
         case 'joined': {
           const { welcome, genesis, charter } = output;
-          const { broker } = this;
-          const otherBrokers = this.brokers.filter((other) => other !== broker);
-          this.settle?.resolve({ welcome, genesis, charter, broker, otherBrokers });
+          this.settle?.resolve({ welcome, genesis, charter, broker: this.broker });
           break;
         }
         case 'failed':

@@ -3,18 +3,16 @@ import { mayBeOff, quorumOf } from '../consensus/quorum.js';
 import type { GateHello, GateLogger } from '../gate/link.js';
 import type { NodeId } from '../ledger/ids.js';
 import type { Store } from '../store/store.js';
-import type { BrokerState } from '../sync/transport.js';
 import type { Clock } from './clock.js';
 import type { NodeConfig } from './config.js';
 import type { Events } from './events.js';
 import type { Alarm } from './height-work.js';
 import type { NodeKeys } from './key-files.js';
 import type { MainLine } from './main-line.js';
-import type { Merger } from './merger.js';
 import type { NodesView } from './node-cases.js';
 import type { Peering } from './peering.js';
 import type { Readiness } from './readiness.js';
-import type { NextMergeView, StatusView } from './use-cases.js';
+import type { StatusView } from './use-cases.js';
 
 const PEERS_TELL_MS = 1_000;
 
@@ -32,11 +30,8 @@ export interface BulletinParts {
   readonly brokerPort: () => number | null;
   /** Why the broker is not reached. */
   readonly brokerTrouble: () => string | null;
-  /** How each broker stands, where there are several. */
-  readonly brokerStates: () => readonly BrokerState[];
   readonly gate: () => GateHello | null;
   readonly isMerging: () => boolean;
-  readonly heightAtWork: () => Merger['heightAtWork'];
   readonly needsSetup: () => boolean;
 }
 
@@ -81,7 +76,7 @@ export class Bulletin {
       const peering = this.parts.peering();
       const seen = peering.views().map(({ heardAt: _, ...view }) => view);
       const { nodes, validators } = this.parts.main.charter;
-      const text = JSON.stringify([peering.isOnline, this.broker(), seen, nodes, validators]);
+      const text = JSON.stringify([peering.isOnline, this.brokerError, seen, nodes, validators]);
       if (text === this.toldNodes) return;
       this.toldNodes = text;
       this.parts.events.emit({ kind: 'nodes' });
@@ -109,37 +104,11 @@ export class Bulletin {
     const port = this.parts.brokerPort();
     const embedded = config.broker === undefined && port !== null;
     const url = config.broker?.url ?? (port === null ? null : `mqtt://127.0.0.1:${port}`);
-    const states = this.parts.brokerStates();
-    const [own] = states;
-    if (own === undefined)
-      return { url, embedded, connected: this.parts.peering().isOnline, error: this.brokerError };
-    const others = (config.otherBrokers ?? []).map((other, index) => ({
-      url: other.url,
-      connected: states[index + 1]?.connected ?? false,
-      error: states[index + 1]?.trouble ?? null,
-    }));
-    return { url, embedded, connected: own.connected, error: own.trouble, others };
+    return { url, embedded, connected: this.parts.peering().isOnline, error: this.brokerError };
   }
 
   private get brokerError(): string | null {
     return this.parts.peering().isOnline ? null : this.parts.brokerTrouble();
-  }
-
-  private next(heard: ReadonlySet<string>): NextMergeView {
-    const { store, main, keys } = this.parts;
-    const { nodes, validators } = main.charter;
-    const work = this.parts.heightAtWork();
-    const nameOf = (id: string): string => nodes[id]?.name ?? id;
-    const waits = store.pendingCount() > 0 ? 'due' : 'nothing';
-    const atWork = work === null ? waits : work.parkedSince === null ? 'open' : 'parked';
-    return {
-      state: main.divergedFrom ? 'diverged' : atWork,
-      epoch: main.epoch,
-      round: work?.round ?? null,
-      parkedSince: work?.parkedSince ?? null,
-      connected: [...heard].map(nameOf),
-      away: validators.filter((id) => id !== keys.id && !heard.has(id)).map(nameOf),
-    };
   }
 
   status(): StatusView {
@@ -179,7 +148,6 @@ export class Bulletin {
         heard: charter.validators.filter((id) => id === keys.id || heard.has(id as NodeId)).length,
       },
       peers: { count: peers.length, connected: heard.size },
-      next: this.next(heard),
       startedAt: this.startedAt,
     };
   }

@@ -31,8 +31,6 @@ export type CoreStore = Pick<
   | 'logConsensus'
   | 'forgetConsensus'
   | 'putRefs'
-  | 'certificate'
-  | 'setMeta'
 >;
 
 /** And as much as its peering needs. */

@@ -172,7 +172,7 @@ export async function askDurably(folder: string, ask: DurableAsk): Promise<Welco
 
 /** What is to be put in place. The charter's name for this node counts: it names the door too. */
 export function joinedOf(
-  { welcome, broker, otherBrokers }: Welcomed,
+  { welcome, broker }: Welcomed,
   {
     invitation,
     keys,
@@ -192,7 +192,6 @@ export function joinedOf(
       "The host's welcome does not name this node.",
       'Let a steward of the town look at it.',
     );
-  const node = { id: keys.id, name, isHub: invitation.role === 'hub' };
-  const config = configOf(before, node, broker, otherBrokers);
+  const config = configOf(before, { id: keys.id, name, isHub: invitation.role === 'hub' }, broker);
   return { v: 1, aside, config, welcome };
 }

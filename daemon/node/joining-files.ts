@@ -52,8 +52,6 @@ const TOWN_FILES = [
   'ledger.git',
   'allowed_signers',
   'keys/town.key',
-  'keys/town-keys.json',
-  'keys/broker.json',
   'keys/badge.key',
   'keys/members',
 ] as const;
@@ -110,18 +108,16 @@ async function readJoined(folder: string): Promise<Joined | null> {
   );
 }
 
-/** The config of a joined node: what this board was set to, and the town's brokers and its one door in it. */
+/** The config of a joined node: what this board was set to, and the town's broker and its one door in it. */
 export function configOf(
   before: NodeConfig | null,
   node: { readonly id: NodeId; readonly name: string; readonly isHub: boolean },
   broker: BrokerConfig,
-  others: readonly BrokerConfig[] = [],
 ): NodeConfig {
-  const { otherBrokers: _, ...base } = before ?? defaultConfig(node.name);
+  const base = before ?? defaultConfig(node.name);
   const [first] = base.gate.doors;
   const doors = node.isHub || !first ? [] : [{ ...first, id: doorIdOf(node.name, node.id), name: node.name }];
-  const otherBrokers = others.length === 0 ? {} : { otherBrokers: others.slice(0, 3) };
-  return { ...base, nodeName: node.name, broker, ...otherBrokers, gate: { ...base.gate, doors } };
+  return { ...base, nodeName: node.name, broker, gate: { ...base.gate, doors } };
 }
 
 /**

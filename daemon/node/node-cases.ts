@@ -53,14 +53,6 @@ export interface NodeInvitationView {
   readonly asker: { readonly node: string; readonly name: string; readonly askedAt: number } | null;
 }
 
-/** A broker, as this node sees it. */
-export interface BrokerView {
-  readonly url: string | null;
-  readonly connected: boolean;
-  /** Why it is not connected, in words for people; null while it is, or where that is not known (yet). */
-  readonly error: string | null;
-}
-
 export interface NodesView {
   readonly nodes: readonly NodeView[];
   readonly validators: {
@@ -71,11 +63,13 @@ export interface NodesView {
     readonly heard: number;
   };
   /** `url` null: this node meets no others. */
-  readonly broker: BrokerView & {
+  readonly broker: {
+    readonly url: string | null;
     /** Whether this node runs it. */
     readonly embedded: boolean;
-    /** The further ones that this node is at, the best first. */
-    readonly others?: readonly BrokerView[];
+    readonly connected: boolean;
+    /** Why it is not connected, in words for people; null while it is, or where that is not known (yet). */
+    readonly error: string | null;
   };
   /** Not merged yet, of all branches that are here. */
   readonly pending: { readonly entries: number; readonly blocks: number };

@@ -46,8 +46,6 @@ export interface NodeInvitationsParts {
   >;
   readonly main: MainLine;
   readonly keys: NodeKeys;
-  /** The town's key of the moment; without it the one of `keys`. */
-  readonly townKey?: () => Uint8Array;
   readonly clock: Clock;
   /** Reads a git object that is staged or in the repository. */
   readonly readObject: (oid: Oid) => Promise<GitObject>;
@@ -198,14 +196,14 @@ export class NodeInvitations {
   }
 
   private async welcome({ role }: Invitation): Promise<Welcome> {
-    const { main, keys, townKey } = this.parts;
+    const { main, keys } = this.parts;
     this.genesis ??= await this.readGenesis();
     const { height, id } = main.head;
     return {
       town: main.town,
       genesis: this.genesis,
       checkpoint: { height, id },
-      townKey: hexOf(townKey?.() ?? keys.townKey),
+      townKey: hexOf(keys.townKey),
       badgeKey: role === 'door' && keys.badgeKey !== null ? hexOf(keys.badgeKey) : null,
       nodes: main.charter.nodes,
     };

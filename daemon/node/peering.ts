@@ -8,7 +8,6 @@ import { quorumOf } from '../consensus/quorum.js';
 import { keyOfNode } from '../ledger/charter.js';
 import type { EntryId, JsonObject, KeyId, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
-import type { Recovery } from '../ledger/recovery.js';
 import { readmittedNodes } from '../ledger/kernel-evidence.js';
 import type { MergeRow } from '../store/rows.js';
 import {
@@ -24,18 +23,13 @@ import {
 import { joinAskFilter, readJoinTopic } from '../sync/joining.js';
 import {
   headsTopic,
-  HELLO,
   Inbox,
   ReplayGuard,
   topicParts,
   topicsFor,
   type Delivery,
   type Message,
-  type RefusalCode,
 } from '../sync/message.js';
-import { SPOKEN } from '../sync/hello.js';
-import { looksLikeGift } from '../sync/town-key-gift.js';
-import { SenderClocks } from '../sync/sender-clocks.js';
 import { nextDue, startSync, step, type Input } from '../sync/peer-sync.js';
 import type { Output } from '../sync/sync-output.js';
 import { heldByQuorum, isConnected, peerViews, type PeerView, type SyncState } from '../sync/sync-state.js';
@@ -52,10 +46,7 @@ import { PeerAnswers } from './peer-answers.js';
 import type { PeerBlocks } from './peer-blocks.js';
 import { PeerIntake, type PeerIntakeParts } from './peer-intake.js';
 import { PeerSender } from './peer-sender.js';
-import { Greeting } from './greeting.js';
 import { missingHeads } from './sought-blocks.js';
-import { TownKeyKeeper } from './town-key-keeper.js';
-import { TownKeys } from './town-keys.js';
 import { readWelcomed, type Welcomed } from './welcomed.js';
 
 const BRANCHES_MAX = 1000;
@@ -63,7 +54,7 @@ const BRANCHES_MAX = 1000;
 const REPUBLISH_MS_MIN = 1_000;
 /** What the others may have missed is sent to those who come back at most so often. */
 const GOSSIP_GAP_MS = 500;
-/** Heads that could not be taken: of nodes that are not in the charter yet, of another clock, under a key that is not here. */
+/** Heads of nodes that are not in the charter yet. */
 const EARLY_MAX = 16;
 const EARLY_BYTES_MAX = 16 * 1024;
 /** What is refused of a merge only once its certificate holds: a quorum signed what does not hold here, and people have to look. */
@@ -81,8 +72,6 @@ export interface PeeringParts {
   readonly store: PeeringStore;
   readonly main: MainLine;
   readonly keys: NodeKeys;
-  /** Where not given, the one of `keys`, for as long as the process lives. */
-  readonly townKeys?: TownKeys;
   readonly clock: Clock;
   readonly merger: Merger;
   readonly peerBlocks: PeerBlocks;
@@ -98,8 +87,6 @@ export interface PeeringParts {
   readonly changed: () => void;
   /** A message of a node that was invited. */
   readonly joining: (delivery: Delivery) => void;
-  /** The town has gone on to a protocol that this program does not speak. Told once. */
-  readonly outdated?: (version: number) => void;
   /** Who looks after the keys of sealed records, where somebody does. */
   readonly records?: RecordPeering;
 }
@@ -130,9 +117,6 @@ export class Peering {
   private readonly inbox: Inbox;
   private readonly guard = new ReplayGuard();
   private readonly sender: PeerSender;
-  private readonly clocks: SenderClocks;
-  private readonly greeting: Greeting;
-  private readonly keeper: TownKeyKeeper;
   private readonly answers: PeerAnswers;
   private readonly intake: PeerIntake;
   /** What others hold and does not come over the broker. */
@@ -168,48 +152,13 @@ export class Peering {
       tips: new Map<Branch, Tip>([...tips, ...draftTips(store, main.state)]),
       drafts: draftsOf(main.state),
     });
-    const { steady, random, clock } = parts;
-    const townKeys = parts.townKeys ?? TownKeys.inMemory(keys.townKey);
-    this.clocks = new SenderClocks(steady, (from) => this.greeting.ask(from));
     this.inbox = new Inbox(
       keys.id,
-      {
-        town: main.town,
-        townKey: keys.townKey,
-        townKeys: () => townKeys.opening(),
-        sealedWithOld: (from) => this.keeper.lags(from),
-        keyOf: (node) => this.keyOf(node),
-        clocks: this.clocks,
-      },
+      { town: main.town, townKey: keys.townKey, keyOf: (node) => this.keyOf(node) },
       this.guard,
     );
-    this.greeting = new Greeting({
-      ...{ self: keys.id, main, random, steady, clocks: this.clocks },
-      send: (kind, to, body) => {
-        this.sendWhileOnline(kind, to, body);
-        return this.state.online;
-      },
-      learned: (from) => this.takeEarly((node) => node === from),
-      outdated: (who, version) => this.tellOutdated(who, version),
-    });
-    this.keeper = new TownKeyKeeper({
-      ...{ main, keys, random, steady, clock, ring: townKeys },
-      nodes: () => this.nodes(),
-      keyOf: (node) => this.keyOf(node),
-      isSettled: () => this.welcomed === null,
-      heard: () => this.heard(),
-      isBehind: () => this.views().some(({ connected, ahead }) => connected && ahead.merges > 0),
-      publish: (topic, text) => this.transport?.publish(topic, text, false) ?? false,
-      changed: () => {
-        this.takeEarly(() => true);
-        this.feed({ t: 'taken-back' });
-      },
-      refused: (code, reason) => void this.inbox.refuse({ code, reason }, clock.now()),
-      failed: (error) =>
-        parts.trouble('store-failed', `The town's key could not be changed: ${String(error)}`),
-    });
     this.sender = new PeerSender({
-      ...{ store, main, keys, townKeys },
+      ...{ store, main, keys },
       clock: parts.clock,
       random: parts.random,
       failed: (error) => parts.trouble('store-failed', String(error)),
@@ -312,11 +261,7 @@ export class Peering {
       subscriptions: [...topicsFor(main.town, keys.id), joinAskFilter(main.town)],
       will: headsTopic(main.town, keys.id),
       events: {
-        connected: () => {
-          this.feed({ t: 'connected' });
-          // What came with the connection, before anybody could be asked.
-          this.takeEarly(() => true);
-        },
+        connected: () => this.feed({ t: 'connected' }),
         disconnected: () => this.feed({ t: 'disconnected' }),
         delivered: (delivery) => this.receive(delivery),
         tooLarge: () =>
@@ -328,7 +273,6 @@ export class Peering {
     });
     this.sender.use(this.transport);
     this.resume();
-    this.keeper.start();
     this.transport.start();
     this.schedule();
   }
@@ -339,7 +283,6 @@ export class Peering {
     this.offers.stop();
     this.cancelTimer?.();
     this.cancelGossip?.();
-    await this.keeper.stop();
     await this.transport?.stop();
   }
 
@@ -352,32 +295,14 @@ export class Peering {
   adopted({ height, id }: Pick<MergeRow, 'height' | 'id'>): void {
     const nodes = this.nodes();
     this.guard.retain(new Set(nodes));
-    this.clocks.retain(new Set(nodes));
-    this.greeting.adopted(new Set(nodes));
     this.held = null;
     this.feed({ t: 'adopted', height, main: id });
     this.feed({ t: 'nodes', nodes, drafts: draftsOf(this.parts.main.state) });
     for (const [node, tip] of draftTips(this.parts.store, this.parts.main.state))
       this.feed({ t: 'stored', node, tip });
-    this.takeEarly(() => true);
-    this.keeper.adopted();
+    this.takeEarly();
     this.intake.pump();
     this.resume();
-  }
-
-  private tellOutdated(who: 'self' | NodeId, version: number): void {
-    const { trouble, outdated } = this.parts;
-    if (who !== 'self')
-      return trouble(
-        'node-outdated',
-        `The town speaks protocol ${version}, and the program of node ${who} does not: it has to be updated.`,
-      );
-    outdated?.(version);
-    trouble(
-      'update',
-      `The town has gone on to protocol ${version}, and this program speaks ${SPOKEN.to}: update it. ` +
-        'Until then this node keeps its doors, and neither signs merges nor records claims.',
-    );
   }
 
   /** Branches of nodes that were readmitted since this was looked at last go on from where the stewards said. */
@@ -407,19 +332,6 @@ export class Peering {
         ? { vote: message.vote }
         : { proposal: message.proposal, bytes: Buffer.from(message.bytes).toString('base64') };
     this.sendWhileOnline(message.t, null, body as unknown as JsonObject);
-  }
-
-  /** Tells the other nodes what began an epoch. */
-  sendRecovery(recovery: Recovery): void {
-    this.sendWhileOnline('recovery', null, recovery as unknown as JsonObject);
-  }
-
-  /** An epoch begins: others may be nodes now, and other validators hold the blocks. */
-  epochBegan(): void {
-    this.held = null;
-    this.feed({ t: 'nodes', nodes: this.nodes(), drafts: draftsOf(this.parts.main.state) });
-    this.takeEarly(() => true);
-    this.intake.pump();
   }
 
   /** What cannot be sent now is asked for again by who needs it. */
@@ -482,16 +394,11 @@ export class Peering {
     if (readJoinTopic(delivery.topic) !== null) return this.parts.joining(delivery);
     if (delivery.payload.length === 0) return this.takenBack(delivery);
     const now = clock.now();
-    if (looksLikeGift(delivery)) return this.keeper.receive(delivery);
-    let refusal: RefusalCode | null = null;
-    const message = this.inbox.receive(delivery, now, (code) => (refusal = code));
-    if (message === null) return this.keepForLater(delivery, refusal);
+    const message = this.inbox.receive(delivery, now);
+    if (message === null) return this.keepForLater(delivery);
     try {
       if (message.class === 'consensus') {
-        const refusal =
-          message.kind === 'recovery'
-            ? merger.receiveRecovery(message.body)
-            : merger.receive(readConsensus(message));
+        const refusal = merger.receive(readConsensus(message));
         if (refusal !== null) this.inbox.refuse(refusal, now);
         return this.seekForVotes();
       }
@@ -501,12 +408,9 @@ export class Peering {
           const wasConnected = isConnected(this.state, from, this.parts.steady());
           this.feed({ t: 'heads', from, body: readHeads(body) });
           // What was sent while it was away, it needs again.
-          if (!wasConnected) this.greeting.ask(from);
           if (!wasConnected && main.charter.validators.includes(keys.id)) this.gossipSoon();
           return;
         }
-        case HELLO:
-          return this.greeting.receive(from, message.at, body);
         case 'want':
           return this.feed({ t: 'want', from, body: readWant(body) });
         case 'have':
@@ -546,17 +450,11 @@ export class Peering {
     });
   }
 
-  /**
-   * Heads of a node that the charter does not name yet (the merge that names it may be on its way), that are too old or too young by
-   * what is known of its clock, or that are sealed with a key that is not here.
-   */
-  private keepForLater(delivery: Delivery, refusal: RefusalCode | null): void {
+  /** Heads of a node that the charter does not name yet: the merge that names it may be on its way. */
+  private keepForLater(delivery: Delivery): void {
     const parts = topicParts(this.parts.main.town, delivery.topic);
     const { early } = this;
-    if (parts?.class !== 'heads' || parts.node === null) return;
-    const isKnown = this.keyOf(parts.node) !== undefined;
-    if (isKnown && refusal !== 'expired' && refusal !== 'not-sealed') return;
-    if (isKnown && refusal === 'not-sealed') this.keeper.lags(parts.node);
+    if (parts?.class !== 'heads' || parts.node === null || this.keyOf(parts.node) !== undefined) return;
     if (delivery.payload.length > EARLY_BYTES_MAX) return;
     early.delete(parts.node);
     early.set(parts.node, delivery);
@@ -564,9 +462,9 @@ export class Peering {
     for (const oldest of early.keys()) if (early.size > EARLY_MAX) early.delete(oldest);
   }
 
-  private takeEarly(which: (node: NodeId) => boolean): void {
+  private takeEarly(): void {
     for (const [node, delivery] of [...this.early])
-      if (this.keyOf(node) !== undefined && which(node)) {
+      if (this.keyOf(node) !== undefined) {
         this.early.delete(node);
         this.receive(delivery);
       }
@@ -595,7 +493,6 @@ export class Peering {
     for (const output of outputs) this.carryOut(output);
     if (state.peers !== before.peers || state.tips !== before.tips || state.online !== before.online) {
       if (this.holdsMore()) this.parts.merger.heldChanged();
-      this.parts.merger.heardChanged();
       this.parts.changed();
       this.parts.records?.peersChanged();
     }

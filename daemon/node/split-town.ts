@@ -116,9 +116,7 @@ async function copyKeys(folder: string, work: string): Promise<NodeKeys> {
   return makeNodeKeys(work);
 }
 
-function charterOf(before: Charter, name: string, node: NodeKeys, nodeName: string): Charter {
-  // The keys of recovery are in the hands of people of the other town.
-  const { recovery: _, ...old } = before;
+function charterOf(old: Charter, name: string, node: NodeKeys, nodeName: string): Charter {
   return parseCharter({
     ...old,
     name,

@@ -13,13 +13,12 @@ import { MANIFESTS, notesContract, secretOf, T0 } from '../../ledger/testing/sma
 import { Repository } from '../../store/repository.js';
 import { Store } from '../../store/store.js';
 import { MqttTransport } from '../../sync/mqtt-transport.js';
-import { systemClock, type Clock } from '../clock.js';
+import { systemClock } from '../clock.js';
 import { Core, type CoreParts } from '../core.js';
 import { storeGenesis } from '../genesis-store.js';
 import type { NodeKeys } from '../key-files.js';
 import { MainLine } from '../main-line.js';
-import { Peering, type MakeTransport, type RecordPeering } from '../peering.js';
-import type { TownKeys } from '../town-keys.js';
+import { Peering, type RecordPeering } from '../peering.js';
 
 export function keysOf(name: string): NodeKeys {
   const secretKey = secretOf(name);
@@ -75,19 +74,15 @@ export interface HeartOptions {
   readonly folder: string;
   readonly name: string;
   readonly genesis: Genesis;
-  /** The system's, where not given. */
-  readonly clock?: Clock | undefined;
 }
 
 /** How a heart reaches the others, and what it tells. */
 export type Outward = Pick<CoreParts, 'heldByQuorum' | 'broadcast'> &
-  Partial<
-    Pick<CoreParts, 'isHeard' | 'blockMade' | 'adopted' | 'silentUpTo' | 'sendRecovery' | 'epochBegan'>
-  >;
+  Partial<Pick<CoreParts, 'isHeard' | 'blockMade' | 'adopted' | 'silentUpTo'>>;
 
 /** Opens store and repository and puts the heart together; nothing beats yet. */
 export async function openHeart(
-  { folder, name, genesis, clock = systemClock }: HeartOptions,
+  { folder, name, genesis }: HeartOptions,
   { blockMade = () => undefined, adopted = () => undefined, isHeard = () => true, ...outward }: Outward,
 ): Promise<Heart> {
   mkdirSync(folder, { recursive: true });
@@ -100,7 +95,7 @@ export async function openHeart(
   const core = new Core({
     ...{ store, keys, blockMade, adopted, isHeard, ...outward },
     main: MainLine.load(store),
-    clock,
+    clock: systemClock,
     manifests: MANIFESTS,
     contracts: { exchange: async (_dapp, message) => contract(message) },
     readObject: (oid) => repository.read(oid),
@@ -129,9 +124,6 @@ export const claimOf = (
 export interface CoreNodeOptions extends HeartOptions {
   /** Of the broker; null: it meets nobody. */
   readonly url: string | null;
-  /** In place of a transport to that broker. */
-  readonly makeTransport?: MakeTransport;
-  readonly townKeys?: TownKeys;
   /** Who looks after the keys of records, where somebody does. */
   readonly records?: RecordPeering & { adopted(): void };
 }
@@ -147,19 +139,11 @@ export class CoreNode {
     readonly keys: NodeKeys,
   ) {}
 
-  static async start({
-    url,
-    records,
-    townKeys,
-    makeTransport,
-    ...options
-  }: CoreNodeOptions): Promise<CoreNode> {
+  static async start({ url, records, ...options }: CoreNodeOptions): Promise<CoreNode> {
     const { name, keys, alarms, store, repository, core } = await openHeart(options, {
       heldByQuorum: (node, line) => peering.heldByQuorum(node, line),
       broadcast: (message) => peering.broadcast(message),
       isHeard: (node) => peering.isHeard(node),
-      sendRecovery: (recovery) => peering.sendRecovery(recovery),
-      epochBegan: () => peering.epochBegan(),
       blockMade: (block) => peering.blockMade(block),
       adopted: (merge) => {
         peering.adopted(merge);
@@ -168,8 +152,7 @@ export class CoreNode {
     });
     const peering: Peering = new Peering({
       ...{ store, keys, main: core.main },
-      clock: options.clock ?? systemClock,
-      ...(townKeys ? { townKeys } : {}),
+      clock: systemClock,
       merger: core.merger,
       peerBlocks: core.peerBlocks,
       random: randomBytes,
@@ -181,9 +164,8 @@ export class CoreNode {
     });
     await core.view.rebuild(() => Promise.resolve());
     core.merger.start();
-    if (makeTransport) await peering.start(makeTransport);
-    else if (url !== null)
-      await peering.start((wanted) => new MqttTransport({ ...wanted, url, reconnectMs: 200 }));
+    if (url !== null)
+      await peering.start((options) => new MqttTransport({ ...options, url, reconnectMs: 200 }));
     return new CoreNode(name, alarms, store, repository, core, peering, keys);
   }
 

@@ -228,14 +228,6 @@ export interface Status {
     readonly heard: number;
   };
   readonly peers: { readonly count: number; readonly connected: number };
-  readonly next: {
-    readonly state: 'nothing' | 'due' | 'open' | 'parked' | 'diverged';
-    readonly epoch: number;
-    readonly round: number | null;
-    readonly parkedSince: number | null;
-    readonly connected: readonly string[];
-    readonly away: readonly string[];
-  };
   readonly startedAt: number;
 }
 
@@ -332,12 +324,6 @@ export interface Nodes {
     readonly connected: boolean;
     /** Why it is not connected, where that is known. */
     readonly error: string | null;
-    /** Further ones that this board is at. */
-    readonly others?: readonly {
-      readonly url: string | null;
-      readonly connected: boolean;
-      readonly error: string | null;
-    }[];
   };
   readonly pending: { readonly entries: number; readonly blocks: number };
   readonly refused: readonly Refusals[];
