@@ -4,7 +4,7 @@
  */
 import { parseCertificate } from '../consensus/certificate.js';
 import { sha256 } from '../ledger/hash.js';
-import type { KeyId, NodeId, Sha256 } from '../ledger/ids.js';
+import type { NodeId, Sha256 } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { resumptionOf } from '../ledger/kernel-evidence.js';
 import { readFork } from '../ledger/kernel-forks.js';
@@ -18,21 +18,13 @@ import {
 import { placeOf, type Branch, type HaveBody, type Tip } from '../sync/bodies.js';
 import { admitBlocks, Quarantine } from '../sync/quarantine.js';
 import { isHead, type Item } from '../sync/sync-state.js';
-import type { PeeringStore } from './core-store.js';
-import { MAIN, type MainLine } from './main-line.js';
-import type { Merger } from './merger.js';
-import { NOT_STORED, type PeerBlocks } from './peer-blocks.js';
+import { MAIN } from './main-line.js';
+import { NOT_STORED } from './peer-blocks.js';
 import type { SignedCommit } from './signature-batch.js';
-import { missingHeads, SoughtBlocks } from './sought-blocks.js';
+import { missingHeads, SoughtBlocks, type SoughtBlocksParts } from './sought-blocks.js';
 import type { Welcomed } from './welcomed.js';
 
-export interface PeerIntakeParts {
-  readonly self: NodeId;
-  readonly store: PeeringStore;
-  readonly main: MainLine;
-  readonly merger: Merger;
-  readonly peerBlocks: PeerBlocks;
-  readonly keyOf: (node: NodeId) => KeyId | undefined;
+export interface PeerIntakeParts extends SoughtBlocksParts {
   /** Checks the signatures of a batch ahead, on other cores; all is decided in its order afterwards. */
   readonly prepare?:
     ((texts: readonly string[], commits: readonly SignedCommit[]) => Promise<void>) | undefined;

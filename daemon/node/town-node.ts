@@ -4,21 +4,16 @@ import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import type { ContractDriver } from '../dapps/driver.js';
 import type { DappPackage } from '../dapps/package.js';
-import type { GateLogger } from '../gate/link.js';
 import type { EntryId, Oid } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { Repository } from '../store/repository.js';
 import type { MergeRow } from '../store/rows.js';
-import type { Store } from '../store/store.js';
 import type { Transport } from '../sync/transport.js';
 import { Bulletin } from './bulletin.js';
-import type { Clock } from './clock.js';
-import type { NodeConfig } from './config.js';
 import { Core } from './core.js';
 import { manifestsOf, packagesOf } from './dapp-set.js';
 import { forgetFiles } from './erased-files.js';
 import { Events } from './events.js';
-import type { KeyStore, NodeKeys } from './key-files.js';
 import { MainLine } from './main-line.js';
 import type { Merger } from './merger.js';
 import { NodeInvitations } from './node-invitations.js';
@@ -31,23 +26,17 @@ import { observingRefusal, observingTrouble, type Restored } from './restored.js
 import { SetupLock } from './setup-lock.js';
 import { SignaturePool } from './signature-pool.js';
 import { Signers } from './signers.js';
-import { TownCases } from './town-cases.js';
+import { TownCases, type TownCasesParts } from './town-cases.js';
 import { TownOnMain, type TownOnMainParts } from './town-on-main.js';
 import type { View } from './view.js';
 import { readWelcomed } from './welcomed.js';
 
-export interface RunningParts {
-  readonly folder: string;
-  readonly store: Store;
-  readonly keys: NodeKeys;
-  readonly keyStore: KeyStore;
-  readonly config: NodeConfig;
-  readonly clock: Clock;
+export interface RunningParts extends Pick<
+  TownCasesParts,
+  'folder' | 'store' | 'keys' | 'keyStore' | 'config' | 'clock' | 'logger' | 'url'
+> {
   readonly version: string;
   readonly packages: readonly DappPackage[];
-  readonly logger: GateLogger;
-  /** The address of the panel, once it listens. */
-  readonly url: () => string;
   /** The port of the embedded broker while it listens. */
   readonly brokerPort: () => number | null;
   /** The folder was restored from a backup, and this node was not let in since: it observes. Null: a node like any other. */
