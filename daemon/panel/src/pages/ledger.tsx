@@ -129,7 +129,8 @@ function Merges() {
               <strong>Height {number(merge.height)}</strong>
               <Counts counts={merge.counts} genesis={merge.height === 0} />
               <span class="small muted">
-                <TimeAgo at={merge.time} /> · attested by {counted(merge.attestedBy.length, 'board')} ·{' '}
+                <TimeAgo at={merge.time} /> ·{' '}
+                {merge.height > 0 && `attested by ${counted(merge.attestedBy.length, 'board')} · `}
                 <code>{shortId(merge.id)}</code>
               </span>
             </a>
