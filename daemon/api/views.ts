@@ -248,6 +248,15 @@ export const statusView = component<Shape.StatusView>()(
     node: Type.Object({ id: Type.String(), name: Type.String() }),
     version: Type.String(),
     needsSetup: Type.Boolean(),
+    catchingUp: Type.Optional(
+      Type.Object(
+        { height: count() },
+        {
+          description:
+            'it stands on the state at this merge while it goes through the history; it does not vote',
+        },
+      ),
+    ),
     height: count(),
     main: Type.String(),
     pendingEntries: count(),

@@ -145,6 +145,12 @@ function statusText(status: StatusView, url: string): string {
       ['panel', url],
       ['since', time(status.startedAt)],
       ['main', `height ${status.height}, ${short(status.main)}`],
+      [
+        'catching up',
+        status.catchingUp
+          ? `goes by the state at merge ${status.catchingUp.height}, which a quorum signed, and works through the history up to there; until then it does not vote`
+          : null,
+      ],
       ['pending', `${status.pendingEntries} entries${status.merging ? ', merging now' : ''}`],
       ['doors', doors],
       ['dapps', `${list} ${dapps.ready ? where : '(not ready yet)'}`],

@@ -129,6 +129,14 @@ export class Appender {
    */
   promise(type: string, body: JsonObject, check: () => void): Promise<VerifiedEntry> {
     invariant(this.main.line === MAIN, 'a node answers for what it records on main, not on a draft');
+    if (this.main.ahead !== null)
+      return Promise.reject(
+        new TownError(
+          'catching-up',
+          'This node was away and goes through the history: until it is through it pays out of no allowance.',
+          'See `town status`; pay at another node meanwhile.',
+        ),
+      );
     return this.view.hold(async () => {
       await this.quiet();
       check();

@@ -1,5 +1,5 @@
 /** Cuts this node's durable entries into blocks, and reads blocks back for the replay. */
-import { BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX, NO_BLOCK, makeBlock } from '../ledger/block.js';
+import { BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX, NO_BLOCK, makeBlock, type Block } from '../ledger/block.js';
 import { verifyEntry, type VerifiedEntry } from '../ledger/entry.js';
 import type { Millis, NodeId } from '../ledger/ids.js';
 import { TownError, invariant } from '../ledger/ids.js';
@@ -16,6 +16,8 @@ import { blockRow } from './new-rows.js';
 
 const BRANCHES_MAX = 1000;
 const BLOCKS_MAX = 4096;
+/** Entries of blocks that came from others and are soon to be replayed: two merges' worth, 8 MiB or so. */
+const REMEMBERED_MAX = 4096;
 
 /** A block that this node has just made. */
 export type MadeBlock = Pick<BlockRow, 'node' | 'seq' | 'id'>;
@@ -28,6 +30,9 @@ export class Blocks {
   private readonly cuts = new Serial(64);
   /** Bytes of the entries of blocks that wait, by id. */
   private readonly sizes = new Map<string, number>();
+  /** Entries by block, the oldest first: read when they came, and not again for the replay. */
+  private readonly remembered = new Map<string, readonly VerifiedEntry[]>();
+  private rememberedCount = 0;
   private lastParts: { readonly of: string; readonly parts: readonly BranchPart[] } | null = null;
 
   constructor(
@@ -188,7 +193,23 @@ export class Blocks {
     });
   }
 
+  /** Verified blocks that are durable by now: their entries need not be read from the store for a while. */
+  remember(blocks: readonly Pick<Block, 'id' | 'entries'>[]): void {
+    for (const { id, entries } of blocks) {
+      if (this.remembered.has(id)) continue;
+      this.remembered.set(id, entries);
+      this.rememberedCount += entries.length;
+    }
+    for (const [id, entries] of this.remembered) {
+      if (this.rememberedCount <= REMEMBERED_MAX) break;
+      this.remembered.delete(id);
+      this.rememberedCount -= entries.length;
+    }
+  }
+
   private entriesOf(block: string): readonly VerifiedEntry[] {
+    const known = this.remembered.get(block);
+    if (known) return known;
     return this.store.blockEntries(block).map((row) => verifyEntry(textOf(row)));
   }
 }

@@ -126,6 +126,7 @@ export class Bulletin {
       node: { id: keys.id, name: charter.nodes[keys.id]?.name ?? config.nodeName },
       version,
       needsSetup: this.parts.needsSetup(),
+      ...(main.ahead ? { catchingUp: { height: main.ahead.head.height } } : {}),
       height: head.height,
       main: head.oid,
       pendingEntries: store.pendingCount(),

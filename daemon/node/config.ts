@@ -46,6 +46,10 @@ const ConfigSchema = Type.Object(
     mqttPort: Port,
     /** The broker where the town's nodes meet. Without it this node runs the embedded one and is at that. */
     broker: Type.Optional(BrokerSchema),
+    /** What this board gives to the others: bytes a second of the line; without it, all that it carries. */
+    sync: Type.Optional(
+      Type.Object({ bytesPerSecond: Type.Integer({ minimum: 16_384, maximum: 1_000_000_000 }) }, closed),
+    ),
     /** Where contracts run: `auto` takes containers when an engine answers. */
     driver: Type.Union([Type.Literal('auto'), Type.Literal('container'), Type.Literal('process')]),
     gate: Type.Object(

@@ -109,8 +109,9 @@ export class Core {
       isHeard,
       rules: parts.rules,
     });
-    this.peerBlocks = new PeerBlocks(store, view, manifests, equivocations, () =>
-      this.merger.blocksChanged(),
-    );
+    this.peerBlocks = new PeerBlocks(store, view, manifests, equivocations, (taken) => {
+      blocks.remember(taken);
+      this.merger.blocksChanged();
+    });
   }
 }

@@ -65,7 +65,7 @@ export class Gigs {
 
   private gigView(id: string, gig: GigRecord, me: string): GigView {
     const { since: _since, ...shown } = gig;
-    const merged = this.main.state.get('gigs', 'gigs', id) === this.view.state.get('gigs', 'gigs', id);
+    const merged = this.main.seen.get('gigs', 'gigs', id) === this.view.state.get('gigs', 'gigs', id);
     return {
       id,
       ...shown,

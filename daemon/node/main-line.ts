@@ -19,12 +19,19 @@ export interface Head {
   readonly time: Millis;
 }
 
+/** A state that a quorum signed, and whose history is not here yet. */
+export interface AheadOfMain {
+  readonly head: Head;
+  readonly state: State;
+}
+
 /** Values whose hashes are made before others have their turn. */
 const VALUES_PER_TURN = 500;
 
 export class MainLine {
   private totalsThen: { readonly of: Sha256; readonly totals: Totals } | null = null;
   private preparing: Promise<void> | null = null;
+  private aheadNow: AheadOfMain | null = null;
 
   private constructor(
     readonly town: Sha256,
@@ -76,6 +83,28 @@ export class MainLine {
 
   get head(): Head {
     return this.currentHead;
+  }
+
+  /** While this node catches up: the state that people and doors are served from meanwhile. Nothing is signed on it. */
+  get ahead(): AheadOfMain | null {
+    return this.aheadNow;
+  }
+
+  lookAhead(ahead: AheadOfMain | null): void {
+    this.aheadNow = ahead;
+  }
+
+  /** The newest state that is known to be the town's, and its head. */
+  get seen(): State {
+    return this.aheadNow?.state ?? this.state;
+  }
+
+  get seenCharter(): Charter {
+    return this.aheadNow ? readCharter(this.aheadNow.state) : this.charter;
+  }
+
+  get seenHead(): Head {
+    return this.aheadNow?.head ?? this.currentHead;
   }
 
   /** The tree of the head (its receipt may be left out: the next merge writes its own). `prepare` makes it without a halt. */

@@ -314,8 +314,8 @@ export class Merger {
     const { store, main, blocks, keys, workshop } = this.parts;
     this.waiting = null;
     await blocks.cut();
-    // One that began now nobody would end.
-    if (this.stopped) return;
+    // One that began now nobody would end; and who does not know the history yet has no say.
+    if (this.stopped || main.ahead !== null) return;
     const { head, charter, town } = main;
     const resume = store.consensusLog(head.height + 1);
     const inbox = this.inbox.splice(0);

@@ -144,6 +144,7 @@ export class Offers implements OfferTaker, OfferCase {
 function itemOf(part: HaveBody): Item {
   if ('merges' in part) return 'merges';
   if ('head' in part) return part.head.id;
+  if (!('blocks' in part)) return 'state';
   const { node, line } = placeOf(part.blocks.node);
   return branchOf(node as NodeId, line) satisfies Branch;
 }

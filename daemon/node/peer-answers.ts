@@ -1,15 +1,20 @@
 /** What peers ask for, read from the store as far as it fits into a message; old entries from git. */
 import { entriesText } from '../ledger/block.js';
+import type { GitObject } from '../ledger/git-object.js';
+import { TownError, type Oid } from '../ledger/ids.js';
 import type { BlockRow } from '../store/rows.js';
 import { packBlocks, packMerges, type RawBlock, type RawMerge } from '../sync/block-batch.js';
 import {
+  PACKED_CHARS_MAX,
   placeOf,
   WANT_BLOCKS_MAX,
   type BlocksWanted,
   type HaveBody,
+  type ObjectsWanted,
   type HeadWanted,
   type WantBody,
 } from '../sync/bodies.js';
+import { bytesToRead, packObjects } from '../sync/object-batch.js';
 import type { PeeringStore } from './core-store.js';
 
 /** Text of old entries that is read for one answer: deflated it is more than fits. */
@@ -19,21 +24,31 @@ const READ_AHEAD_BYTES = 1024 * 1024;
 const MERGE_BLOCKS_MAX = 10_000;
 
 export class PeerAnswers {
-  constructor(private readonly store: PeeringStore) {}
+  constructor(
+    private readonly store: PeeringStore,
+    private readonly readObject: (oid: Oid) => Promise<GitObject>,
+  ) {}
 
   /**
    * As much of what is wanted as fits into one message; null where there is nothing of it. A promise where git has to be read:
    * it rejects with what `Archive.blockText` throws.
+   * @param charsMax of what is packed
    */
-  to(what: WantBody): HaveBody | null | Promise<HaveBody | null> {
+  to(what: WantBody, charsMax = PACKED_CHARS_MAX): HaveBody | null | Promise<HaveBody | null> {
     if ('merges' in what) {
       const { from, to } = what.merges;
-      const { packed, count } = packMerges(this.mergesFrom(from, to));
+      const { packed, count } = packMerges(this.mergesFrom(from, to), charsMax);
       return count === 0 ? null : { merges: { from, packed } };
     }
+    if ('merge' in what) {
+      const { height } = what.merge;
+      const { packed, count } = packMerges(this.mergesFrom(height, height));
+      return count === 0 ? null : { merge: { height, packed } };
+    }
+    if ('objects' in what) return this.objects(what.objects, charsMax);
     const blocks = 'head' in what ? this.upTo(what.head) : this.ofBranch(what.blocks);
     const answer = (raw: Iterable<RawBlock>): HaveBody | null => {
-      const { packed, count } = packBlocks(raw);
+      const { packed, count } = packBlocks(raw, charsMax);
       if (count === 0) return null;
       if ('head' in what) return { head: { ...what.head, packed } };
       const { node, from } = what.blocks;
@@ -43,6 +58,24 @@ export class PeerAnswers {
     // A branch goes to the archive from its beginning on.
     if (first === undefined || this.store.blockEntries(first.id).length > 0) return answer(this.hot(blocks));
     return this.old(blocks).then(answer);
+  }
+
+  /** Blobs and trees, as far as they are here and fit. */
+  private async objects({ ids, at }: ObjectsWanted, charsMax: number): Promise<HaveBody | null> {
+    const read: GitObject[] = [];
+    let bytes = -at;
+    for (const oid of ids) {
+      const object = await this.readObject(oid).catch((error: unknown) => {
+        if (error instanceof TownError && error.code === 'no-such-object') return null;
+        throw error;
+      });
+      if (object === null || object.type === 'commit') break;
+      read.push(object);
+      bytes += object.data.length;
+      if (bytes >= bytesToRead(charsMax)) break;
+    }
+    const packed = packObjects(read, at, charsMax);
+    return packed === null ? null : { objects: { id: ids[0] as Oid, at, packed } };
   }
 
   private ofBranch({ node: name, from, to }: BlocksWanted): readonly BlockRow[] {

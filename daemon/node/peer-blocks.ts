@@ -10,6 +10,9 @@ import type { View } from './view.js';
 /** What the store refuses of a block that is sound by itself: an entry, or the number of one, that is there already. */
 export const NOT_STORED: ReadonlySet<string> = new Set(['duplicate-entry', 'entry-not-free']);
 
+/** Entries that are on their way to the disk together: bounds how long what else is recorded, such as a door's, waits for them. */
+const ENTRIES_AT_ONCE = 1024;
+
 export class PeerBlocks {
   constructor(
     private readonly store: CoreStore,
@@ -17,23 +20,51 @@ export class PeerBlocks {
     private readonly manifests: Manifests,
     /** Of nodes that signed two blocks for one number. */
     readonly equivocations: Equivocations,
-    /** Told after each block: what waited for it can go on. */
-    private readonly changed: () => void,
+    /** Told after some blocks, which are durable now: what waited for them can go on. */
+    private readonly changed: (blocks: readonly Block[]) => void,
   ) {}
 
-  /** Takes blocks that follow what is here of their branches, in order. One that is here already is passed over. */
+  /**
+   * Takes blocks that follow what is here of their branches, in order. One that is here already is passed over.
+   * @throws what the store refuses the first of them for that it does not take; those before it are taken, none after it is
+   */
   async take(blocks: readonly Block[]): Promise<void> {
-    for (const block of blocks) {
-      if (this.store.block(block.id)) continue;
-      await this.store.putBlock({
-        block: blockRow(block),
-        newEntries: block.entries.map((entry) => foreignEntryRow(entry, this.manifests, this.view.state)),
-        entryIds: block.entries.map(({ id }) => id),
-        objects: objectsOf(block),
-        refs: [{ name: branchRef(block.node, block.line), oid: block.oid }],
-      });
-      await this.view.takeForeign(block.entries);
-      this.changed();
+    const fresh = blocks.filter(({ id }) => !this.store.block(id));
+    for (let from = 0; from < fresh.length;) {
+      const some = together(fresh, from);
+      from += some.length;
+      await this.takeTogether(some);
     }
   }
+
+  private async takeTogether(blocks: readonly Block[]): Promise<void> {
+    const writes = await Promise.allSettled(blocks.map((block) => this.put(block)));
+    const failed = writes.findIndex(({ status }) => status === 'rejected');
+    const taken = failed < 0 ? blocks : blocks.slice(0, failed);
+    if (taken.length > 0) {
+      await this.view.takeForeign(taken.flatMap(({ entries }) => entries));
+      this.changed(taken);
+    }
+    const first = writes[failed];
+    if (first?.status === 'rejected') throw first.reason;
+  }
+
+  private put(block: Block): Promise<void> {
+    return this.store.putBlock({
+      block: blockRow(block),
+      newEntries: block.entries.map((entry) => foreignEntryRow(entry, this.manifests, this.view.state)),
+      entryIds: block.entries.map(({ id }) => id),
+      objects: objectsOf(block),
+      refs: [{ name: branchRef(block.node, block.line), oid: block.oid }],
+    });
+  }
+}
+
+/** As many blocks from there as hold so many entries; one at least. */
+function together(blocks: readonly Block[], from: number): readonly Block[] {
+  let entries = 0;
+  const end = blocks.findIndex(
+    (block, i) => i >= from && (entries += block.entries.length) > ENTRIES_AT_ONCE,
+  );
+  return blocks.slice(from, end < 0 ? undefined : Math.max(end, from + 1));
 }

@@ -71,7 +71,7 @@ export class PeerIntake {
     try {
       if ('blocks' in body) this.blocks.put(item, from, unpackBlocks(body.blocks.packed));
       else if ('head' in body) this.sought.put(from, body.head);
-      else this.merges.put(item, from, unpackMerges(body.merges.packed));
+      else if ('merges' in body) this.merges.put(item, from, unpackMerges(body.merges.packed));
     } catch (error) {
       if (!(error instanceof TownError)) throw error;
       return this.refuse(item, from, error.code, error.message);

@@ -117,7 +117,7 @@ export class People {
   }
 
   private stateOf(dapp: string, collection: string, key: string): 'pending' | 'merged' {
-    return this.main.state.get(dapp, collection, key) === this.view.state.get(dapp, collection, key)
+    return this.main.seen.get(dapp, collection, key) === this.view.state.get(dapp, collection, key)
       ? 'merged'
       : 'pending';
   }

@@ -6,6 +6,7 @@ import type { ContractDriver } from '../dapps/driver.js';
 import type { DappPackage } from '../dapps/package.js';
 import type { EntryId, Oid } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
+import { LateObjects } from '../store/late-objects.js';
 import { Repository } from '../store/repository.js';
 import type { MergeRow } from '../store/rows.js';
 import type { Transport } from '../sync/transport.js';
@@ -18,7 +19,8 @@ import { MainLine } from './main-line.js';
 import type { Merger } from './merger.js';
 import { NodeInvitations } from './node-invitations.js';
 import type { Offers } from './offers.js';
-import { Peering, type MakeTransport } from './peering.js';
+import { Peering } from './peering.js';
+import type { MakeTransport } from './peering-parts.js';
 import { PrivateRecords } from './private-records.js';
 import { Readiness } from './readiness.js';
 import { RecordKeeper } from './record-keeper.js';
@@ -118,6 +120,9 @@ export class RunningNode {
       merger: core.merger,
       peerBlocks: core.peerBlocks,
       prepare: (texts, commits) => this.signatures.prepare(texts, commits),
+      readObject,
+      catchUp: { view, late: new LateObjects(join(folder, 'ahead.objects')) },
+      bytesPerSecond: config.sync?.bytesPerSecond,
       random: randomBytes,
       steady: () => performance.now(),
       trouble: (code, message) => bulletin.setTrouble({ code, message }),

@@ -196,6 +196,11 @@ export interface StatusView {
   readonly version: string;
   /** True until a steward has been set up. */
   readonly needsSetup: boolean;
+  /**
+   * This node was away: it stands on the state at merge `height`, which a quorum signed, and goes through the history up to there.
+   * Until then it does not vote.
+   */
+  readonly catchingUp?: { readonly height: number };
   readonly height: number;
   readonly main: string;
   readonly pendingEntries: number;

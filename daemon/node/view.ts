@@ -119,8 +119,18 @@ export class View {
    */
   rebuild(step: () => Promise<void>): Promise<void> {
     return this.hold(async () => {
-      this.isBehind = true;
+      // While it stands on a state ahead of `main`, it stays there.
+      if (this.main.ahead === null) this.isBehind = true;
       await step();
+      await this.catchUp().catch(() => undefined);
+    });
+  }
+
+  /** Stands on another state (`change` puts it into `main.ahead`, or takes it away), and judges anew what is not merged in it. */
+  stand(change: () => void): Promise<void> {
+    return this.hold(async () => {
+      change();
+      this.isBehind = true;
       await this.catchUp().catch(() => undefined);
     });
   }
@@ -134,18 +144,22 @@ export class View {
   takeForeign(entries: readonly VerifiedEntry[]): Promise<void> {
     return this.hold(async () => {
       for (const entry of entries)
-        if (isRestrictive(entry, this.manifests) && !isSuspended(this.main.state, entry.node))
+        if (
+          isRestrictive(entry, this.manifests) &&
+          !isSuspended(this.main.seen, entry.node) &&
+          entry.n > this.mergedTo(entry.node, entry.line)
+        )
           await this.take(entry);
     });
   }
 
   private async catchUp(): Promise<void> {
     if (!this.isBehind) return;
-    const fresh = new Overlay(this.main.state);
+    const fresh = new Overlay(this.main.seen);
     const included = new Set<EntryId>();
-    const { line, state } = this.main;
+    const { line, seen: state } = this.main;
     // What a draft fork has merged is pending still, on `main`: its own mark tells how far it is.
-    for (let last = readBranch(state, this.node, line)?.n ?? 0; ;) {
+    for (let last = this.mergedTo(this.node); ;) {
       const rows = this.store.entriesOf(this.node, line, 'pending', PAGE, last);
       for (const row of rows) {
         const entry = entryOf(row);
@@ -156,20 +170,26 @@ export class View {
       if (rows.length < PAGE) break;
     }
     // What a node that was taken out has left is never merged: it would restrict here, and nowhere else, for ever.
-    const { nodes } = this.main.charter;
+    const { nodes } = this.main.seenCharter;
     for (const block of this.store.blocksUnmergedOn(line, FOREIGN_BLOCKS_MAX))
       if (block.node !== this.node && nodes[block.node] && !isSuspended(state, block.node))
         for (const entry of this.store.blockEntries(block.id).map(entryOf))
-          if (isRestrictive(entry, this.manifests)) await this.judgeOn(fresh, entry);
+          if (isRestrictive(entry, this.manifests) && entry.n > this.mergedTo(block.node))
+            await this.judgeOn(fresh, entry);
     this.overlay = fresh;
     this.included = included;
     this.isBehind = false;
     this.changed();
   }
 
+  /** The last entry of a node's branch that is in the state which the view stands on. */
+  private mergedTo(node: NodeId, line = this.main.line): number {
+    return readBranch(this.main.seen, node, line)?.n ?? 0;
+  }
+
   private async judgeOn(overlay: Overlay, entry: VerifiedEntry): Promise<Judged> {
     const trial = new Overlay(overlay);
-    const tau = Math.max(entry.at, this.main.head.time) as Millis;
+    const tau = Math.max(entry.at, this.main.seenHead.time) as Millis;
     const judged = await this.conversations.run(judgeEntry(entry, trial, this.contextNow(tau, overlay)));
     trial.settle();
     return judged;
@@ -180,7 +200,7 @@ export class View {
   }
 
   private contextNow(tau: Millis, authority: StateReader): EntryContext {
-    const { town, head, line } = this.main;
+    const { town, seenHead: head, line } = this.main;
     const time = Math.max(tau, head.time + 1) as Millis;
     const { manifests } = this;
     return {

@@ -3,7 +3,7 @@
  * cut in one direction or both; the broker itself can go away, with or without what it kept. Who is cut off notices late.
  */
 import type { NodeId } from '../ledger/ids.js';
-import type { MakeTransport } from '../node/peering.js';
+import type { MakeTransport } from '../node/peering-parts.js';
 import type { Transport, TransportEvents } from '../sync/transport.js';
 import { SECOND, type Chance, type Timeline } from './timeline.js';
 

@@ -2,7 +2,8 @@
  * A node of the simulated town: a disk that stays, and a process on it that can end at any moment. The process is the daemon's
  * own: core, peering, the store's tables; only time, disk, broker and chance are simulated.
  */
-import type { NodeId } from '../ledger/ids.js';
+import type { GitObject } from '../ledger/git-object.js';
+import type { NodeId, Oid } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import type { Genesis } from '../ledger/merge.js';
 import type { Clock } from '../node/clock.js';
@@ -163,6 +164,11 @@ export class SimulatedProcess implements NetworkedProcess {
     const clock = this.#clock();
     const main = MainLine.load(store);
     const contract = dapp.contract();
+    const readObject = async (oid: Oid): Promise<GitObject> => {
+      const object = store.stagedObject(oid);
+      if (object === null) throw new TownError('no-such-object', `The object ${oid} is not here.`);
+      return object;
+    };
     this.core = new Core({
       ...{ store, keys, clock, main },
       manifests: new Map([[dapp.manifest.name, dapp.manifest]]),
@@ -174,11 +180,7 @@ export class SimulatedProcess implements NetworkedProcess {
           return owner.diverges ? divergent(answer) : answer;
         },
       },
-      readObject: async (oid) => {
-        const object = store.stagedObject(oid);
-        if (object === null) throw new TownError('no-object', `The object ${oid} is not here.`);
-        return object;
-      },
+      readObject,
       rules: rulesWithout(around.broken),
       ...(around.broken === 'trust-proposer' ? { confirm: believe } : {}),
       heldByQuorum: (node, line) => this.peering.heldByQuorum(node, line),
@@ -206,6 +208,8 @@ export class SimulatedProcess implements NetworkedProcess {
       ...{ store, main, keys, clock },
       ...{ merger: this.core.merger, peerBlocks: this.core.peerBlocks },
       random: (length) => owner.nonce(length),
+      readObject,
+      catchUp: { view: this.core.view, late: disk.late },
       steady: () => around.time.now,
       trouble: (code, message) => {
         if (this.isAlive()) watch.complained(owner, code, message);

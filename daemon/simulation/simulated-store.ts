@@ -11,6 +11,7 @@ import type { Store } from '../store/store.js';
 import { requestsPerTransaction, type OperationName, type Operations } from '../store/writer-protocol.js';
 import { makeWrites } from '../store/writes.js';
 import type { BrokenRule } from './broken-rules.js';
+import { LateInMemory } from './late-in-memory.js';
 
 function opened(from: Buffer | ':memory:'): Database.Database {
   const db = new Database(from);
@@ -23,6 +24,8 @@ export class SimulatedDisk {
   db: Database.Database;
   /** Whether it forgets the last transaction at a crash: a fault that the checks must find. */
   lies = false;
+  /** What was fetched of a state ahead of its history. */
+  readonly late = new LateInMemory();
   /** Transactions so far. */
   commits = 0;
   #writes: ReturnType<typeof makeWrites>;

@@ -197,11 +197,15 @@ function putBlock(batch: BlockBatch, tables: Tables): void {
 
 /**
  * The numbers of a branch grow from block to block. Held against the blocks that are here, whether their entries are in
- * the archive or not: every node refuses the same.
+ * the archive or not: every node refuses the same. And what comes from others stands on its predecessor, also where several blocks
+ * are on their way at once and one of them is refused.
  */
-function requireGrowing({ block: { node, line }, newEntries = [] }: BlockBatch, tables: Tables): void {
+function requireGrowing({ block, newEntries = [] }: BlockBatch, tables: Tables): void {
   const [first] = newEntries;
   if (first === undefined) return;
+  const { node, line, prev } = block;
+  if (prev !== null && tables.one('SELECT 1 FROM blocks WHERE id = ?', prev) === undefined)
+    throw new TownError('no-predecessor', `The block before ${block.id} is not in the ledger.`);
   const sql = 'SELECT blocked FROM branches WHERE node = ? AND line = ?';
   const last = (tables.one(sql, node, line) ?? -1) as number;
   if (first.n <= last) throw numberTaken(first);

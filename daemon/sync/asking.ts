@@ -18,7 +18,7 @@ import type { Item, Sought, SyncState, Want } from './sync-state.js';
  */
 export function seekAt({ sought, wants }: SyncState): number {
   const isAsked = ([item, { phase }]: [Item, Want]): boolean =>
-    phase === 'asked' && item !== 'merges' && !S.isHead(item);
+    phase === 'asked' && item !== 'merges' && item !== 'state' && !S.isHead(item);
   const isFetching = [...wants].some(isAsked);
   const since = Math.min(...[...sought.values()].map((head) => head.since));
   return since + (isFetching ? S.SEEK_LATE_MS : S.SEEK_AFTER_MS);
@@ -36,7 +36,7 @@ export function ask(before: SyncState, now: number): Stepped {
   const isDue = now >= seekAt(before);
   const heads = isDue ? [...before.sought.keys()] : [];
   let seeking = [...wants.keys()].filter(S.isHead).length;
-  const lines: Item[] = ['merges', ...branches, ...heads];
+  const lines: Item[] = [...(before.ahead ? (['state'] as const) : []), 'merges', ...branches, ...heads];
   const items = lines.filter((item) => !wants.has(item));
   const sought = new Map(before.sought);
   for (const item of items) {
@@ -73,14 +73,15 @@ function choose(
   });
   const least = Math.min(...offers.map(({ count }) => count));
   const best = offers.filter(({ count }) => count === least);
-  const turn = item === 'merges' ? state.height : parseInt(item.slice(0, 8), 16);
+  const turn =
+    item === 'merges' || item === 'state' ? S.reachedOf(state, item) : parseInt(item.slice(0, 8), 16);
   const first = firstAsked(state, item);
   return best.find(({ peer }) => peer === first) ?? best[turn % best.length] ?? null;
 }
 
 /** Who is asked before others: who made a branch, who gave the blocks before those that are sought. */
 function firstAsked(state: SyncState, item: Item): NodeId | null {
-  if (item === 'merges') return null;
+  if (item === 'merges' || item === 'state') return null;
   return S.isHead(item) ? (state.sought.get(item)?.of ?? null) : placeOf(item).node;
 }
 
@@ -88,6 +89,7 @@ function firstAsked(state: SyncState, item: Item): NodeId | null {
 function lacking(state: SyncState, item: Item, peer: NodeId): WantBody | null {
   const heads = state.peers.get(peer)?.heads;
   if (heads === undefined) return null;
+  if (item === 'state') return state.ahead && heads.height >= state.ahead.height ? state.ahead.body : null;
   if (item === 'merges') {
     const from = state.height + 1;
     if (heads.height < from) return null;

@@ -93,14 +93,15 @@ function pack<T>(items: Iterable<T>, lineOf: (item: T) => string, most: number, 
 }
 
 /** What deflates beyond the ratio that a receiver allows is packed less well, at 8 to 1 at most. */
-function deflated(bytes: Buffer): Buffer {
+export function deflated(bytes: Buffer): Buffer {
   const best = deflateSync(bytes);
   if (best.length * RATIO_MAX >= bytes.length) return best;
   return deflateSync(bytes, { strategy: constants.Z_HUFFMAN_ONLY });
 }
 
-function bad(what: string): TownError {
-  return new TownError('bad-batch', `This is no batch of blocks or merges: ${what}.`);
+/** What says that a batch is none. */
+export function bad(what: string): TownError {
+  return new TownError('bad-batch', `This is no batch of blocks, merges or objects: ${what}.`);
 }
 
 /** @throws TownError `bad-batch`, `batch-too-large` */
@@ -112,20 +113,21 @@ export const unpackMerges = (packed: string): readonly RawMerge[] =>
   unpack(packed, 'certificate', WANT_MERGES_MAX).map(({ raw, text }) => ({ raw, certificate: text }));
 
 function unpack(packed: string, name: string, most: number): { raw: Uint8Array; text: string }[] {
-  if (packed.length > PACKED_CHARS_MAX) throw bad('its text is too long');
-  const bytes = Buffer.from(packed, 'base64');
-  if (bytes.toString('base64') !== packed) throw bad('it is not in base64');
-  const text = inflated(bytes);
+  const text = inflatedBytes(packed).toString('utf8');
   if (!text.endsWith('\n')) throw bad('its last line has no end');
   const lines = text.slice(0, -1).split('\n', most + 1);
   if (lines.length > most) throw bad(`it holds more than ${most}`);
   return lines.map((line) => readLine(line, name));
 }
 
-function inflated(bytes: Buffer): string {
+/** What a batch inflates to. @throws TownError `bad-batch`, `batch-too-large` */
+export function inflatedBytes(packed: string): Buffer {
+  if (packed.length > PACKED_CHARS_MAX) throw bad('its text is too long');
+  const bytes = Buffer.from(packed, 'base64');
+  if (bytes.toString('base64') !== packed) throw bad('it is not in base64');
   try {
     const maxOutputLength = Math.max(1, Math.min(INFLATED_BYTES_MAX, bytes.length * RATIO_MAX));
-    return inflateSync(bytes, { maxOutputLength }).toString('utf8');
+    return inflateSync(bytes, { maxOutputLength });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE')
       throw new TownError(

@@ -1,5 +1,5 @@
 /** The bodies of the sync messages (`heads`, `want`, `have`): shapes, bounds and strict reading. */
-import type { Json, JsonObject, NodeId, Sha256 } from '../ledger/ids.js';
+import type { Json, JsonObject, NodeId, Oid, Sha256 } from '../ledger/ids.js';
 import { isNodeId, isSha256, TownError } from '../ledger/ids.js';
 
 /** Branches in one `heads`; 100 bytes each. */
@@ -7,6 +7,8 @@ export const TIPS_MAX = 1_000;
 /** Blocks and merges that one `want` may ask for. */
 export const WANT_BLOCKS_MAX = 256;
 export const WANT_MERGES_MAX = 64;
+/** And objects of a state: 40 bytes each. */
+export const WANT_OBJECTS_MAX = 1_000;
 /** Characters of packed blocks or merges in one `have`, so that the sealed message stays within 256 KiB. */
 export const PACKED_CHARS_MAX = 190_000;
 
@@ -59,18 +61,33 @@ export interface HeadWanted {
   readonly from: number;
 }
 
-export type WantBody =
-  { readonly blocks: BlocksWanted } | { readonly merges: Range } | { readonly head: HeadWanted };
+/** Git objects of the state at some merge (blobs and trees), in this order; of the first from the byte `at` on. */
+export interface ObjectsWanted {
+  readonly ids: readonly Oid[];
+  readonly at: number;
+}
 
-/** The answer: as many as fit, from the first that was asked for. `packed` as block-batch.ts makes it. */
+/** `merge`: one alone, by its height, to stand on before the history is here. */
+export type WantBody =
+  | { readonly blocks: BlocksWanted }
+  | { readonly merges: Range }
+  | { readonly head: HeadWanted }
+  | { readonly merge: { readonly height: number } }
+  | { readonly objects: ObjectsWanted };
+
+/** The answer: as many as fit, from the first that was asked for. `packed` as block-batch.ts or object-batch.ts makes it. */
 export type HaveBody =
   | { readonly blocks: { readonly node: Branch; readonly from: number; readonly packed: string } }
   | { readonly merges: { readonly from: number; readonly packed: string } }
-  | { readonly head: HeadWanted & { readonly packed: string } };
+  | { readonly head: HeadWanted & { readonly packed: string } }
+  | { readonly merge: { readonly height: number; readonly packed: string } }
+  | { readonly objects: { readonly id: Oid; readonly at: number; readonly packed: string } };
 
 function bad(what: string): TownError {
   return new TownError('malformed', `Not a message of this protocol: ${what}.`);
 }
+
+const isOid = (value: unknown): value is Oid => typeof value === 'string' && /^[0-9a-f]{40}$/.test(value);
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 
@@ -109,6 +126,13 @@ export function readWant(body: JsonObject): WantBody {
   } else if ('head' in body) {
     const { id, from } = objectOf(objectOf(body, ['head'])['head'], ['id', 'from']);
     if (!isSha256(id) || !isCount(from)) throw bad('the head is out of range');
+  } else if ('merge' in body) {
+    const { height } = objectOf(objectOf(body, ['merge'])['merge'], ['height']);
+    if (!isCount(height) || height < 1) throw bad('the height is out of range');
+  } else if ('objects' in body) {
+    const { ids, at } = objectOf(objectOf(body, ['objects'])['objects'], ['ids', 'at']);
+    const isList = Array.isArray(ids) && ids.length > 0 && ids.length <= WANT_OBJECTS_MAX && ids.every(isOid);
+    if (!isList || !isCount(at)) throw bad(`1 to ${WANT_OBJECTS_MAX} objects are expected`);
   } else {
     readRange(objectOf(objectOf(body, ['merges'])['merges'], ['from', 'to']), WANT_MERGES_MAX);
   }
@@ -119,16 +143,21 @@ const HAVE_FIELDS = {
   blocks: ['node', 'from', 'packed'],
   merges: ['from', 'packed'],
   head: ['id', 'from', 'packed'],
+  merge: ['height', 'packed'],
+  objects: ['id', 'at', 'packed'],
 } as const;
 
 /** @throws TownError `malformed` */
 export function readHave(body: JsonObject): HaveBody {
-  const name = 'blocks' in body ? 'blocks' : 'head' in body ? 'head' : 'merges';
+  const names = Object.keys(HAVE_FIELDS) as (keyof typeof HAVE_FIELDS)[];
+  const name = names.find((one) => one in body) ?? 'merges';
   const part = objectOf(objectOf(body, [name])[name], HAVE_FIELDS[name]);
   if (name === 'blocks' && !isBranch(part['node'])) throw bad('the branch is none');
   if (name === 'head' && !isSha256(part['id'])) throw bad('the head is none');
-  if (!isCount(part['from']) || (part['from'] < 1 && name !== 'head'))
-    throw bad('the first number is out of range');
+  if (name === 'objects' && !isOid(part['id'])) throw bad('the object is none');
+  const first = part[name === 'merge' ? 'height' : name === 'objects' ? 'at' : 'from'];
+  const isFromZero = name === 'head' || name === 'objects';
+  if (!isCount(first) || (first < 1 && !isFromZero)) throw bad('the first number is out of range');
   const { packed } = part;
   if (typeof packed !== 'string' || packed.length > PACKED_CHARS_MAX) throw bad('the pack is out of range');
   return body as unknown as HaveBody;

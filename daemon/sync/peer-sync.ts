@@ -8,7 +8,7 @@ import { ask, seekAt } from './asking.js';
 import { TIPS_MAX, type Branch, type HaveBody, type HeadsBody, type Tip, type WantBody } from './bodies.js';
 import type { Output, Stepped } from './sync-output.js';
 import * as S from './sync-state.js';
-import type { Draft, Failure, Item, Sought, SyncState, Want } from './sync-state.js';
+import type { Ahead, Draft, Failure, Item, Sought, SyncState, Want } from './sync-state.js';
 
 /** What happened; `now` in milliseconds, never going back. */
 export type Input = { readonly now: number } & (
@@ -34,6 +34,8 @@ export type Input = { readonly now: number } & (
   | { readonly t: 'sought'; readonly heads: readonly Sha256[]; readonly holders: readonly NodeId[] }
   /** Of the blocks up to one that is sought so much waits in quarantine; null: it is stored. */
   | { readonly t: 'collected'; readonly head: Sha256; readonly upTo: number | null }
+  /** What is to be fetched to be of use before the history is here; in place of what was wanted before. */
+  | { readonly t: 'ahead'; readonly ahead: Ahead | null }
   /** A merge became `main`. */
   | { readonly t: 'adopted'; readonly height: number; readonly main: Sha256 }
   | { readonly t: 'heads'; readonly from: NodeId; readonly body: HeadsBody }
@@ -68,6 +70,7 @@ export function startSync(start: {
     frozen: new Set(),
     sought: new Map(),
     told: new Set(),
+    ahead: null,
   };
 }
 
@@ -155,6 +158,8 @@ function take(state: SyncState, input: Input): Stepped {
       else sought.set(head, { ...before, upTo });
       return only(progressed({ ...state, sought }, now));
     }
+    case 'ahead':
+      return only({ ...state, ahead: input.ahead });
     case 'heads':
       return takeHeads(state, input.from, input.body, now);
     case 'want':
@@ -243,12 +248,16 @@ function takeWant(state: SyncState, from: NodeId, body: WantBody, now: number): 
   return only({ ...state, answering }, { t: 'send-have', to: from, item, what });
 }
 
-export const itemOf = (body: WantBody | HaveBody): Item =>
-  'blocks' in body ? body.blocks.node : 'head' in body ? body.head.id : 'merges';
+export function itemOf(body: WantBody | HaveBody): Item {
+  if ('blocks' in body) return body.blocks.node;
+  if ('head' in body) return body.head.id;
+  return 'merges' in body ? 'merges' : 'state';
+}
 
 /** The part of a want that can be answered from here; null where there is none. What is wanted by its id, the store knows. */
 function withinOurs(state: SyncState, body: WantBody): WantBody | null {
-  if ('head' in body) return body;
+  if ('head' in body || 'objects' in body) return body;
+  if ('merge' in body) return body.merge.height > state.height ? null : body;
   if ('merges' in body) {
     const { from, to } = body.merges;
     return from > state.height ? null : { merges: { from, to: Math.min(to, state.height) } };
@@ -269,8 +278,15 @@ function takeHave(state: SyncState, from: NodeId, body: HaveBody, now: number): 
   return only({ ...state, wants }, { t: 'admit', from, item, body });
 }
 
-const firstOf = (body: WantBody | HaveBody): number =>
-  ('blocks' in body ? body.blocks : 'head' in body ? body.head : body.merges).from;
+/** Where a range begins: an answer is for the question that began there. */
+function firstOf(body: WantBody | HaveBody): string | number {
+  if ('merge' in body) return `merge ${body.merge.height}`;
+  if ('objects' in body) {
+    const { objects } = body;
+    return `${'ids' in objects ? objects.ids[0] : objects.id} ${objects.at}`;
+  }
+  return ('blocks' in body ? body.blocks : 'head' in body ? body.head : body.merges).from;
+}
 
 function settle(state: SyncState, item: Item, refused: string | null, now: number): Stepped {
   const want = state.wants.get(item);
@@ -284,7 +300,7 @@ function settle(state: SyncState, item: Item, refused: string | null, now: numbe
     failures.delete(S.failureKey(item, want.peer));
     return only({ ...settled, failures });
   }
-  if (refused === 'equivocation' && item !== 'merges' && !S.isHead(item))
+  if (refused === 'equivocation' && item !== 'merges' && item !== 'state' && !S.isHead(item))
     return only({ ...settled, frozen: new Set(state.frozen).add(item) });
   // Who sends nothing new has failed too: else it would be asked for the same for ever.
   return only(failed(settled, item, want.peer, now, refused));

@@ -26,8 +26,11 @@ export const SEEK_LATE_MS = 30_000;
 /** Blocks that are asked for by their ids at one time. */
 export const SEEK_AT_ONCE = 4;
 
-/** What is fetched: a branch, the merges, or the blocks up to one that is sought. One want for each at a time. */
-export type Item = Branch | 'merges' | Sha256;
+/**
+ * What is fetched: a branch, the merges, the blocks up to one that is sought, or what a state ahead of the history takes. One want for
+ * each at a time.
+ */
+export type Item = Branch | 'merges' | 'state' | Sha256;
 
 /** Whether an item is a block that is sought. */
 export const isHead = (item: Item): item is Sha256 => isSha256(item);
@@ -41,6 +44,15 @@ export interface Sought {
   /** The last number of what was collected of the blocks before it, and of whom; 0 and null: nothing. */
   readonly upTo: number;
   readonly of: NodeId | null;
+}
+
+/** What is fetched next so that the node is of use before the history is here. */
+export interface Ahead {
+  readonly body: WantBody;
+  /** Who is so high has it. */
+  readonly height: number;
+  /** Counted up with every answer that was of use. */
+  readonly step: number;
 }
 
 /** A branch of a draft that the town adopted. */
@@ -103,6 +115,8 @@ export interface SyncState {
   readonly frozen: ReadonlySet<Branch>;
   /** By block. Until the next merge is `main`. */
   readonly sought: ReadonlyMap<Sha256, Sought>;
+  /** Null: nothing is wanted. */
+  readonly ahead: Ahead | null;
   /** Contradictions that were told. */
   readonly told: ReadonlySet<string>;
 }
@@ -110,6 +124,7 @@ export interface SyncState {
 /** The last number that is held of an item. */
 export function reachedOf(state: SyncState, item: Item): number {
   if (item === 'merges') return state.height;
+  if (item === 'state') return state.ahead?.step ?? Infinity;
   if (isHead(item)) return state.sought.get(item)?.upTo ?? 0;
   return state.tips.get(item)?.seq ?? 0;
 }
@@ -120,6 +135,15 @@ export const failureKey = (item: Item, peer: NodeId): string => `${item} ${peer}
 export function isConnected(state: SyncState, node: NodeId, now: number): boolean {
   const peer = state.peers.get(node);
   return state.online && peer !== undefined && peer.present && now - peer.heardAt < SILENT_MS_MAX;
+}
+
+/** The highest `main` that somebody who can be asked for a state says it has; 0: nobody. */
+export function highestAhead(state: SyncState, now: number): number {
+  const heights = [...state.peers]
+    .filter(([node]) => state.nodes.has(node) && isConnected(state, node, now))
+    .filter(([node]) => (state.failures.get(failureKey('state', node))?.until ?? 0) <= now)
+    .map(([, { heads }]) => heads.height);
+  return Math.max(0, ...heights);
 }
 
 /** How a peer stands, for people. */

@@ -11,8 +11,11 @@ import { connectAsync } from 'mqtt';
 import { SmallTown } from '../../daemon/ledger/testing/small-town.js';
 import { startBroker } from '../../daemon/sync/broker.js';
 import { rateLine, timeLine, type BenchLine } from './bench-line.js';
-import { CoreChild, noteOf, type BenchTown } from './core-process.js';
+import { CoreChild, noteOf, type BenchTown } from '../../daemon/node/testing/core-process.js';
 
+const one = ['alpha'];
+const three = ['alpha', 'beta', 'gamma'];
+const five = [...three, 'delta', 'epsilon'];
 const backlog = 4_000;
 const entriesPerMerge = 2_000;
 const entriesPerBlock = 200;
@@ -31,10 +34,10 @@ const waitMs = 60_000;
 export async function run(): Promise<BenchLine[]> {
   const bareRate = bareMerges();
   const bareMs = await bareCommits();
-  const rates = [await backlogRate(['alpha']), await backlogRate(['alpha', 'beta', 'gamma'])];
+  const rates = [await backlogRate(one), await backlogRate(three), await backlogRate(five)];
   // Nearly all of this time is the pace: both towns wait at once.
-  const times = await Promise.all([singleTimes(['alpha']), singleTimes(['alpha', 'beta', 'gamma'])]);
-  const names = ['1-validator', '3-validators'];
+  const times = await Promise.all([singleTimes(one), singleTimes(three), singleTimes(five)]);
+  const names = ['1-validator', '3-validators', '5-validators'];
   return [
     ...rates.map((rate, i) => rateLine('merge', `backlog-${names[i]}`, rate, 'entries/s', bareRate)),
     ...times.flatMap((list, i) =>

@@ -8,8 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { CoreNode } from '../../daemon/node/testing/core-town.js';
+import { SignaturePool } from '../../daemon/node/signature-pool.js';
 import { rateLine, timeLine, type BenchLine } from './bench-line.js';
-import { benchGenesis, CoreChild, type BenchTown } from './core-process.js';
+import { benchGenesis, CoreChild, type BenchTown } from '../../daemon/node/testing/core-process.js';
 
 const entries = 10_000;
 const waitMs = 120_000;
@@ -22,6 +23,7 @@ const town: BenchTown = { names: ['alpha', 'beta'], validators: ['alpha'], inter
 export async function run(): Promise<BenchLine[]> {
   const folder = mkdtempSync(join(tmpdir(), 'bench-resync-'));
   const alpha = new CoreChild();
+  const signatures = new SignaturePool();
   try {
     const url = await alpha.ask('broker');
     await alpha.ask('start', { folder: join(folder, 'alpha'), name: 'alpha', town, url });
@@ -31,7 +33,11 @@ export async function run(): Promise<BenchLine[]> {
     const head = await alpha.ask('head');
     const genesis = benchGenesis(town);
     const began = performance.now();
-    const beta = await CoreNode.start({ folder: join(folder, 'beta'), name: 'beta', genesis, url });
+    const beta = await CoreNode.start({
+      ...{ folder: join(folder, 'beta'), name: 'beta', genesis, url },
+      // As the daemon has it.
+      peering: { prepare: (...batch) => signatures.prepare(...batch) },
+    });
     try {
       while (beta.head.id !== head.id) {
         if (performance.now() - began > waitMs)
@@ -48,6 +54,7 @@ export async function run(): Promise<BenchLine[]> {
       ];
     } finally {
       await beta.stop();
+      await signatures.close();
     }
   } finally {
     await alpha.end();

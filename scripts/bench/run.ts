@@ -7,7 +7,7 @@ const help = `npm run bench [-- NAME…] [-- --json]     measures this machine; 
   disk       bytes that a door event writes and keeps, and the year of 5,000 a day; beside a bare loop that inserts it
   door       badge to strike, beside a bare write and sync of the same bytes
   memory     resident memory of an idle node with its broker, beside a process that only imports the same libraries
-  merge      entries into main with one and three validators, and how long one takes; beside a bare replay, and a
+  merge      entries into main with one, three and five validators, and how long one takes; beside a bare replay, and a
              commit with three round trips
   resync     a node fetches 10,000 entries, beside a loop that only verifies and inserts them
   simulate   towns in simulated time with any faults, for each minute of one thread; beside the same towns without faults

@@ -10,15 +10,17 @@ import type { JsonObject } from '../../ledger/ids.js';
 import { makeGenesis, type Genesis } from '../../ledger/merge.js';
 import { nodeIdOf, publicKeyOf } from '../../ledger/signature.js';
 import { MANIFESTS, notesContract, secretOf, T0 } from '../../ledger/testing/small-town.js';
+import { LateObjects } from '../../store/late-objects.js';
 import { Repository } from '../../store/repository.js';
 import { Store } from '../../store/store.js';
 import { MqttTransport } from '../../sync/mqtt-transport.js';
-import { systemClock } from '../clock.js';
+import { systemClock, type Clock } from '../clock.js';
 import { Core, type CoreParts } from '../core.js';
 import { storeGenesis } from '../genesis-store.js';
 import type { NodeKeys } from '../key-files.js';
 import { MainLine } from '../main-line.js';
-import { Peering, type RecordPeering } from '../peering.js';
+import { Peering } from '../peering.js';
+import type { PeeringParts, RecordPeering } from '../peering-parts.js';
 
 export function keysOf(name: string): NodeKeys {
   const secretKey = secretOf(name);
@@ -74,6 +76,7 @@ export interface HeartOptions {
   readonly folder: string;
   readonly name: string;
   readonly genesis: Genesis;
+  readonly clock?: Clock;
 }
 
 /** How a heart reaches the others, and what it tells. */
@@ -82,7 +85,7 @@ export type Outward = Pick<CoreParts, 'heldByQuorum' | 'broadcast'> &
 
 /** Opens store and repository and puts the heart together; nothing beats yet. */
 export async function openHeart(
-  { folder, name, genesis }: HeartOptions,
+  { folder, name, genesis, clock = systemClock }: HeartOptions,
   { blockMade = () => undefined, adopted = () => undefined, isHeard = () => true, ...outward }: Outward,
 ): Promise<Heart> {
   mkdirSync(folder, { recursive: true });
@@ -95,7 +98,7 @@ export async function openHeart(
   const core = new Core({
     ...{ store, keys, blockMade, adopted, isHeard, ...outward },
     main: MainLine.load(store),
-    clock: systemClock,
+    clock,
     manifests: MANIFESTS,
     contracts: { exchange: async (_dapp, message) => contract(message) },
     readObject: (oid) => repository.read(oid),
@@ -126,6 +129,10 @@ export interface CoreNodeOptions extends HeartOptions {
   readonly url: string | null;
   /** Who looks after the keys of records, where somebody does. */
   readonly records?: RecordPeering & { adopted(): void };
+  /** Whether it stands on the newest state before the history is here. */
+  readonly catchesUp?: boolean;
+  /** As `PeeringParts` has them. */
+  readonly peering?: Pick<PeeringParts, 'bytesPerSecond' | 'prepare'>;
 }
 
 export class CoreNode {
@@ -139,7 +146,13 @@ export class CoreNode {
     readonly keys: NodeKeys,
   ) {}
 
-  static async start({ url, records, ...options }: CoreNodeOptions): Promise<CoreNode> {
+  static async start({
+    url,
+    records,
+    catchesUp = false,
+    peering: more = {},
+    ...options
+  }: CoreNodeOptions): Promise<CoreNode> {
     const { name, keys, alarms, store, repository, core } = await openHeart(options, {
       heldByQuorum: (node, line) => peering.heldByQuorum(node, line),
       broadcast: (message) => peering.broadcast(message),
@@ -152,7 +165,7 @@ export class CoreNode {
     });
     const peering: Peering = new Peering({
       ...{ store, keys, main: core.main },
-      clock: systemClock,
+      clock: options.clock ?? systemClock,
       merger: core.merger,
       peerBlocks: core.peerBlocks,
       random: randomBytes,
@@ -160,6 +173,11 @@ export class CoreNode {
       trouble: (code, message) => void alarms.push(`${code}: ${message}`),
       changed: () => undefined,
       joining: () => undefined,
+      readObject: (oid) => repository.read(oid),
+      ...more,
+      ...(catchesUp
+        ? { catchUp: { view: core.view, late: new LateObjects(join(options.folder, 'ahead.objects')) } }
+        : {}),
       ...(records ? { records } : {}),
     });
     await core.view.rebuild(() => Promise.resolve());

@@ -292,7 +292,7 @@ export class SimulatedNode {
     if (this.lies && town.chance(0.7)) return this.#falseAnswer(what);
     // A small bound on some answers, so that they are prefixes.
     const charsMax = town.chance(0.5) ? 3_000 : undefined;
-    if ('head' in what) return null;
+    if ('head' in what || 'merge' in what || 'objects' in what) return null;
     if ('merges' in what) {
       const { from, to } = what.merges;
       const merges = this.#merges.slice(from, to + 1).map(({ raw }) => ({ raw, certificate: 'proof' }));
@@ -315,7 +315,7 @@ export class SimulatedNode {
   }
 
   #falseAnswer(what: WantBody): HaveBody | null {
-    if ('head' in what) return null;
+    if ('head' in what || 'merge' in what || 'objects' in what) return null;
     const junk = Buffer.from('junk').toString('base64');
     if ('merges' in what) {
       const raw = Buffer.from(JSON.stringify({ height: what.merges.from, folds: {} }));

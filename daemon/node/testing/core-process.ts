@@ -1,14 +1,16 @@
-/** A node's heart in a process of its own, for benches: `CoreChild` on this side, the child's own program below it. */
+/** For tests and benches: a node's heart in a process of its own: `CoreChild` on this side, the child's own program below it. */
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import type { Charter } from '../../daemon/ledger/charter.js';
-import type { JsonObject } from '../../daemon/ledger/ids.js';
-import type { Genesis } from '../../daemon/ledger/merge.js';
-import { CoreNode, genesisOf, keysOf } from '../../daemon/node/testing/core-town.js';
-import { startBroker, type Broker } from '../../daemon/sync/broker.js';
+import type { Charter } from '../../ledger/charter.js';
+import type { JsonObject, Millis } from '../../ledger/ids.js';
+import type { Genesis } from '../../ledger/merge.js';
+import { CoreNode, genesisOf, keysOf } from './core-town.js';
+import { startBroker, type Broker } from '../../sync/broker.js';
+import { systemClock, type Clock } from '../clock.js';
+import { SignaturePool } from '../signature-pool.js';
 
-const answerMs = 120_000;
+const answerMs = 900_000;
 /** Entries on their way to the disk at once. */
 const atOnce = 256;
 const lookMs = 1;
@@ -32,11 +34,35 @@ export const noteOf = (n: number): JsonObject => ({
   value: `what was written as number ${n}`,
 });
 
+/** How far a node is. */
+export interface Standing {
+  readonly height: number;
+  readonly id: string;
+  readonly pending: number;
+  /** Entries that it has, of each node. */
+  readonly entries: { readonly [node: string]: number };
+  /** The merge whose state it stands on while it catches up. */
+  readonly ahead: number | null;
+  readonly alarms: readonly string[];
+  readonly refused: { readonly [code: string]: number };
+}
+
 /** What the child can be asked to do; the names are those of its methods. */
 interface Work {
   /** Starts a broker in the child; gives its address. */
   broker(): Promise<string>;
-  start(options: { folder: string; name: string; town: BenchTown; url: string }): Promise<void>;
+  start(options: {
+    folder: string;
+    name: string;
+    town: BenchTown;
+    /** Null: it meets nobody. */
+    url: string | null;
+    /** How far its clock is ahead: milliseconds. */
+    aheadMs?: number;
+    catchesUp?: boolean;
+  }): Promise<void>;
+  /** From now on its clock is so far ahead. */
+  pass(aheadMs: number): Promise<void>;
   /** Founds the town, so that there is a member to sign. */
   found(): Promise<void>;
   /** So many durable facts, with no merge meanwhile. */
@@ -45,7 +71,7 @@ interface Work {
   mergeAll(): Promise<number>;
   /** One entry after the other, each from its signature until it is in `main` here: milliseconds. */
   appendToMain(count: number): Promise<number[]>;
-  head(): Promise<{ height: number; id: string; pending: number }>;
+  head(): Promise<Standing>;
   stop(): Promise<void>;
 }
 
@@ -56,6 +82,17 @@ export class CoreChild {
   constructor() {
     this.child = fork(fileURLToPath(import.meta.url), [], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
     this.child.setMaxListeners(64);
+  }
+
+  get pid(): number {
+    return this.child.pid as number;
+  }
+
+  /** Ends it at once, as a power cut does to a process. */
+  async kill(): Promise<void> {
+    const ended = once(this.child, 'exit');
+    this.child.kill('SIGKILL');
+    await ended;
   }
 
   async ask<Name extends keyof Work>(
@@ -79,7 +116,7 @@ export class CoreChild {
   }
 
   async end(): Promise<void> {
-    if (this.child.exitCode !== null) return;
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
     const ended = once(this.child, 'exit');
     await Promise.race([ended, this.ask('stop')]).catch(() => this.child.kill('SIGKILL'));
     if (this.child.connected) this.child.disconnect();
@@ -91,6 +128,8 @@ class Child implements Work {
   private node: CoreNode | null = null;
   private broke: Broker | null = null;
   private n = 0;
+  private aheadMs = 0;
+  private readonly signatures = new SignaturePool();
 
   private get core(): CoreNode {
     if (this.node === null) throw new Error('The node is not started.');
@@ -102,8 +141,24 @@ class Child implements Work {
     return `mqtt://127.0.0.1:${this.broke.port}`;
   }
 
-  async start({ folder, name, town, url }: Parameters<Work['start']>[0]): Promise<void> {
-    this.node = await CoreNode.start({ folder, name, genesis: benchGenesis(town), url });
+  async start({
+    folder,
+    name,
+    town,
+    url,
+    aheadMs = 0,
+    catchesUp = false,
+  }: Parameters<Work['start']>[0]): Promise<void> {
+    this.aheadMs = aheadMs;
+    const clock: Clock = { ...systemClock, now: () => (Date.now() + this.aheadMs) as Millis };
+    this.node = await CoreNode.start({
+      ...{ folder, name, url, clock, catchesUp, genesis: benchGenesis(town) },
+      peering: { prepare: (...batch) => this.signatures.prepare(...batch) },
+    });
+  }
+
+  async pass(aheadMs: number): Promise<void> {
+    this.aheadMs = aheadMs;
   }
 
   async found(): Promise<void> {
@@ -142,12 +197,22 @@ class Child implements Work {
     return times;
   }
 
-  async head(): Promise<{ height: number; id: string; pending: number }> {
-    return { ...this.core.head, pending: this.core.store.counts().pending };
+  async head(): Promise<Standing> {
+    const { core, store, head, alarms } = this.core;
+    const nodes = Object.keys(core.main.charter.nodes);
+    return {
+      ...head,
+      pending: store.counts().pending,
+      entries: Object.fromEntries(nodes.map((node) => [node, Math.max(0, store.lastN(node, 'main'))])),
+      ahead: core.main.ahead?.head.height ?? null,
+      alarms,
+      refused: this.core.refused(),
+    };
   }
 
   async stop(): Promise<void> {
     await this.node?.stop();
+    await this.signatures.close();
     await this.broke?.close();
   }
 }
