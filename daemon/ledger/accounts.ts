@@ -33,7 +33,7 @@ export type Movement = Exclude<Posting, { readonly op: 'charge' }>;
 export interface Refusal {
   readonly code: string;
   readonly reason: string;
-  /** The place in the kernel's state, `<collection>/<key>`, that it hinged on: who wrote there last is why. */
+  /** The place in the kernel's state that it hinged on, `<collection>/<key>` or `<collection>/`: who wrote there last is why. */
   readonly about?: string;
 }
 
@@ -124,6 +124,7 @@ function moveOne(
         return {
           code: 'overdrawn',
           reason: `The lock holds ${lock.amount} credits; ${total} were to be paid from it.`,
+          about: `locks/${lockKey(dapp, movement.id)}`,
         };
       unlock(state, lock);
       for (const part of movement.parts) {
@@ -147,9 +148,10 @@ const noSuchLock = (dapp: string, id: string): Refusal => ({
   about: `locks/${lockKey(dapp, id)}`,
 });
 
-const noSuchAccount = (account: string): Refusal => ({
+export const noSuchAccount = (account: string): Refusal => ({
   code: 'no-such-account',
   reason: `There is no account ${account}.`,
+  about: `accounts/${account}`,
 });
 
 /** Takes available credits of an account, or says which rule refuses it. */

@@ -173,10 +173,7 @@ export function changeCharter(charter: Charter, change: CharterChange): Charter 
   for (const name of fixed)
     if (parsed[name] !== charter[name])
       throw new TownError('bad-charter-change', `"${name}" stands for ever; it cannot be changed.`);
-  const before = new Set(charter.validators);
-  const after = new Set(parsed.validators);
-  const moved =
-    [...after].filter((id) => !before.has(id)).length + [...before].filter((id) => !after.has(id)).length;
+  const moved = validatorsMoved(charter.validators, parsed.validators);
   if (moved > 1)
     throw new TownError(
       'bad-charter-change',
@@ -192,6 +189,13 @@ export function changeCharter(charter: Charter, change: CharterChange): Charter 
       );
   }
   return parsed;
+}
+
+/** How many stand in one of two sets of validators alone. */
+export function validatorsMoved(before: readonly string[], after: readonly string[]): number {
+  const alone = (one: readonly string[], other: ReadonlySet<string>): number =>
+    one.filter((id) => !other.has(id)).length;
+  return alone(before, new Set(after)) + alone(after, new Set(before));
 }
 
 function setAt(root: JsonObject, pointer: string, value: Json | undefined): void {

@@ -121,7 +121,8 @@ function placeOfBlock(raw: Uint8Array, town: Sha256): { node: NodeId; line: stri
     if (!isNodeId(node)) throw nothing('its author is no node');
     return { node, line, seq };
   } catch (error) {
-    if (error instanceof TownError && error.code !== 'no-evidence') throw nothing(error.message);
+    if (error instanceof TownError && error.code !== 'no-evidence')
+      throw nothing(error.message.replace(/\.$/, ''));
     throw error;
   }
 }

@@ -1,4 +1,5 @@
 /** Entries, blocks and merges as bytes: what is read is what was made, and no changed byte passes. */
+import { readdirSync, readFileSync } from 'node:fs';
 import t from 'tap';
 import { readBlock } from './block.js';
 import { parseEntry, verifyEntry } from './entry.js';
@@ -72,5 +73,29 @@ t.test(
     t.throws(() => readMerge(built.merge.raw, () => publicKeyOf(secretOf('beta'))), {
       code: 'bad-signature',
     });
+  },
+);
+
+t.test(
+  'every domain that the program signs, hashes or seals under stands on the page, and no other',
+  async (t) => {
+    const sources = new URL('../../../daemon/', import.meta.url);
+    const domainsIn = (text: string): readonly string[] => text.match(/\bmergetown\/[a-z-]+\/v[0-9]+/g) ?? [];
+    const used = new Map<string, string>();
+    for (const name of readdirSync(sources, { recursive: true, encoding: 'utf8' }).sort()) {
+      if (!/\.tsx?$/.test(name) || /\.(test|fixture)\.|(^|\/)testing\//.test(name)) continue;
+      for (const domain of domainsIn(readFileSync(new URL(name, sources), 'utf8')))
+        if (!used.has(domain)) used.set(domain, name);
+    }
+    const page = readFileSync(new URL('ledger/README.md', sources), 'utf8');
+    const told = new Set(domainsIn(page.slice(0, page.indexOf('\n## Entry'))));
+    for (const [domain, name] of used)
+      t.ok(told.has(domain), `${domain} (${name}) stands under "Signatures"`);
+    t.same(
+      [...told].filter((domain) => !used.has(domain)).sort(),
+      [],
+      'the page names none that is not used',
+    );
+    t.ok(used.size >= 19, 'they are found');
   },
 );

@@ -73,6 +73,8 @@ export interface EntryContext {
   /** Who may say what is judged on this state. */
   readonly authority: StateReader;
   readonly arrival: Arrival;
+  /** Of the merge before this one. */
+  readonly validators: readonly string[];
   /** The time of an adopted merge. @throws TownError `unknown-base` */
   readonly baseTime: (base: Sha256) => Millis;
 }
@@ -143,14 +145,14 @@ export function* judgeEntry(entry: VerifiedEntry, state: Overlay, context: Entry
   // What was judged on the parent state, nothing of this merge has brought about.
   if (silence) return dropped(silence, context.authority === state ? hingeOfSpeaker(speaker) : []);
   if (rule) {
-    const { authority, town, height, time, tau, arrival, baseTime } = context;
-    const around = { charter, authority, town, height, time, tau, arrival, baseTime };
+    const { authority, town, height, time, tau, arrival, validators, baseTime } = context;
+    const around = { charter, authority, town, height, time, tau, arrival, validators, baseTime };
     const finding = applyKernelEntry(entry, own, around);
     if (!finding) return kept({ verdict: 'accepted' });
     const { code, reason, about } = finding;
     if (finding.irregular) return kept({ verdict: 'irregular', code, reason });
     const verdict = kind === 'claim' ? 'rejected' : 'irregular';
-    return dropped({ verdict, code, reason }, about ? [`kernel/${about}`] : own.lastRead);
+    return dropped({ verdict, code, reason }, hingeOf(about));
   }
   const outcome = yield* askContract(entry, own, speaker, charter, context);
   if (outcome.verdict.verdict !== 'rejected') return kept(outcome.verdict, outcome.notices);
@@ -160,6 +162,10 @@ export function* judgeEntry(entry: VerifiedEntry, state: Overlay, context: Entry
 }
 
 const CHARTER: TracedPlace = 'kernel/charter/charter';
+
+/** What a rule says that it hinged on: named by the rule, not by what it happened to read last. */
+const hingeOf = (about: string | undefined): readonly TracedPlace[] =>
+  about === undefined ? [] : [`kernel/${about}`];
 
 /** Whether the entry belongs elsewhere, or nobody here judges its type. */
 function typeRefusal({ town, line, type }: VerifiedEntry, charter: Charter, context: EntryContext) {
@@ -332,8 +338,7 @@ function* askContract(
     arrival: context.arrival,
   });
   if (refused) {
-    const hinge = refused.about ? [`kernel/${refused.about}`] : own.lastRead;
-    return { ...none(rejected(refused.code, refused.reason)), hinge };
+    return { ...none(rejected(refused.code, refused.reason)), hinge: hingeOf(refused.about) };
   }
   const verdict: Verdict =
     irregular === undefined

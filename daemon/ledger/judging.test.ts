@@ -2,6 +2,7 @@
 import t from 'tap';
 import { accountOf, readAccount } from './accounts.js';
 import { NO_BLOCK } from './block.js';
+import type { FromContract, ToContract } from './contract-protocol.js';
 import { accusedIn, evidenceOfBlocks, evidenceOfVotes, type SignedVote } from './equivocation.js';
 import type { JsonObject, NodeId, Sha256 } from './ids.js';
 import { readStanding } from './kernel-evidence.js';
@@ -68,6 +69,66 @@ t.test('a rejection names the entry that brought it about', async (t) => {
   const poor = send(town, 'alpha', 'carl', 'ada', 1_000_000);
   town.block('alpha', [poor]);
   t.equal(entryIn(town.merge(), poor.id)?.other, undefined, 'where no entry is to blame, none is named');
+});
+
+t.test(
+  'a merge moves one validator; who moves another is told which entry did, and can do so in the next',
+  async (t) => {
+    const town = new SmallTown(['alpha', 'beta', 'gamma']).people();
+    const [alpha, beta, gamma] = ['alpha', 'beta', 'gamma'].map((name) => nodeOf(town, name));
+    const say = (set: JsonObject) => town.entry('alpha', 'ada', 'charter.change', { set, remove: [] });
+    const first = say({ '/validators': [alpha, beta] as never });
+    const back = say({ '/validators': [alpha] as never });
+    const second = say({ '/validators': [alpha, gamma] as never });
+    const renamed = say({ '/name': 'Another' });
+    const third = say({ '/validators': [alpha, gamma] as never });
+    const swapped = say({ '/validators': [beta] as never });
+    town.block('alpha', [first]);
+    t.same(verdicts(town.merge()), ['charter.change accepted']);
+    town.block('alpha', [back, second, renamed, third, swapped]);
+    const built = town.merge();
+    t.same(
+      built.receipt.entries.map(({ code, verdict }) => code ?? verdict),
+      ['accepted', 'validator-moved', 'accepted', 'validator-moved', 'bad-charter-change'],
+      'what was moved in this merge counts, not what the charter is by now',
+    );
+    t.match(entryIn(built, second.id), {
+      reason:
+        'A merge moves one validator at most, and another was moved in this one: change it once that is merged.',
+      other: back.id,
+    });
+    t.equal(entryIn(built, third.id)?.other, renamed.id, 'the last to change the charter');
+    town.block('alpha', [say({ '/validators': [alpha, gamma] as never })]);
+    t.same(verdicts(town.merge()), ['charter.change accepted']);
+  },
+);
+
+t.test('the entry one lost to does not depend on what was looked at first, or last', async (t) => {
+  // The same contract twice: once it reads one key before the other, once after it.
+  const told = ['a', 'b'].map((first) => {
+    const town = new SmallTown(['alpha']).people('bob');
+    const asked: string[] = [];
+    const contract = (message: ToContract): FromContract => {
+      if (message.t === 'test') return { t: 'pass', id: 1 };
+      if (message.t === 'apply') asked.length = 0;
+      const next = [first, first === 'a' ? 'b' : 'a'][asked.length];
+      if (next === undefined) return { t: 'reject', id: 1, code: 'no', reason: 'No.' };
+      asked.push(next);
+      return { t: 'get', id: 1, dapp: 'kernel', collection: 'erasures', key: `p${next.repeat(16)}` };
+    };
+    for (const key of ['b', 'a']) {
+      const subject = `p${key.repeat(16)}`;
+      town.block('alpha', [town.entry('alpha', 'ada', 'record.erase', { subject })]);
+      town.merge();
+    }
+    const put = town.entry('alpha', 'bob', 'notes.put', { key: 'k', value: 1 });
+    town.block('alpha', [put]);
+    const by = readErasure(town.state, 'pa'.padEnd(17, 'a'))?.entry;
+    const { other } = entryIn(town.merge(contract), put.id) ?? {};
+    t.equal(other, by, 'of the first of the places, in bytewise order');
+    return other;
+  });
+  t.equal(told[0], told[1]);
 });
 
 t.test('what a revoked key signed names the revocation, in this merge and in later ones', async (t) => {
@@ -206,6 +267,15 @@ t.test('evidence proves itself, or it is irregular and nothing happens', async (
   );
   const built = town.merge();
   t.ok(built.receipt.entries.every(({ verdict }) => verdict === 'irregular'));
+  const reasons = built.receipt.entries.map(({ reason }) => reason ?? '');
+  t.equal(
+    reasons[4],
+    'This proves nothing: Not a commit of this ledger: headers are missing, unknown or out of order.',
+  );
+  t.ok(
+    reasons.every((reason) => /[^.]\.$/.test(reason)),
+    'a reason ends with one full stop',
+  );
   t.equal(readStanding(town.state, beta), undefined);
   const good = evidenceOfVotes(vote({}), vote({ value }));
   t.equal(accusedIn({ ...good }), beta);

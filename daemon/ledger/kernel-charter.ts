@@ -1,5 +1,5 @@
 /** Changes of the charter, signed by as many stewards as it says. */
-import { changeCharter, charterText, type Charter, type CharterChange } from './charter.js';
+import { changeCharter, charterText, validatorsMoved, type Charter, type CharterChange } from './charter.js';
 import { TownError, type NodeId } from './ids.js';
 import { allowanceAt } from './kernel-allowances.js';
 import { KERNEL, badBody, countStewards, hasOnly, refuse, tooFewStewards, type Handler } from './kernel.js';
@@ -33,6 +33,13 @@ export const change: Handler = (entry, state, context) => {
   if (unsigned) return unsigned;
   const next = changed(charter, { set, remove } as CharterChange);
   if (!next) return refuse('bad-charter', 'The charter would not hold then.');
+  // Consecutive sets share all but one, whatever number of changes a merge folds in: so each quorum overlaps with the next.
+  if (validatorsMoved(context.validators, next.validators) > 1)
+    return refuse(
+      'validator-moved',
+      'A merge moves one validator at most, and another was moved in this one: change it once that is merged.',
+      'charter/charter',
+    );
   if (next.amend > countStewards(state))
     return refuse('too-few-stewards', `There are fewer than ${next.amend} stewards to sign the next change.`);
   for (const node of Object.keys(charter.nodes) as NodeId[]) {

@@ -15,7 +15,7 @@ export const payDue: Handler = (entry, state, context) => {
   const debtor = authorOf(entry, context);
   const due = readDue(state, id);
   if (!due) return noSuchDue(id);
-  if (due.member !== debtor.id) return refuse('not-your-due', 'Who owes a due pays it.');
+  if (due.member !== debtor.id) return refuse('not-your-due', 'Who owes a due pays it.', `dues/${id}`);
   const paid = amount ?? due.amount;
   if (paid > due.amount)
     return refuse('more-than-due', `${due.amount} credits are due; these are ${paid}.`, `dues/${id}`);
@@ -35,7 +35,7 @@ export const waiveDue: Handler = (entry, state, context) => {
   const due = readDue(state, id);
   if (!due) return noSuchDue(id);
   if (due.to !== accountOf(author.id) && !author.roles.includes(STEWARD))
-    return refuse('not-your-due', 'A due is waived by whom it is owed to, or by a steward.');
+    return refuse('not-your-due', 'A due is waived by whom it is owed to, or by a steward.', `dues/${id}`);
   writeDue(state, id, null);
   return null;
 };

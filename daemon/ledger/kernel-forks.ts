@@ -76,7 +76,8 @@ export const adopt: Handler = (entry, state, context) => {
     return refuse('bad-line', `"${line}" is not the name of a draft fork.`);
   const unsigned = tooFewStewards(entry, context);
   if (unsigned) return unsigned;
-  if (!context.charter.nodes[node]) return refuse('no-such-node', `The town has no node ${node}.`);
+  if (!context.charter.nodes[node])
+    return refuse('no-such-node', `The town has no node ${node}.`, 'charter/charter');
   if (readFork(state, line))
     return refuse(
       'fork-adopted',
@@ -84,12 +85,15 @@ export const adopt: Handler = (entry, state, context) => {
       `forks/${line}`,
     );
   if (state.keys(KERNEL, 'forks', '', FORKS_MAX).length >= FORKS_MAX)
-    return refuse('too-many-forks', `${FORKS_MAX} drafts have come home: there is room for no more.`);
+    return refuse(
+      'too-many-forks',
+      `${FORKS_MAX} drafts have come home: there is room for no more.`,
+      'forks/',
+    );
   if (!hasMerge(base, context))
     return refuse(
       'unknown-base',
       `The draft begins at ${base.slice(0, 12)}…, which is no merge before this one.`,
-      `forks/${line}`,
     );
   const { height } = context;
   const fork: AdoptedFork = { node, head, seq: seq as number, base, height, entry: entry.id };

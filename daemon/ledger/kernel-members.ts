@@ -32,7 +32,7 @@ import { writeJson, type Overlay } from './state.js';
 export const found: Handler = (entry, state, context) => {
   if (!hasOnly(entry.body)) return badBody(entry.type, 'empty');
   if (state.keys(KERNEL, 'members', '', 1).length > 0)
-    return refuse('founded-already', 'The town has members: further ones join by invitation.');
+    return refuse('founded-already', 'The town has members: further ones join by invitation.', 'members/');
   const vouched = (entry.cosigned ?? []).some(({ by }) => keyOfNode(context.charter, nodeIdOf(by)) === by);
   if (!vouched) return refuse('not-vouched-for', 'A node of the charter must co-sign the first steward.');
   return admit(entry, state, context, [MEMBER, STEWARD]);
@@ -127,7 +127,7 @@ export const addKey: Handler = (entry, state, context) => {
   const member = authorOf(entry, context);
   if (readKey(state, key)) return refuse('key-known', 'This key belongs to a member already.', `keys/${key}`);
   if (member.keys.length >= KEYS_MAX)
-    return refuse('too-many-keys', `A member has at most ${KEYS_MAX} keys.`);
+    return refuse('too-many-keys', `A member has at most ${KEYS_MAX} keys.`, `members/${member.id}`);
   if (!verifyText(key, KEY_DOMAIN, keyProofText(entry.town, member.id, key), proof))
     return refuse('bad-proof', 'The new key did not sign for this member.');
   const now = readMember(state, member.id) ?? member;
@@ -147,9 +147,11 @@ export const revokeKey: Handler = (entry, state, context) => {
   if (!hasOnly(entry.body, 'key') || !isKeyId(key)) return badBody(entry.type, '{key}');
   const member = authorOf(entry, context);
   const known = readKey(state, key);
+  const about = `keys/${key}`;
   if (known && known.member !== member.id && !member.roles.includes(STEWARD))
-    return refuse('not-your-key', 'A member can revoke their own keys; those of others a steward.');
-  if (!known && !member.roles.includes(STEWARD)) return refuse('unknown-key', 'No member has this key.');
+    return refuse('not-your-key', 'A member can revoke their own keys; those of others a steward.', about);
+  if (!known && !member.roles.includes(STEWARD))
+    return refuse('unknown-key', 'No member has this key.', about);
   const holder = known?.status === 'active' ? readMember(state, known.member) : undefined;
   const others = holder?.keys.some((one) => one !== key && readKey(state, one)?.status === 'active');
   const guarded = holder && !others ? lastSteward(state, holder, context) : null;
@@ -178,15 +180,15 @@ export const setRoles: Handler = (entry, state, context) => {
   )
     return badBody(entry.type, '{member, roles: [..]}');
   const member = readMember(state, id);
-  if (!member) return refuse('no-such-member', `There is no member ${id}.`);
-  if (member.status === 'left')
-    return refuse('member-left', 'The member has left the town.', `members/${id}`);
+  const about = `members/${id}`;
+  if (!member) return refuse('no-such-member', `There is no member ${id}.`, about);
+  if (member.status === 'left') return refuse('member-left', 'The member has left the town.', about);
   const wanted = [...new Set(roles as string[])].sort();
   if (!wanted.every((role) => Object.hasOwn(charter.roles, role)))
     return refuse('no-such-role', 'The charter does not have one of these roles.');
   const changesSteward = member.roles.includes(STEWARD) !== wanted.includes(STEWARD);
   if (changesSteward && !authorOf(entry, context).roles.includes(STEWARD))
-    return refuse('stewards-only', 'Only a steward makes somebody a steward, or takes that back.');
+    return refuse('stewards-only', 'Only a steward makes somebody a steward, or takes that back.', about);
   const guarded = wanted.includes(STEWARD) ? null : lastSteward(state, member, context);
   if (guarded) return guarded;
   writeJson(state, KERNEL, 'members', id, { ...member, roles: wanted });

@@ -56,7 +56,7 @@ export const reinstate: Handler = (entry, state, context) => {
     writeJson(state, KERNEL, 'restrictions', id, null);
     return null;
   }
-  if (!member) return refuse('no-such-member', `There is no member ${id}.`);
+  if (!member) return refuse('no-such-member', `There is no member ${id}.`, `restrictions/${id}`);
   if (member.status !== 'suspended')
     return refuse('not-suspended', `The member is ${wordOf(member)}, not suspended.`, `members/${id}`);
   const next: Member = { ...member, status: 'active', entry: entry.id, since: context.tau };

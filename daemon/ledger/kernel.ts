@@ -81,6 +81,8 @@ export interface KernelContext {
   readonly time: number;
   readonly tau: number;
   readonly arrival: Arrival;
+  /** Of the merge before this one: its set and that of this one differ by one at most. */
+  readonly validators: readonly string[];
   /** The time (ms) of an adopted merge of this line. @throws TownError `unknown-base` */
   readonly baseTime: (base: Sha256) => Millis;
 }
@@ -133,7 +135,7 @@ export interface Rule {
   readonly open?: true;
 }
 
-/** A refusal; `about`: `<collection>/<key>` of the kernel's state that it hinged on. */
+/** A refusal; `about`: `<collection>/<key>` or `<collection>/` of the kernel's state that it hinged on. */
 export const refuse = (code: string, reason: string, about?: string): Refusal => ({
   code,
   reason,

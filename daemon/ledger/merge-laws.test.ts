@@ -3,12 +3,14 @@ import fc from 'fast-check';
 import t from 'tap';
 import { accountOf } from './accounts.js';
 import type { Block } from './block.js';
+import { validatorsMoved } from './charter.js';
 import type { EntryId, JsonObject, Millis } from './ids.js';
 import { isRestrictive } from './judge.js';
 import { readFork } from './kernel-forks.js';
 import { branchName, orderEntries, readBranch, type BranchPart } from './order.js';
 import type { Receipt } from './replay.js';
-import { memberIdOf, publicKeyOf } from './signature.js';
+import { readCharter } from './kernel.js';
+import { memberIdOf, nodeIdOf, publicKeyOf } from './signature.js';
 import { changeTree } from './state-tree.js';
 import { State } from './state.js';
 import { assertSupply } from './supply.js';
@@ -270,4 +272,62 @@ t.test('τ never falls within a branch, and stays between what is known to be be
     }),
     { numRuns: 30 },
   );
+});
+
+const HOUSES = ['alpha', 'beta', 'gamma', 'delta', 'epsilon'];
+const idsOf = (bits: number) =>
+  HOUSES.filter((_, i) => (bits & (1 << i)) !== 0).map((name) => nodeIdOf(keyOf(name)));
+
+/** Whole sets of validators, as bits, said in turn at one node or another; `true`: a merge in between. */
+const wishes = fc.array(
+  fc.oneof(
+    {
+      weight: 4,
+      arbitrary: fc.record({ node: fc.constantFrom(...NODES), bits: fc.integer({ min: 1, max: 31 }) }),
+    },
+    // Steps by one, from a set near the one there is, so that some are taken.
+    {
+      weight: 8,
+      arbitrary: fc.record({ node: fc.constantFrom(...NODES), flip: fc.integer({ min: 0, max: 4 }) }),
+    },
+    { weight: 2, arbitrary: fc.constant(true as const) },
+  ),
+  { minLength: 4, maxLength: 24 },
+);
+
+t.test('from merge to merge one validator moves at most, whatever changes a merge folds in', async (t) => {
+  const codes = new Map<string, number>();
+  fc.assert(
+    fc.property(wishes, (list) => {
+      const town = new SmallTown(HOUSES).people();
+      const validators = (): readonly string[] => readCharter(town.state).validators;
+      let guess = 1;
+      const merge = (): void => {
+        const before = validators();
+        if (town.parts().length === 0) return;
+        for (const { code = 'accepted' } of town.merge().receipt.entries)
+          codes.set(code, (codes.get(code) ?? 0) + 1);
+        t.ok(validatorsMoved(before, validators()) <= 1, 'one moved at most');
+        guess = HOUSES.reduce(
+          (bits, name, i) => (validators().includes(nodeIdOf(keyOf(name))) ? bits | (1 << i) : bits),
+          0,
+        );
+      };
+      for (const wish of list) {
+        if (wish === true) {
+          merge();
+          continue;
+        }
+        const bits = 'bits' in wish ? wish.bits : guess ^ (1 << wish.flip);
+        if (bits === 0) continue;
+        guess = bits;
+        const body = { set: { '/validators': idsOf(bits) }, remove: [] };
+        town.block(wish.node, [town.entry(wish.node, 'ada', 'charter.change', body)]);
+      }
+      merge();
+    }),
+    { numRuns: 60 },
+  );
+  for (const code of ['accepted', 'validator-moved', 'bad-charter-change'])
+    t.ok((codes.get(code) ?? 0) > 0, `${code} is among what was tried`);
 });

@@ -1,5 +1,14 @@
 /** What a contract asks of the accounts, carried out: movements between accounts and locks, and charges for metered use. */
-import { credit, isAmount, move, readAccount, accountOf, type Arrival, type Refusal } from './accounts.js';
+import {
+  credit,
+  isAmount,
+  move,
+  noSuchAccount,
+  readAccount,
+  accountOf,
+  type Arrival,
+  type Refusal,
+} from './accounts.js';
 import { takeFromAllowance, type Spender } from './allowances.js';
 import type { Posting } from './contract-protocol.js';
 import { dueId, writeDue, type Due } from './dues.js';
@@ -58,8 +67,7 @@ function charge(
     return { code: 'facts-only', reason: 'Only a fact that is not restrictive can charge for metered use.' };
   if (!isAmount(amount)) return { code: 'bad-amount', reason: 'An amount is a whole number above 0.' };
   for (const account of [accountOf(member), to])
-    if (!readAccount(state, account))
-      return { code: 'no-such-account', reason: `There is no account ${account}.` };
+    if (!readAccount(state, account)) return noSuchAccount(account);
   if (accountOf(member) === to)
     return { code: 'same-account', reason: 'Nobody is charged for the good of their own account.' };
   const taken = takeFromAllowance(state, meter.spender, member, amount);

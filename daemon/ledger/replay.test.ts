@@ -337,7 +337,7 @@ t.test(
         'bad-charter-change',
         'accepted',
         'bad-charter',
-        'accepted',
+        'validator-moved',
         'too-few-stewards',
       ],
     );

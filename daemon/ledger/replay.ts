@@ -132,6 +132,7 @@ function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>):
   const { parent, time, baseTime } = input;
   const ordered = orderEntries(input.parts.map(withBase(input)), parent, time, baseTime);
   const enabled = enabledManifests(readCharter(input.state), input.manifests);
+  const { validators } = readCharter(state);
   // Who has no say yet on the parent state (joined or promoted in this very merge) waits for their own place.
   const goesFirst = ({ entry }: OrderedEntry): boolean =>
     isRestrictive(entry, enabled) && maySpeak(entry, input.state, enabled);
@@ -152,6 +153,7 @@ function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>):
         manifests,
         authority,
         arrival: 'spendable',
+        validators,
         baseTime,
       };
       const early = again.get(one) ?? vetoed.get(entry.id);
@@ -256,6 +258,7 @@ function* testAll(
       manifests,
       authority: state,
       arrival: 'spendable',
+      validators: charter.validators,
       baseTime,
     };
     const entries = receipt

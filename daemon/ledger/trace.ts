@@ -16,16 +16,10 @@ const INCOMING = 'kernel/incoming/';
 /** An overlay that remembers what is read through it. The charter is read for every entry and not counted. */
 export class TracedOverlay extends Overlay {
   private readonly places = new Set<TracedPlace>();
-  private last: TracedPlace | null = null;
 
-  /** All that was read. */
+  /** All that was read, in bytewise order, whatever was read first. */
   get read(): readonly TracedPlace[] {
-    return [...this.places];
-  }
-
-  /** What was read last: what a rule of the kernel looks at before it refuses. */
-  get lastRead(): readonly TracedPlace[] {
-    return this.last === null ? [] : [this.last];
+    return [...this.places].sort();
   }
 
   override get(dapp: string, collection: string, key: string): string | undefined {
@@ -41,7 +35,6 @@ export class TracedOverlay extends Overlay {
   private note(place: TracedPlace): void {
     if (place === CHARTER || place.startsWith(INCOMING)) return;
     this.places.add(place);
-    this.last = place;
   }
 }
 

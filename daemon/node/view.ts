@@ -212,6 +212,7 @@ export class View {
       manifests,
       authority,
       arrival: 'pending',
+      validators: this.main.charter.validators,
       baseTime: (base) => this.main.timeOf(base),
     };
   }

@@ -172,6 +172,7 @@ export class PaperTown {
         manifests: MANIFESTS,
         authority: node.view,
         arrival: 'pending',
+        validators: readCharter(node.main).validators,
         baseTime: (base) => this.times.get(base) as Millis,
       }),
     );
