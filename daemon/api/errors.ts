@@ -47,7 +47,6 @@ const statusByCode: ReadonlyMap<string, number> = new Map([
   ['gone', 410],
   ['rejected', 422],
   ['members-only', 422],
-  ['dapp-tests-fail', 422],
   ['invitation-too-long', 422],
   ['welcome-too-large', 422],
   ['too-many-tries', 429],

@@ -91,7 +91,7 @@ export const status: Shape.StatusView = {
     driver: 'process',
     isolated: false,
     ready: true,
-    list: [{ name: 'gigs', version: '1.0.0', digest: hash('2') }],
+    list: [{ name: 'gigs', version: '1.0.0', digest: hash('2'), suspended: null }],
     warning: 'No isolation.',
   },
   broker: { listening: true, port: 1883 },

@@ -271,7 +271,15 @@ export const statusView = component<Shape.StatusView>()(
       driver: oneOf('container', 'process', 'starting'),
       isolated: Type.Boolean(),
       ready: Type.Boolean(),
-      list: Type.Array(Type.Object({ name: Type.String(), version: Type.String(), digest: Type.String() })),
+      list: Type.Array(
+        Type.Object({
+          name: Type.String(),
+          version: Type.String(),
+          digest: Type.String(),
+          /** Why the town has suspended it. */
+          suspended: orNull(Type.String()),
+        }),
+      ),
       warning: orNull(Type.String()),
     }),
     broker: Type.Object({ listening: Type.Boolean(), port: orNull(Type.Integer()) }),

@@ -161,6 +161,16 @@ function statusText(status: StatusView, url: string): string {
       ],
       ['nodes', peersText(peers)],
       ['proof', validatorsText(validators)],
+      ...dapps.list.flatMap(({ name, suspended }): [string, string][] =>
+        suspended === null
+          ? []
+          : [
+              [
+                'suspended',
+                `${name}: ${suspended} Its entries are refused until the charter says otherwise of it (another version, or disabled and enabled again)`,
+              ],
+            ],
+      ),
       ['warning', dapps.warning],
       ['ALARM', status.alarm === null ? null : `${status.alarm.code}: ${status.alarm.message}`],
     ]),

@@ -20,6 +20,7 @@ import { readCharter, speakerOf, type Speaker } from './kernel.js';
 import { carryOut } from './postings.js';
 import type { Overlay, StateReader, StateWrite } from './state.js';
 import { assertConserved } from './supply.js';
+import { suspensionOf } from './suspended-dapps.js';
 import { TracedOverlay, recordedEntry, type TracedPlace } from './trace.js';
 
 /** A message for one dapp's contract; the answer is that contract's next message. */
@@ -138,6 +139,8 @@ export function* judgeEntry(entry: VerifiedEntry, state: Overlay, context: Entry
   };
   const type = typeRefusal(entry, charter, context);
   if (type) return dropped(type, [CHARTER]);
+  const suspension = suspensionRefusal(entry, charter, state);
+  if (suspension) return dropped(suspension);
   const rule = kernelRule(entry.type);
   const kind = kindOf(entry.type, context.manifests) as 'claim' | 'fact';
   const speaker = speakerOf(charter, context.authority, entry.by);
@@ -178,6 +181,17 @@ function typeRefusal({ town, line, type }: VerifiedEntry, charter: Charter, cont
   return dapp && manifestOf(dapp.name, context.manifests).verbs[verbOf(type)]
     ? null
     : rejected('unknown-type', `Nobody here judges "${type}": the charter has no such dapp or verb.`);
+}
+
+/** Whether the dapp that would judge the entry is suspended. */
+function suspensionRefusal({ type }: VerifiedEntry, charter: Charter, state: StateReader): Verdict | null {
+  const found = kernelRule(type) ? undefined : suspensionOf(state, charter, dappOf(type));
+  return found
+    ? rejected(
+        'dapp-suspended',
+        `The dapp ${dappOf(type)} is suspended since merge ${found.height}, until the charter says otherwise of it: ${found.reason}`,
+      )
+    : null;
 }
 
 /** What decides whether somebody may say something: their roles, and what the charter lets these do. */
@@ -232,7 +246,11 @@ function mayNotSpeak(
 }
 
 /** What a dapp's contract is told of where it runs. */
-export function contractContext(dapp: string, charter: Charter, context: EntryContext): ContractContext {
+export function contractContext(
+  dapp: string,
+  charter: Charter,
+  context: Pick<EntryContext, 'town' | 'height' | 'time' | 'tau'>,
+): ContractContext {
   const { town, height, time, tau } = context;
   const parameters = (charter.dapps.find(({ name }) => name === dapp)?.parameters ?? {}) as JsonObject;
   return { town, height, time, tau, parameters };

@@ -235,30 +235,6 @@ t.test('only a steward makes or unmakes a steward, and no role is made of thin a
   ]);
 });
 
-t.test("what a dapp's test vetoes is rejected with its reason, and the rest stands", async (t) => {
-  const town = new SmallTown().people('bob');
-  const [bad, good] = [
-    town.entry('alpha', 'bob', 'notes.put', { key: 'bad', value: 1 }),
-    town.entry('alpha', 'bob', 'notes.put', { key: 'good', value: 1 }),
-  ];
-  town.block('alpha', [bad, good]);
-  const contract = notesContract();
-  const vetoing = (message: ToContract): FromContract =>
-    message.t === 'test' && message.entries.includes(bad.id)
-      ? { t: 'veto', id: 1, entries: [bad.id], code: 'x', reason: 'not this one' }
-      : contract(message);
-  t.same(verdicts(town.merge(vetoing)), ['notes.put veto', 'notes.put accepted']);
-  t.equal(town.state.get('notes', 'notes', 'bad'), undefined);
-  town.block('alpha', [town.entry('alpha', 'bob', 'notes.put', { key: 'c', value: 1 })]);
-  const always = (message: ToContract): FromContract =>
-    message.t === 'test' ? { t: 'veto', id: 1, entries: [], code: 'x', reason: 'never' } : contract(message);
-  t.throws(
-    () => town.merge(always),
-    { code: 'dapp-tests-fail' },
-    'a test that nothing can satisfy stops the merge',
-  );
-});
-
 t.test('a contract can write and read only where it may', async (t) => {
   const town = new SmallTown().people('bob');
   const answers =

@@ -4,21 +4,15 @@
  * messages from whoever drives it.
  */
 import { canonicalize } from './canonical.js';
-import type { ToContract } from './contract-protocol.js';
-import { dappOf } from './entry.js';
+import { testAll, Vetoes } from './dapp-tests.js';
 import { expire } from './expiries.js';
 import { sha256 } from './hash.js';
 import type { EntryId, Millis, NodeId, Sha256 } from './ids.js';
 import { TownError, invariant } from './ids.js';
 import {
-  keptText,
-  contractContext,
-  converse,
   enabledManifests,
   isRestrictive,
   judgeEntry,
-  kindOf,
-  manifestOf,
   maySpeak,
   rejected,
   type Dialogue,
@@ -40,10 +34,8 @@ import {
 } from './order.js';
 import { Overlay, writeJson, type StateReader, type StateWrite } from './state.js';
 import { assertConserved } from './supply.js';
+import { liftSuspensions, suspendDapp, workingDapps } from './suspended-dapps.js';
 import { Writers } from './trace.js';
-
-/** Times a merge is replayed because a dapp's test vetoed some of it. */
-const PASSES_MAX = 3;
 
 export interface ReceiptEntry extends Verdict {
   readonly id: EntryId;
@@ -87,31 +79,12 @@ export interface ReplayResult {
 /** Replays a merge. The tests of all dapps are part of it: what they veto is rejected, and the replay starts again. */
 export function* replay(input: ReplayInput): Dialogue<ReplayResult> {
   assertFolded(input);
-  const vetoed = new Map<EntryId, Verdict>();
-  for (let pass = 1; ; pass += 1) {
-    const attempt = yield* replayOnce(input, vetoed);
-    const veto = yield* testAll(input, attempt);
+  const vetoes = new Vetoes(input.state, input.manifests);
+  for (;;) {
+    const attempt = yield* replayOnce(input, vetoes);
+    const veto = yield* testAll(attempt, input);
     if (!veto) return finish(input, attempt);
-    const mine = attempt.receipt.filter(
-      ({ id, type, verdict }) => dappOf(type) === veto.dapp && verdict !== 'rejected' && !vetoed.has(id),
-    );
-    const named = pass < PASSES_MAX ? mine.filter(({ id }) => veto.entries.includes(id)) : mine;
-    // A veto that names none of the dapp's own entries takes them all: the state must become sound.
-    const losing = named.length > 0 ? named : mine;
-    if (losing.length === 0)
-      throw new TownError(
-        'dapp-tests-fail',
-        `The tests of ${veto.dapp} do not pass and none of its entries in this merge is to blame: ${veto.reason}`,
-        'The town keeps its last good state. Mend or disable the dapp by a change of the charter.',
-      );
-    for (const { id, type } of losing) {
-      const verdict = kindOf(type, input.manifests) === 'fact' ? 'irregular' : 'rejected';
-      vetoed.set(id, {
-        verdict,
-        code: 'veto',
-        reason: `The tests of ${veto.dapp} refused it: ${veto.reason}`,
-      });
-    }
+    vetoes.add(veto, attempt);
   }
 }
 
@@ -123,7 +96,7 @@ interface Attempt {
   readonly writesOf: Map<EntryId, readonly StateWrite[]>;
 }
 
-function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>): Dialogue<Attempt> {
+function* replayOnce(input: ReplayInput, { lost, suspended }: Vetoes): Dialogue<Attempt> {
   const state = new Overlay(input.state);
   const receipt: ReceiptEntry[] = [];
   const notices: Attempt['notices'] = [];
@@ -156,7 +129,7 @@ function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>):
         validators,
         baseTime,
       };
-      const early = again.get(one) ?? vetoed.get(entry.id);
+      const early = again.get(one) ?? lost.get(entry.id);
       const judged: Judged = early
         ? { verdict: early, writes: [], notices: [] }
         : yield* judgeEntry(entry, state, context);
@@ -173,6 +146,8 @@ function* replayOnce(input: ReplayInput, vetoed: ReadonlyMap<EntryId, Verdict>):
   yield* judge(others, state);
   const expired = expire(state, input.time);
   markBranches(state, input, ordered);
+  liftSuspensions(state);
+  for (const [dapp, reason] of suspended) suspendDapp(state, dapp, { height: input.height, time, reason });
   return { state, receipt, expired, notices, writesOf };
 }
 
@@ -240,40 +215,6 @@ function markBranches(state: Overlay, input: ReplayInput, ordered: readonly Orde
   }
 }
 
-/** Runs each enabled dapp's test in charter order; the first veto is returned. */
-function* testAll(
-  input: ReplayInput,
-  { state, receipt }: Attempt,
-): Dialogue<{ dapp: string; entries: readonly string[]; reason: string } | null> {
-  const charter = readCharter(state);
-  for (const { name } of charter.dapps.filter(({ enabled }) => enabled)) {
-    const manifest = manifestOf(name, input.manifests);
-    const { town, line, height, time, manifests, baseTime } = input;
-    const context: EntryContext = {
-      town,
-      line,
-      height,
-      time,
-      tau: time,
-      manifests,
-      authority: state,
-      arrival: 'spendable',
-      validators: charter.validators,
-      baseTime,
-    };
-    const entries = receipt
-      .filter(({ type, verdict }) => dappOf(type) === name && verdict !== 'rejected')
-      .map(({ id }) => id);
-    const call: ToContract = { t: 'test', id: 1, entries, ctx: contractContext(name, charter, context) };
-    const result = yield* converse(call, name, state, manifest);
-    if (result.t === 'pass') continue;
-    if (result.t === 'veto') return { dapp: name, entries: result.entries, reason: keptText(result.reason) };
-    const why = result.t === 'error' ? keptText(result.message) : `it answered "${result.t}"`;
-    return { dapp: name, entries: [], reason: `its test failed: ${why}` };
-  }
-  return null;
-}
-
 function finish(input: ReplayInput, { state, receipt, expired, notices, writesOf }: Attempt): ReplayResult {
   const writes = state.writes();
   assertConserved(input.state, writes);
@@ -282,8 +223,8 @@ function finish(input: ReplayInput, { state, receipt, expired, notices, writesOf
     writes,
     writesOf,
     receipt: { height: input.height, entries: receipt, expired, notices },
-    testedBy: charter.dapps
-      .filter(({ enabled }) => enabled)
-      .map(({ name, version, digest }) => `${name}@${version} sha256:${digest}`),
+    testedBy: workingDapps(state, charter).map(
+      ({ name, version, digest }) => `${name}@${version} sha256:${digest}`,
+    ),
   };
 }

@@ -2,6 +2,7 @@
 import { mayBeOff, quorumOf } from '../consensus/quorum.js';
 import type { GateHello, GateLogger } from '../gate/link.js';
 import type { NodeId } from '../ledger/ids.js';
+import { suspensionOf } from '../ledger/suspended-dapps.js';
 import type { Store } from '../store/store.js';
 import type { Clock } from './clock.js';
 import type { NodeConfig } from './config.js';
@@ -137,7 +138,10 @@ export class Bulletin {
         driver: driver?.kind ?? 'starting',
         isolated: driver?.isolated ?? false,
         ready: isReady,
-        list: charter.dapps.map(({ name, version: v, digest }) => ({ name, version: v, digest })),
+        list: charter.dapps.map(({ name, version: v, digest }) => {
+          const suspended = suspensionOf(main.state, charter, name)?.reason ?? null;
+          return { name, version: v, digest, suspended };
+        }),
         warning: this.warning,
       },
       broker: { listening: brokerPort !== null, port: brokerPort },

@@ -211,7 +211,13 @@ export interface StatusView {
     readonly driver: 'container' | 'process' | 'starting';
     readonly isolated: boolean;
     readonly ready: boolean;
-    readonly list: readonly { readonly name: string; readonly version: string; readonly digest: string }[];
+    readonly list: readonly {
+      readonly name: string;
+      readonly version: string;
+      readonly digest: string;
+      /** Why the town has suspended it. */
+      readonly suspended: string | null;
+    }[];
     readonly warning: string | null;
   };
   readonly broker: { readonly listening: boolean; readonly port: number | null };

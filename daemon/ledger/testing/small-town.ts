@@ -45,7 +45,22 @@ export const NOTES: DappManifest = {
   limits: { memoryMiB: 64, cpus: 1, pids: 8, callMs: 1000 },
 };
 
-export const MANIFESTS: Manifests = new Map([['notes', NOTES]]);
+/** The dapp `watch`, which looks at what is in `notes`; no charter here has it from the beginning. `mark {}` is its one claim. */
+export const WATCH: DappManifest = {
+  ...NOTES,
+  name: 'watch',
+  verbs: { mark: { kind: 'claim', summary: '' } },
+  collections: [],
+  reads: ['notes'],
+};
+
+export const MANIFESTS: Manifests = new Map([
+  ['notes', NOTES],
+  ['watch', WATCH],
+]);
+
+/** A contract in this process; `dapp` is the dapp that is asked. */
+export type PlayedContract = (message: ToContract, dapp: string) => FromContract;
 
 /** What the contract of `notes` answers to one message; a key is forbidden when `forbidden/<key>` is there. */
 export function notesContract(): (message: ToContract) => FromContract {
@@ -104,10 +119,10 @@ export function notesContract(): (message: ToContract) => FromContract {
 }
 
 /** Runs a dialogue to its end with contracts in this process. */
-export function drive<T>(dialogue: Dialogue<T>, contract = notesContract()): T {
+export function drive<T>(dialogue: Dialogue<T>, contract: PlayedContract = notesContract()): T {
   for (let turn = dialogue.next(); ;) {
     if (turn.done) return turn.value;
-    turn = dialogue.next(contract(turn.value.message));
+    turn = dialogue.next(contract(turn.value.message, turn.value.dapp));
   }
 }
 
@@ -251,7 +266,7 @@ export class SmallTown {
   replay(
     parts = this.parts(),
     time = (this.head.time + 1000) as Millis,
-    contract = notesContract(),
+    contract: PlayedContract = notesContract(),
     manifests: Manifests = MANIFESTS,
   ): ReplayResult {
     const { town, head, state } = this;
@@ -270,7 +285,7 @@ export class SmallTown {
   }
 
   /** Merges what is unmerged (or some of it) and steps `main` on. */
-  merge(contract = notesContract(), parts = this.parts()): BuiltMerge {
+  merge(contract: PlayedContract = notesContract(), parts = this.parts()): BuiltMerge {
     const time = (this.head.time + 1000) as Millis;
     const result = this.replay(parts, time, contract);
     const last = parts.map(({ blocks }) => blocks[blocks.length - 1] as Block);

@@ -209,7 +209,12 @@ export interface Status {
     readonly driver: 'container' | 'process' | 'starting';
     readonly isolated: boolean;
     readonly ready: boolean;
-    readonly list: readonly { readonly name: string; readonly version: string; readonly digest: string }[];
+    readonly list: readonly {
+      readonly name: string;
+      readonly version: string;
+      readonly digest: string;
+      readonly suspended: string | null;
+    }[];
     readonly warning: string | null;
   };
   readonly broker: { readonly listening: boolean; readonly port: number | null };

@@ -111,6 +111,12 @@ function HowItIs({ status }: { status: Status }) {
           {dapps.list.map((dapp) => (
             <li key={dapp.name}>
               {dapp.name} {dapp.version} <code title={dapp.digest}>{shortId(dapp.digest)}</code>
+              {dapp.suspended !== null && (
+                <p>
+                  <Chip tone="bad">suspended</Chip> {dapp.suspended} Its entries are refused until the charter
+                  says otherwise of it: another version, or disabled and enabled again.
+                </p>
+              )}
             </li>
           ))}
         </ul>
