@@ -1,6 +1,7 @@
 /** Where in which town's history a consensus message belongs, and the checks of its fields. */
 import { canonicalize, parseCanonical } from '../ledger/canonical.js';
 import { isNodeId, isSha256, TownError, type Json, type JsonObject, type Sha256 } from '../ledger/ids.js';
+import { isSignatureText } from '../ledger/signature.js';
 
 /** What every consensus message names, so that none can be replayed elsewhere. `parent`: SHA-256 of the raw parent merge. */
 export interface Place {
@@ -15,7 +16,7 @@ export interface Place {
 type Check = (value: Json | undefined) => boolean;
 
 export const isCount: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
-export const isSignature: Check = (value) => typeof value === 'string' && /^[0-9a-f]{128}$/.test(value);
+export const isSignature: Check = (value) => isSignatureText(value);
 export const isNode: Check = isNodeId;
 export const isHash: Check = isSha256;
 

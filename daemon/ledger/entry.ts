@@ -6,7 +6,7 @@ import { assertIntegers, canonicalize, parseCanonical } from './canonical.js';
 import { sha256 } from './hash.js';
 import type { EntryId, Json, JsonObject, KeyId, Millis, NodeId, Sha256 } from './ids.js';
 import { TownError, isKeyId, isNodeId, isSha256 } from './ids.js';
-import { signText, verifyText } from './signature.js';
+import { isSignatureText, signText, verifyText } from './signature.js';
 
 /** At most this many bytes of canonical JSON. */
 export const ENTRY_BYTES_MAX = 16 * 1024;
@@ -135,7 +135,7 @@ function assertEntry(value: Json): void {
   if (!isCount(e['at'])) bad('"at" must be milliseconds since 1970');
   if (typeof e['body'] !== 'object' || e['body'] === null || Array.isArray(e['body']))
     bad('"body" must be an object');
-  if (!isSignature(e['sig'])) bad('"sig" must be 128 hex digits');
+  if (!isSignatureText(e['sig'])) bad('"sig" must be 64 bytes in base64url');
   if ('cosigned' in e) {
     const list = e['cosigned'];
     if (!Array.isArray(list) || list.length === 0 || list.length > COSIGNERS_MAX)
@@ -143,7 +143,7 @@ function assertEntry(value: Json): void {
     let last = '';
     for (const item of list as readonly JsonObject[]) {
       if (typeof item !== 'object' || item === null) bad('"cosigned" must hold {by, sig}');
-      if (!isKeyId(item['by']) || !isSignature(item['sig']) || Object.keys(item).length !== 2)
+      if (!isKeyId(item['by']) || !isSignatureText(item['sig']) || Object.keys(item).length !== 2)
         bad('"cosigned" must hold {by, sig}');
       if ((item['by'] as string) <= last || item['by'] === e['by'])
         bad('"cosigned" must be sorted by key, each once');
@@ -151,8 +151,6 @@ function assertEntry(value: Json): void {
     }
   }
 }
-
-const isSignature = (value: unknown): boolean => typeof value === 'string' && /^[0-9a-f]{128}$/.test(value);
 
 /**
  * Entries whose form and signatures were found to hold lately, by id: an entry is read on arrival and again for every replay, and its id

@@ -164,7 +164,29 @@ t.test('ids and signed texts', async (t) => {
   t.ok(verifyText(key, 'mergetown/entry/v1', '{"a":1}', signature));
   t.notOk(verifyText(key, 'mergetown/vote/v1', '{"a":1}', signature), 'of another kind');
   t.notOk(verifyText(key, 'mergetown/entry/v1', '{"a":2}', signature), 'of another text');
-  t.notOk(verifyText(key, 'mergetown/entry/v1', '{"a":1}', signature.toUpperCase()), 'in another spelling');
+  t.match(signature, /^[A-Za-z0-9_-]{86}$/);
+  const bytes = Buffer.from(signature, 'base64url');
+  const last = signature.slice(-1);
+  const others = [
+    ...[
+      `${signature}=`,
+      `${signature}==`,
+      `${signature}\n`,
+      ` ${signature}`,
+      signature.slice(0, -1),
+      `${signature}A`,
+    ],
+    ...[bytes.toString('hex'), bytes.toString('base64'), signature.toLowerCase()],
+    // The last character has four bits that belong to no byte.
+    ...[...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_']
+      .filter((other) => other !== last)
+      .map((other) => signature.slice(0, -1) + other),
+  ];
+  for (const other of others.filter((text) => text !== signature))
+    t.notOk(
+      verifyText(key, 'mergetown/entry/v1', '{"a":1}', other),
+      `in another spelling: ${other.slice(-4)}`,
+    );
   t.notOk(verifyText(key, 'mergetown/entry/v1', '{"a":1}', ''), 'none');
   forgetSecretKey(seed);
   t.equal(signText(seed, 'mergetown/entry/v1', '{"a":1}'), signature, 'a forgotten key signs as before');

@@ -187,13 +187,20 @@ function messageOf(domain: string, text: string): Uint8Array {
   return Buffer.from(`${domain}\0${text}`, 'utf8');
 }
 
-/** Signs a canonical text under a domain such as `mergetown/entry/v1`: 128 hex digits. */
+/** Base64url without padding, in the one spelling that 64 bytes have: the last character's unused bits are zero. */
+export const SIGNATURE_TEXT = /^[A-Za-z0-9_-]{85}[AQgw]$/;
+
+/** Whether a value could be a signature in JSON: 86 characters, the one spelling of 64 bytes in base64url. */
+export const isSignatureText = (value: unknown): value is string =>
+  typeof value === 'string' && SIGNATURE_TEXT.test(value);
+
+/** Signs a canonical text under a domain such as `mergetown/entry/v1`: 86 characters of base64url. */
 export function signText(secretKey: Uint8Array, domain: string, canonicalText: string): string {
-  return hexOf(sign(secretKey, messageOf(domain, canonicalText)));
+  return Buffer.from(sign(secretKey, messageOf(domain, canonicalText))).toString('base64url');
 }
 
-/** Whether the signature (128 lower-case hex digits, else false) of a text under a domain counts. */
-export function verifyText(key: KeyId, domain: string, canonicalText: string, signatureHex: string): boolean {
-  if (!/^[0-9a-f]{128}$/.test(signatureHex)) return false;
-  return verifySignature(bytesOf(key), messageOf(domain, canonicalText), bytesOf(signatureHex));
+/** Whether the signature (as `signText` writes it, else false) of a text under a domain counts. */
+export function verifyText(key: KeyId, domain: string, canonicalText: string, signature: string): boolean {
+  if (!isSignatureText(signature)) return false;
+  return verifySignature(bytesOf(key), messageOf(domain, canonicalText), Buffer.from(signature, 'base64url'));
 }

@@ -2,7 +2,6 @@
 import { GateLink, type GateHello, type GateLogger } from '../gate/link.js';
 import type { GateRecord } from '../gate/shapes.js';
 import { verifyEntry } from '../ledger/entry.js';
-import type { JsonObject } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { readJson } from '../ledger/state.js';
 import type { EntryRow } from '../store/rows.js';
@@ -10,6 +9,7 @@ import type { Store } from '../store/store.js';
 import type { Appender } from './appender.js';
 import type { Clock } from './clock.js';
 import type { NodeConfig } from './config.js';
+import { openedForm, sealedForm, type SealedDoorRecord } from './door-record.js';
 import { Enrolments } from './enrolments.js';
 import type { Events } from './events.js';
 import { GateRights } from './gate-rights.js';
@@ -142,10 +142,7 @@ export class Doors {
     // Of somebody whose records were erased, nothing more is written than of somebody unknown.
     const isErased = person !== undefined && records.isErased(person);
     const about = isErased ? {} : { badge, person, reason };
-    const sealed = { id, at: record.at, ...about, by, of, waitedMs };
-    const plain = Object.fromEntries(
-      Object.entries(sealed).filter(([, value]) => value !== undefined),
-    ) as JsonObject;
+    const plain = sealedForm({ id, at: record.at, ...about, by, of, waitedMs } as SealedDoorRecord);
     // A key apart from that of the profile: its name stands in the ledger in plain and must not lead to the person.
     const subject = person === undefined || isErased ? `door-${door}` : `${person} doors`;
     const envelope = await records.seal(subject, ABOUT.record, plain, clock.now());
@@ -168,7 +165,7 @@ export class Doors {
   private fromEntry(row: EntryRow): DoorEventView {
     const { id } = row;
     const { body } = verifyEntry(Buffer.from(row.bytes).toString('utf8'));
-    const sealed = (this.parts.records.open(ABOUT.record, body['record']) ?? {}) as Partial<GateRecord>;
+    const sealed = openedForm(this.parts.records.open(ABOUT.record, body['record']));
     const { door, kind, outcome, code, table } = body as unknown as GateRecord;
     return this.told(
       { id: sealed.id ?? id, at: sealed.at ?? row.at, door, kind, outcome, code, table, ...sealed },

@@ -10,7 +10,7 @@ export interface KeyCode {
   readonly town: Sha256;
   readonly member: MemberId;
   readonly key: KeyId;
-  /** The key's signature for this member of this town: 128 hex digits. */
+  /** The key's signature for this member of this town: 86 characters of base64url. */
   readonly proof: string;
   /** Where the key lies. Told, not proven. */
   readonly node: NodeId;

@@ -9,6 +9,7 @@ import { readKey } from '../ledger/kernel.js';
 import { nodeIdOf } from '../ledger/signature.js';
 import type { EntryRow, MergeRow } from '../store/rows.js';
 import type { Store } from '../store/store.js';
+import { openedForm } from './door-record.js';
 import { tellEntry } from './explain.js';
 import { MAIN, type MainLine } from './main-line.js';
 import { ABOUT, type Names } from './names.js';
@@ -110,10 +111,11 @@ export class LedgerCases {
   private opened(type: string, body: JsonObject): JsonObject {
     const about = (field: string): string =>
       ABOUT_FIELD_OF[`${type} ${field}`] ?? ABOUT_FIELD[field] ?? field;
-    return this.mapSealed(
-      body,
-      (field, value) => this.records.open(about(field), value) ?? UNREADABLE[this.records.whyNot(value)],
-    );
+    return this.mapSealed(body, (field, value) => {
+      const plain = this.records.open(about(field), value);
+      if (plain === null) return UNREADABLE[this.records.whyNot(value)];
+      return about(field) === ABOUT.record ? ({ ...openedForm(plain) } as JsonObject) : plain;
+    });
   }
 
   private closed(body: JsonObject): JsonObject {

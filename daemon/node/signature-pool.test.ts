@@ -15,7 +15,11 @@ const place = { v: 1 as const, town: sha256('town'), line: 'main', base: sha256(
 /** Every third with two signatures, some with field names in their bodies that look like the signature's. */
 function entry(n: number): VerifiedEntry {
   const [seed, second] = [seeds[n % 3], seeds[(n + 1) % 3]] as [Uint8Array, Uint8Array];
-  const body = { note: `number ${n} "sig":"`, sig: 'f'.repeat(128), cosigned: [{ by: keys[0]!, sig: 'x' }] };
+  const body = {
+    note: `number ${n} "sig":"`,
+    sig: 'f'.repeat(85) + 'A',
+    cosigned: [{ by: keys[0]!, sig: 'x' }],
+  };
   const content = { ...place, node: nodeIdOf(keys[0]!), n, type: 'notes.write', at: (1_000 + n) as Millis };
   const cosigners = n % 3 === 0 ? [{ by: publicKeyOf(second), secretKey: second }] : [];
   return signEntry({ ...content, by: publicKeyOf(seed), body }, seed, cosigners);

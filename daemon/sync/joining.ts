@@ -9,7 +9,7 @@ import { Value } from 'typebox/value';
 import { canonicalize } from '../ledger/canonical.js';
 import { openEnvelope, sealEnvelope } from '../ledger/envelope.js';
 import type { Json, JsonObject, KeyId, NodeId, Sha256 } from '../ledger/ids.js';
-import { nodeIdOf, publicKeyOf, signText, verifyText } from '../ledger/signature.js';
+import { nodeIdOf, publicKeyOf, SIGNATURE_TEXT, signText, verifyText } from '../ledger/signature.js';
 import type { Invitation } from './invitation.js';
 import { SPLIT_CHARS_MAX } from './split-welcome.js';
 
@@ -44,6 +44,7 @@ export function readJoinTopic(
 
 const closed = { additionalProperties: false } as const;
 const Hex = (digits: number) => Type.String({ pattern: `^[0-9a-f]{${digits}}$` });
+const Signature = Type.String({ pattern: SIGNATURE_TEXT.source });
 const CODE = /^[a-z][a-z0-9-]{0,63}$/;
 /** Characters of a refusal's reason. */
 export const REASON_MAX = 250;
@@ -60,13 +61,13 @@ const AskSchema = Type.Object(
     name: Type.String({ minLength: 1, maxLength: 60 }),
     /** 16 random bytes, one for each attempt to join: an answer names it, so that no older answer counts. */
     nonce: Hex(32),
-    sig: Hex(128),
+    sig: Signature,
   },
   closed,
 );
 export type Ask = Static<typeof AskSchema>;
 
-const AnswerBase = { town: Hex(64), invitation: Hex(16), nonce: Hex(32), host: Hex(64), sig: Hex(128) };
+const AnswerBase = { town: Hex(64), invitation: Hex(16), nonce: Hex(32), host: Hex(64), sig: Signature };
 const AnswerSchema = Type.Union([
   Type.Object({ ...AnswerBase, status: Type.Literal('waiting') }, closed),
   Type.Object(

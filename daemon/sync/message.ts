@@ -125,7 +125,7 @@ export function sealMessage(
 ): string {
   const parts = topicParts(keys.town, topic);
   invariant(parts !== null && isAddressed(content, parts), 'a message is sent on the topic of its addressee');
-  const problem = problemOf({ ...content, sig: '0'.repeat(128) } as unknown as Json);
+  const problem = problemOf({ ...content, sig: 'A'.repeat(86) } as unknown as Json);
   invariant(problem === null, `a message that is sent is well-formed: ${problem}`);
   const sig = signText(keys.secretKey, DOMAIN, signedText(keys.town, topic, content));
   const { from, to, counter, at, expires, kind, body } = content;

@@ -10,6 +10,7 @@ import { ProcessDriver } from '../../daemon/dapps/process-driver.js';
 import { sealEnvelope } from '../../daemon/ledger/envelope.js';
 import { TownError, type JsonObject } from '../../daemon/ledger/ids.js';
 import { systemClock } from '../../daemon/node/clock.js';
+import { sealedForm } from '../../daemon/node/door-record.js';
 import { Core } from '../../daemon/node/core.js';
 import { manifestsOf, packagesOf, readPackages } from '../../daemon/node/dapp-set.js';
 import { hasTown, initTown } from '../../daemon/node/init-town.js';
@@ -38,7 +39,7 @@ const people = Array.from({ length: 50 }, () => ({
 /** What the gate saw, sealed as the node does: with the record's id, its time, the badge and the person. */
 export function doorEvent(id = `${'0'.repeat(16)}-1`): JsonObject {
   const { person, badge, key, handle } = people[randomInt(people.length)] as (typeof people)[number];
-  const seen = { id, at: Date.now(), badge, person };
+  const seen = sealedForm({ id, at: Date.now(), badge, person });
   const record = sealEnvelope(key, handle, seen, 'door-access.record', randomBytes(12));
   return { code: 'granted', door: 'front', kind: 'tap', outcome: 'granted', table: 3, record };
 }

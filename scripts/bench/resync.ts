@@ -95,7 +95,7 @@ function bareLoop(file: string, blocks: readonly (readonly string[])[]): number 
           type: 'spki',
         });
         keys.set(signed.by, key);
-        if (!verify(null, message, key, Buffer.from(signed.sig, 'hex')))
+        if (!verify(null, message, key, Buffer.from(signed.sig, 'base64url')))
           throw new Error('A signature does not hold.');
       }
       insert.run(Buffer.from(text));

@@ -114,7 +114,7 @@ const keyOf = (hex) => {
 const items = workerData.map((text) => {
   const { sig, ...content } = JSON.parse(text);
   const message = Buffer.from('mergetown/entry/v1\\0' + JSON.stringify(content));
-  return { key: keyOf(content.by), message, sig: Buffer.from(sig, 'hex') };
+  return { key: keyOf(content.by), message, sig: Buffer.from(sig, 'base64url') };
 });
 parentPort.on('message', () => parentPort.postMessage(items.every(({ key, message, sig }) => verify(null, message, key, sig))));
 parentPort.postMessage('ready');

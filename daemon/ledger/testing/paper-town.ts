@@ -79,7 +79,7 @@ export class PaperTown {
   ): { readonly entry: VerifiedEntry; readonly judged: Judged } {
     const node = this.nodes.get(at) as PaperNode;
     node.n += 1;
-    const cosigned = cosigners.map((word) => ({ by: keyOf(word), sig: '0'.repeat(128) }));
+    const cosigned = cosigners.map((word) => ({ by: keyOf(word), sig: 'A'.repeat(86) }));
     const entry = {
       v: 1,
       town: this.town,
@@ -91,7 +91,7 @@ export class PaperTown {
       by: keyOf(who),
       at: node.time + node.n,
       body,
-      sig: '0'.repeat(128),
+      sig: 'A'.repeat(86),
       ...(cosigned.length > 0 ? { cosigned } : {}),
     };
     const text = canonicalize(entry as never);
