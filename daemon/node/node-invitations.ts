@@ -26,7 +26,7 @@ import {
 } from '../sync/joining-host.js';
 import type { Welcome } from '../sync/joining.js';
 import type { Delivery } from '../sync/message.js';
-import { packSplit } from '../sync/split-welcome.js';
+import { packSplit, partOf, partsOf } from '../sync/split-welcome.js';
 import type { Clock } from './clock.js';
 import { Serial } from './drive.js';
 import type { NodeKeys } from './key-files.js';
@@ -87,6 +87,8 @@ export class NodeInvitations {
   private readonly tasks = new Serial(WAITING_MAX);
   private readonly refused = new Map<HostRefusal, Refused>();
   private genesis: Welcome['genesis'] | null = null;
+  /** What the town split off with, packed, while somebody asks for it in parts. */
+  private splitState: string | null = null;
   private cancelTick: (() => void) | null = null;
   private stopped = false;
 
@@ -105,6 +107,7 @@ export class NodeInvitations {
   start(): void {
     const tick = (): void => {
       if (this.stopped) return;
+      this.splitState = null;
       this.run({ t: 'tick', now: this.parts.clock.now() }).catch(this.warned);
       this.cancelTick = this.parts.clock.after(TICK_MS, tick);
     };
@@ -229,7 +232,28 @@ export class NodeInvitations {
     if (origin === undefined) return genesis;
     const state: StateWrite[] = [];
     for await (const value of readState({ read: readObject }, row.oid)) state.push(value);
-    return { ...genesis, split: packSplit({ origin, state }) };
+    const packed = packSplit({ origin, state });
+    const parts = partsOf(packed.state);
+    return { ...genesis, split: parts === 1 ? packed : { origin, state: '', parts } };
+  }
+
+  /** Answers with a part of what the town split off with. The state of the genesis never changes: read once an hour at most. */
+  private async givePart(id: string, part: number): Promise<void> {
+    this.splitState ??= await this.readSplitState();
+    const text = partOf(this.splitState, part);
+    if (text === undefined) return;
+    const { clock, random } = this.parts;
+    await this.step({ t: 'part', id, part, text, ephemeral: random(32), now: clock.now() });
+  }
+
+  private async readSplitState(): Promise<string> {
+    const { store, readObject } = this.parts;
+    const row = store.merge(0);
+    const { split } = (this.genesis ??= await this.readGenesis());
+    if (!row || !split) return '';
+    const state: StateWrite[] = [];
+    for await (const value of readState({ read: readObject }, row.oid)) state.push(value);
+    return packSplit({ origin: split.origin as Origin, state }).state;
   }
 
   // The machine ----------------------------------------------------------------------------------------------------------
@@ -263,6 +287,9 @@ export class NodeInvitations {
         this.parts.changed();
         // A node that the charter names already needs nobody's word.
         void this.welcomeAdmitted();
+        return;
+      case 'wanted':
+        void this.tasks.run(() => this.givePart(output.id, output.part), busy).catch(this.warned);
         return;
       case 'refused':
         return this.count(output.reason);

@@ -4,7 +4,7 @@
  * that the genesis hashes to the town of the invitation, that the checkpoint fits.
  */
 import { parseCharter, type Charter } from '../ledger/charter.js';
-import type { JsonObject, KeyId, Sha256 } from '../ledger/ids.js';
+import type { KeyId, Sha256 } from '../ledger/ids.js';
 import { invariant, TownError } from '../ledger/ids.js';
 import { readGenesis, type Genesis } from '../ledger/merge.js';
 import { openSealed, sealingKeyOf } from '../ledger/sealing.js';
@@ -19,6 +19,7 @@ import {
   joinTopic,
   makeAsk,
   openAnswer,
+  partAbout,
   sealJoining,
   welcomeAbout,
   type Answer,
@@ -26,7 +27,7 @@ import {
   type Counts,
   type Welcome,
 } from './joining.js';
-import { unpackSplit, type PackedSplit } from './split-welcome.js';
+import { PART_CHARS_MAX, unpackSplit, type PackedSplit } from './split-welcome.js';
 
 /** The pause between two asks: doubled each time, from the first to the last. */
 export const ASK_PAUSE_FIRST_MS = 2_000;
@@ -81,11 +82,19 @@ export interface AskerOptions {
 
 export interface AskerState {
   readonly invitation: Invitation;
+  readonly secretKey: Uint8Array;
   readonly sealingSecret: Uint8Array;
   readonly ask: Ask;
   /** The ask as it is sent. */
   readonly payload: string;
-  readonly status: 'asking' | 'waiting' | 'joined' | 'failed';
+  /** `fetching`: let in, and what the town split off with comes in parts. */
+  readonly status: 'asking' | 'waiting' | 'fetching' | 'joined' | 'failed';
+  /** While `fetching`: the welcome, and the parts so far. */
+  readonly fetched: {
+    readonly welcome: Welcome;
+    readonly host: KeyId;
+    readonly parts: readonly string[];
+  } | null;
   /** When to ask again; null: not asked yet. */
   readonly nextAt: number | null;
   readonly pauseMs: number;
@@ -108,10 +117,12 @@ export function startAsking(options: AskerOptions): AskerState {
   const ask = makeAsk({ town, invitation: id, name, nonce, sealing: sealingKeyOf(sealingSecret) }, secretKey);
   return {
     invitation,
+    secretKey,
     sealingSecret,
     ask,
     payload: sealJoining(invitation, 'ask', ask),
     status: 'asking',
+    fetched: null,
     nextAt: null,
     pauseMs: ASK_PAUSE_FIRST_MS,
     ignored: {},
@@ -124,12 +135,12 @@ export const answerTopic = ({ invitation }: AskerState): string =>
 
 /** Until when it asks: who was told to wait waits for the steward beyond the expiry. */
 const endOf = (state: AskerState): number =>
-  state.invitation.expires + (state.status === 'waiting' ? GRACE_MS : 0);
+  state.invitation.expires + (state.status === 'waiting' || state.status === 'fetching' ? GRACE_MS : 0);
 
 /** Takes one input: the state that follows, and what the caller has to do now, in this order. */
 export function stepAsker(state: AskerState, input: AskerInput): Turn {
   if (input.t === 'message') return heard(state, input);
-  return state.status === 'asking' || state.status === 'waiting' ? ticked(state, input.now) : stay(state);
+  return state.status === 'joined' || state.status === 'failed' ? stay(state) : ticked(state, input.now);
 }
 
 const stay = (state: AskerState): Turn => ({ state, outputs: [] });
@@ -179,10 +190,11 @@ function heard(state: AskerState, message: AskerInput & { t: 'message' }): Turn 
   if (typeof answer === 'string') return ignore(state, answer);
   if (!isFromHost(answer, invitation.host)) return ignore(state, 'bad-signature');
   if (answer.nonce !== ask.nonce) return ignore(state, 'other-ask');
-  return answered(state, answer);
+  if (state.status === 'fetching' && answer.status !== 'part') return ignore(state, 'already-answered');
+  return answered(state, answer, message.now);
 }
 
-function answered(state: AskerState, answer: Answer): Turn {
+function answered(state: AskerState, answer: Answer, now: number): Turn {
   switch (answer.status) {
     case 'waiting':
       if (state.status === 'waiting') return stay(state);
@@ -197,14 +209,55 @@ function answered(state: AskerState, answer: Answer): Turn {
         ),
       );
     case 'welcome':
-      try {
-        const found = readWelcome(state, answer.sealed, answer.host as KeyId);
-        return { state: { ...state, status: 'joined' }, outputs: [{ t: 'joined', ...found }] };
-      } catch (error) {
-        // Whatever a host sends, a node that asks does not fall over.
-        return fail(state, error instanceof TownError ? error : badWelcome('it cannot be read'));
-      }
+      return believing(state, () => {
+        const { ask, sealingSecret } = state;
+        const about = welcomeAbout(ask.town, ask.invitation, ask.key);
+        const welcome = openSealedJson(sealingSecret, answer.sealed, about);
+        if (!isWelcome(welcome)) throw badWelcome('it has another shape');
+        const fetched = { welcome, host: answer.host as KeyId, parts: [] };
+        return welcome.genesis.split?.parts === undefined
+          ? joined(state, welcome, fetched.host)
+          : askForPart({ ...state, status: 'fetching', fetched }, now);
+      });
+    case 'part':
+      return believing(state, () => took(state, answer, now));
   }
+}
+
+/** Whatever a host sends, a node that asks does not fall over. */
+function believing(state: AskerState, read: () => Turn): Turn {
+  try {
+    return read();
+  } catch (error) {
+    return fail(state, error instanceof TownError ? error : badWelcome('it cannot be read'));
+  }
+}
+
+function joined(state: AskerState, welcome: Welcome, host: KeyId): Turn {
+  const found = readWelcome(state, welcome, host);
+  return { state: { ...state, status: 'joined', fetched: null }, outputs: [{ t: 'joined', ...found }] };
+}
+
+/** Asks for the first part that is not here, at once and then as with every ask. */
+function askForPart(state: AskerState, now: number): Turn {
+  const { invitation, secretKey, fetched } = state;
+  const { sig: _, key: _key, ...content } = state.ask;
+  const ask = makeAsk({ ...content, part: (fetched?.parts.length ?? 0) + 1 }, secretKey);
+  const payload = sealJoining(invitation, 'ask', ask);
+  return ticked({ ...state, ask, payload, nextAt: null, pauseMs: ASK_PAUSE_FIRST_MS }, now);
+}
+
+/** One part more: parts come in their order, each asked for when the one before is here. */
+function took(state: AskerState, { part, sealed }: Answer & { status: 'part' }, now: number): Turn {
+  const { ask, fetched, sealingSecret } = state;
+  const { split } = fetched?.welcome.genesis ?? {};
+  if (!fetched || !split?.parts || part !== fetched.parts.length + 1) return ignore(state, 'other-ask');
+  const bytes = openedHere(sealingSecret, sealed, partAbout(ask.town, ask.invitation, ask.key, part));
+  const parts = [...fetched.parts, bytes.toString('latin1')];
+  if (parts.some((text) => text.length > PART_CHARS_MAX)) throw badWelcome('a part of it is too long');
+  if (parts.length < split.parts) return askForPart({ ...state, fetched: { ...fetched, parts } }, now);
+  const genesis = { ...fetched.welcome.genesis, split: { origin: split.origin, state: parts.join('') } };
+  return joined(state, { ...fetched.welcome, genesis }, fetched.host);
 }
 
 function badWelcome(why: string): TownError {
@@ -217,12 +270,10 @@ function badWelcome(why: string): TownError {
 
 /** @throws TownError `bad-welcome`, `other-town`, `bad-genesis`, `checkpoint-differs`, and what reading a charter or commit throws */
 function readWelcome(
-  { invitation, ask, sealingSecret }: AskerState,
-  sealed: string,
+  { invitation }: AskerState,
+  welcome: Welcome,
   host: KeyId,
 ): { readonly welcome: Welcome; readonly genesis: Genesis; readonly charter: Charter } {
-  const welcome = openWelcome(sealingSecret, sealed, welcomeAbout(ask.town, ask.invitation, ask.key));
-  if (!isWelcome(welcome)) throw badWelcome('it has another shape');
   const { town, role, checkpoint } = invitation;
   const charter = parseCharter(welcome.genesis.charter);
   const raw = Buffer.from(welcome.genesis.raw, 'base64');
@@ -254,9 +305,17 @@ function readWelcome(
   return { welcome, genesis, charter };
 }
 
-function openWelcome(secret: Uint8Array, sealed: string, about: string): unknown {
+function openedHere(secret: Uint8Array, sealed: string, about: string): Buffer {
   try {
-    return JSON.parse(Buffer.from(openSealed(secret, sealed, about)).toString('utf8')) as JsonObject;
+    return Buffer.from(openSealed(secret, sealed, about));
+  } catch {
+    throw badWelcome('it is not sealed to this node');
+  }
+}
+
+function openSealedJson(secret: Uint8Array, sealed: string, about: string): unknown {
+  try {
+    return JSON.parse(openedHere(secret, sealed, about).toString('utf8'));
   } catch {
     throw badWelcome('it is not sealed to this node');
   }

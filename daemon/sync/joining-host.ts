@@ -19,6 +19,7 @@ import {
   joinTopic,
   makeAnswer,
   openAsk,
+  partAbout,
   readJoinTopic,
   REASON_MAX,
   sealJoining,
@@ -68,13 +69,20 @@ export interface HostedInvitation {
   readonly answer: AnswerContent;
 }
 
+interface Answered {
+  readonly asker: number | null;
+  readonly others: number | null;
+  /** The part of a state that was asked for last, and when. */
+  readonly part?: { readonly number: number; readonly at: number };
+}
+
 export interface HostState {
   readonly town: Sha256;
   readonly node: NodeId;
   readonly secretKey: Uint8Array;
   readonly invitations: ReadonlyMap<string, HostedInvitation>;
   /** When the last answer went out, to the asker and to the others. */
-  readonly answered: ReadonlyMap<string, { readonly asker: number | null; readonly others: number | null }>;
+  readonly answered: ReadonlyMap<string, Answered>;
   readonly refusals: Counts<HostRefusal>;
 }
 
@@ -106,6 +114,15 @@ export type HostInput =
       readonly reason: string;
       readonly now: number;
     }
+  /** The part of a state that was `wanted`. `ephemeral`: 32 random bytes. */
+  | {
+      readonly t: 'part';
+      readonly id: string;
+      readonly part: number;
+      readonly text: string;
+      readonly ephemeral: Uint8Array;
+      readonly now: number;
+    }
   /** Now and then, an hour is enough: drops what is over. */
   | { readonly t: 'tick'; readonly now: number };
 
@@ -116,6 +133,8 @@ export type HostOutput =
   | { readonly t: 'send'; readonly topic: string; readonly payload: string }
   /** A node waits for a steward: told once. */
   | { readonly t: 'asked'; readonly id: string; readonly asker: Asker }
+  /** The node that was welcomed wants this part of what the town split off with: answer with the input `part`. */
+  | { readonly t: 'wanted'; readonly id: string; readonly part: number }
   | { readonly t: 'refused'; readonly id: string | null; readonly reason: HostRefusal };
 
 type Turn = { readonly state: HostState; readonly outputs: readonly HostOutput[] };
@@ -154,6 +173,8 @@ export function stepHost(state: HostState, input: HostInput): Turn {
       return approve(state, input);
     case 'refuse':
       return settle(state, waitingRecord(state, input.id), refusedWith(input.code, input.reason), input.now);
+    case 'part':
+      return givePart(state, input);
     case 'tick':
       return tidy(state, input.now);
   }
@@ -357,6 +378,8 @@ function asked(state: HostState, record: HostedInvitation, ask: Ask, now: number
   const isOurs = ask.town === state.town;
   if (asker === null && isOurs && now < invitation.expires) return claim(state, record, ask, now);
   const isAsker = isOurs && asker !== null && asker.key === ask.key && asker.sealing === ask.sealing;
+  if (isAsker && ask.part !== undefined && record.answer.status === 'welcome')
+    return wantPart(state, { ...record, asker }, { ...ask, part: ask.part }, now);
   const last = state.answered.get(id)?.[isAsker ? 'asker' : 'others'] ?? null;
   if (last !== null && Math.abs(now - last) < ANSWER_GAP_MS) return refuse(state, id, 'too-often');
   if (isAsker) {
@@ -368,6 +391,31 @@ function asked(state: HostState, record: HostedInvitation, ask: Ask, now: number
   const { state: after, outputs } = refuse(state, id, reason);
   const sent = send(after, invitation, ask, TURNED_AWAY[reason], now, 'others');
   return { state: sent.state, outputs: [...outputs, ...sent.outputs] };
+}
+
+/** Whom the charter has let in asks for part after part; for the same one again once in the gap, as its answer may be lost. */
+function wantPart(
+  before: HostState,
+  record: HostedInvitation & { readonly asker: Asker },
+  { part, nonce }: { readonly part: number; readonly nonce: string },
+  now: number,
+): Turn {
+  const { id } = record.invitation;
+  const last = before.answered.get(id) ?? { asker: null, others: null };
+  if (last.part?.number === part && Math.abs(now - last.part.at) < ANSWER_GAP_MS)
+    return refuse(before, id, 'too-often');
+  const answered = new Map(before.answered).set(id, { ...last, part: { number: part, at: now } });
+  const renewed = withRecord({ ...before, answered }, { ...record, asker: { ...record.asker, nonce } });
+  return { state: renewed, outputs: [{ t: 'wanted', id, part }] };
+}
+
+/** Says nothing where the invitation is gone by now, or its asker was not let in. */
+function givePart(state: HostState, { id, part, text, ephemeral, now }: HostInput & { t: 'part' }): Turn {
+  const { invitation, asker, answer } = state.invitations.get(id) ?? { asker: null };
+  if (!invitation || asker === null || answer?.status !== 'welcome') return { state, outputs: [] };
+  const about = partAbout(state.town, id, asker.key, part);
+  const sealed = sealTo(asker.sealing, Buffer.from(text, 'utf8'), about, ephemeral);
+  return send(state, invitation, asker, { status: 'part', part, sealed }, now);
 }
 
 /** The first node that shows an invitation has it, and nobody else ever. */

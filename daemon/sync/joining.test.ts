@@ -4,9 +4,10 @@
  */
 import fc from 'fast-check';
 import t from 'tap';
-import { makerspaceCharter } from '../ledger/charter.js';
+import { canonicalize } from '../ledger/canonical.js';
+import { makerspaceCharter, type Charter } from '../ledger/charter.js';
 import { hexOf, sha256 } from '../ledger/hash.js';
-import { invariant, type KeyId, type Millis } from '../ledger/ids.js';
+import { invariant, type KeyId, type Millis, type Sha256 } from '../ledger/ids.js';
 import { makeGenesis } from '../ledger/merge.js';
 import { sealingKeyOf, sealTo } from '../ledger/sealing.js';
 import { nodeIdOf, publicKeyOf } from '../ledger/signature.js';
@@ -32,14 +33,17 @@ import {
 } from './joining-host.js';
 import {
   GRACE_MS,
+  isWelcome,
   joinTopic,
   makeAnswer,
   makeAsk,
+  partAbout,
   sealJoining,
   welcomeAbout,
   type Ask,
   type Welcome,
 } from './joining.js';
+import { PART_CHARS_MAX, packSplit, partOf, partsOf } from './split-welcome.js';
 
 const NOW = 1_800_000_000_000;
 const MINUTE = 60_000;
@@ -698,6 +702,162 @@ t.test('what does not come from the host for this attempt is passed over by its 
     { ...a, ignored: { 'not-sealed': 1_000 } },
     'a thousand of them change nothing but the count',
   );
+});
+
+/** A town that split off with more than one message holds: what it took along does not get shorter by packing. */
+function splitTown(values: number) {
+  const { secretKey, node } = town;
+  const origin = { town: elsewhere.town, merge: sha256('merge'), height: 7 };
+  const rows = Array.from({ length: values }, (_, i) => ({
+    dapp: 'notes',
+    collection: 'notes',
+    key: `n${i}`,
+    value: canonicalize(Array.from({ length: 40 }, (_, j) => sha256(`${i} ${j}`))),
+  }));
+  const accounts = [
+    { dapp: 'kernel', collection: 'accounts', key: 'vault', value: '{"available":1000000,"locked":0}' },
+    ...rows,
+  ];
+  const { charter } = foundTown('Neustadt').welcome.genesis as { charter: Charter };
+  const nonce = sha256('split');
+  const { merge } = makeGenesis(charter, nonce, node, NOW as Millis, secretKey, { origin, state: accounts });
+  const packed = packSplit({ origin, state: accounts });
+  const parts = partsOf(packed.state);
+  const raw = Buffer.from(merge.raw).toString('base64');
+  const checkpoint = { height: 0, id: merge.id };
+  const split = parts === 1 ? packed : { origin, state: '', parts };
+  const welcome = { ...town.welcome, town: merge.town, checkpoint, genesis: { raw, charter, nonce, split } };
+  const invited = { ...invitation, town: merge.town, checkpoint, name: 'Neustadt' } as Invitation;
+  return { welcome: welcome as Welcome, invited, packed, parts };
+}
+
+t.test(
+  'a town that split off with a large state is joined part by part, however many are lost',
+  async (t) => {
+    for (const [values, expected] of [
+      [3, 1],
+      [120, 3],
+    ] as const) {
+      const { welcome, invited, packed, parts } = splitTown(values);
+      t.equal(parts, expected);
+      const random = randomFrom(values);
+      const lost = (): boolean => random() < 0.3;
+      let host = startHost({ town: invited.town, secretKey: town.secretKey, records: [] });
+      host = stepHost(host, { t: 'invite', invitation: invited, now: NOW }).state;
+      let asker = ask('far', { ...invited });
+      const ended: AskerOutput[] = [];
+      let now = NOW;
+      let given = 0;
+      const toAsker = (payload: string): void => {
+        for (let times = lost() ? 0 : lost() ? 2 : 1; times > 0; times -= 1) {
+          const turn = stepAsker(asker, {
+            t: 'message',
+            topic: answerTopic(asker),
+            payload,
+            retained: false,
+            now,
+          });
+          asker = turn.state;
+          told(turn.outputs);
+        }
+      };
+      const toHost = (input: HostInput): void => {
+        const turn = stepHost(host, input);
+        host = turn.state;
+        for (const output of turn.outputs) {
+          if (output.t === 'send') toAsker(output.payload);
+          else if (output.t === 'asked')
+            toHost({
+              t: 'approve',
+              id: output.id,
+              key: output.asker.key,
+              welcome,
+              ephemeral: bytes32('e'),
+              now,
+            });
+          else if (output.t === 'wanted') {
+            const text = partOf(packed.state, output.part) ?? '';
+            toHost({
+              t: 'part',
+              id: output.id,
+              part: output.part,
+              text,
+              ephemeral: bytes32(`e${(given += 1)}`),
+              now,
+            });
+          }
+        }
+      };
+      const topic = joinTopic(invited.town, invited.id, 'ask');
+      function told(outputs: readonly AskerOutput[]): void {
+        for (const output of outputs)
+          if (output.t === 'joined' || output.t === 'failed') ended.push(output);
+          else if (output.t === 'send' && !lost())
+            toHost({ t: 'message', topic, payload: output.payload, retained: false, now });
+      }
+      for (let i = 0; i < 500 && ended.length === 0; i += 1, now += 1_000) {
+        const turn = stepAsker(asker, { t: 'tick', now });
+        asker = turn.state;
+        told(turn.outputs);
+      }
+      const [end] = ended;
+      t.match(ended, [{ t: 'joined', charter: { name: 'Neustadt' } }], 'once');
+      if (end?.t !== 'joined') return;
+      t.same(end.welcome.genesis.split, packed, 'all of it is in the welcome that is kept');
+      t.ok(isWelcome(end.welcome), 'and reads as one again');
+      t.ok(given >= (parts === 1 ? 0 : parts));
+      t.equal(end.genesis.merge.town, invited.town);
+
+      const other = stepHost(host, {
+        ...{ t: 'part', id: invited.id, part: 1, text: 'x'.repeat(100), ephemeral: bytes32('f') },
+        now,
+      } as HostInput);
+      if (parts > 1) {
+        const again = startFetching(asker, welcome);
+        const lie = sentBy(other.outputs).map(
+          (payload) =>
+            stepAsker(again, { t: 'message', topic: answerTopic(again), payload, retained: false, now })
+              .state,
+        );
+        t.equal(lie[0]?.fetched?.parts.length, 1, 'what it holds is seen when all is there');
+      }
+    }
+  },
+);
+
+/** As an asker that was let in and has no part yet. */
+const startFetching = (state: AskerState, welcome: Welcome): AskerState => ({
+  ...state,
+  status: 'fetching',
+  fetched: { welcome, host: publicKeyOf(town.secretKey), parts: [] },
+});
+
+t.test('a part that is not the one asked for, or none of this town, is not taken', async (t) => {
+  const { welcome, invited, packed, parts } = splitTown(120);
+  const state = startFetching(ask('far', { ...invited }), welcome);
+  const hearsPart = (asker: AskerState, part: number, text: string, about = part) => {
+    const { town: of, invitation: id, key, nonce, sealing } = asker.ask;
+    const sealed = sealTo(
+      sealing,
+      Buffer.from(text),
+      partAbout(of, id, key, about),
+      bytes32(`${part} ${text.length}`),
+    );
+    const answer = makeAnswer(
+      { town: of as Sha256, invitation: id, nonce },
+      { status: 'part', part, sealed },
+      town.secretKey,
+    );
+    const payload = sealJoining(invited, 'answer', answer);
+    return stepAsker(asker, { t: 'message', topic: answerTopic(asker), payload, retained: false, now: NOW });
+  };
+  t.same(reasonsOf(hearsPart(state, 2, 'later').outputs), ['other-ask']);
+  t.match(hearsPart(state, 1, 'x', 2).outputs, [{ t: 'failed', error: { code: 'bad-welcome' } }]);
+  t.match(hearsPart(state, 1, 'x'.repeat(PART_CHARS_MAX + 1)).outputs, [{ t: 'failed' }]);
+  let wrong = state;
+  for (let part = 1; part < parts; part += 1)
+    wrong = hearsPart(wrong, part, partOf(packed.state, part) as string).state;
+  t.match(hearsPart(wrong, parts, 'AAAA').outputs, [{ t: 'failed', error: { code: 'bad-genesis' } }]);
 });
 
 t.test('a name that paints on the terminal is not asked with', async (t) => {

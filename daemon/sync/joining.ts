@@ -11,7 +11,7 @@ import { openEnvelope, sealEnvelope } from '../ledger/envelope.js';
 import type { Json, JsonObject, KeyId, NodeId, Sha256 } from '../ledger/ids.js';
 import { nodeIdOf, publicKeyOf, SIGNATURE_TEXT, signText, verifyText } from '../ledger/signature.js';
 import type { Invitation } from './invitation.js';
-import { SPLIT_CHARS_MAX } from './split-welcome.js';
+import { PARTS_MAX, SPLIT_CHARS_MAX } from './split-welcome.js';
 
 export const ASK_BYTES_MAX = 4 * 1024;
 export const ANSWER_BYTES_MAX = 256 * 1024;
@@ -61,6 +61,8 @@ const AskSchema = Type.Object(
     name: Type.String({ minLength: 1, maxLength: 60 }),
     /** 16 random bytes, one for each attempt to join: an answer names it, so that no older answer counts. */
     nonce: Hex(32),
+    /** By a node that was welcomed: the part, from 1, that it wants of what the town split off with. */
+    part: Type.Optional(Type.Integer({ minimum: 1, maximum: PARTS_MAX })),
     sig: Signature,
   },
   closed,
@@ -80,6 +82,15 @@ const AnswerSchema = Type.Union([
     closed,
   ),
   Type.Object({ ...AnswerBase, status: Type.Literal('welcome'), sealed: Type.String() }, closed),
+  Type.Object(
+    {
+      ...AnswerBase,
+      status: Type.Literal('part'),
+      part: Type.Integer({ minimum: 1, maximum: PARTS_MAX }),
+      sealed: Type.String(),
+    },
+    closed,
+  ),
 ]);
 export type Answer = Static<typeof AnswerSchema>;
 
@@ -87,7 +98,9 @@ export type Answer = Static<typeof AnswerSchema>;
 export type AnswerContent =
   | { readonly status: 'waiting' }
   | { readonly status: 'refused'; readonly code: string; readonly reason: string }
-  | { readonly status: 'welcome'; readonly sealed: string };
+  | { readonly status: 'welcome'; readonly sealed: string }
+  /** A part of what the town split off with, sealed to the node that was welcomed. */
+  | { readonly status: 'part'; readonly part: number; readonly sealed: string };
 
 /** As in the charter; what later charters add to a node comes along. */
 const NodeRecord = Type.Object({
@@ -114,6 +127,8 @@ const WelcomeSchema = Type.Object(
                 closed,
               ),
               state: Type.String({ maxLength: SPLIT_CHARS_MAX }),
+              /** Where the state is not in the welcome: in how many parts it is asked for. */
+              parts: Type.Optional(Type.Integer({ minimum: 2, maximum: PARTS_MAX })),
             },
             closed,
           ),
@@ -142,6 +157,10 @@ export const isWelcome = (value: unknown): value is Welcome => Value.Check(Welco
 /** What a welcome is sealed about: it opens for this node and this invitation alone. */
 export const welcomeAbout = (town: string, invitation: string, key: string): string =>
   `mergetown/welcome/v1/${town}/${invitation}/${key}`;
+
+/** What a part of the state is sealed about. */
+export const partAbout = (town: string, invitation: string, key: string, part: number): string =>
+  `${welcomeAbout(town, invitation, key)}/part/${part}`;
 
 /** The text without its signature, as it is signed. */
 function signedText(signed: JsonObject): string {

@@ -1,6 +1,6 @@
 /**
  * What a town took along when it split from another, for a node that joins it: the state stands in no entry, so the welcome
- * carries it. Bounded by what a message holds: a town that split off with more begins again with one node at a time. Pure.
+ * carries it; what does not fit into one message comes after it in parts, which the asker asks for one by one. Pure.
  */
 import { deflateSync, inflateSync } from 'node:zlib';
 import { canonicalize } from '../ledger/canonical.js';
@@ -8,16 +8,28 @@ import { isSha256, TownError, type Json } from '../ledger/ids.js';
 import { stateForSplit, type Origin, type Split } from '../ledger/merge.js';
 import type { StateWrite } from '../ledger/state.js';
 
-/** Characters; with the rest of the welcome they fit into one sealed message. */
-export const SPLIT_CHARS_MAX = 100_000;
-const INFLATED_BYTES_MAX = 8 * 1024 * 1024;
+/** Characters of one part; with the rest of the welcome they fit into one sealed message. */
+export const PART_CHARS_MAX = 100_000;
+export const PARTS_MAX = 400;
+/** Characters of all parts. */
+export const SPLIT_CHARS_MAX = PART_CHARS_MAX * PARTS_MAX;
+const INFLATED_BYTES_MAX = 256 * 1024 * 1024;
 
 /** As it stands in the welcome. */
 export interface PackedSplit {
   readonly origin: Origin;
-  /** Rows as JSON lists [dapp, collection, key, value], deflated, in base64. */
+  /** Rows as JSON lists [dapp, collection, key, value], deflated, in base64; empty where it comes in parts. */
   readonly state: string;
 }
+
+/** How many messages a packed state takes. */
+export const partsOf = (state: string): number => Math.max(1, Math.ceil(state.length / PART_CHARS_MAX));
+
+/** One part of a packed state, from 1; undefined where there is none. */
+export const partOf = (state: string, part: number): string | undefined =>
+  part >= 1 && part <= partsOf(state)
+    ? state.slice((part - 1) * PART_CHARS_MAX, part * PART_CHARS_MAX)
+    : undefined;
 
 /** @throws TownError `split-too-large` */
 export function packSplit({ origin, state }: Split): PackedSplit {
@@ -26,7 +38,7 @@ export function packSplit({ origin, state }: Split): PackedSplit {
   if (packed.length <= SPLIT_CHARS_MAX) return { origin, state: packed };
   throw new TownError(
     'split-too-large',
-    `The state that this town split off with has ${packed.length} characters; a welcome carries ${SPLIT_CHARS_MAX}.`,
+    `The state that this town split off with has ${packed.length} characters packed; ${SPLIT_CHARS_MAX} can be handed on.`,
     'No further node can join this town. Split from an earlier merge, or copy what the members need by hand.',
   );
 }
