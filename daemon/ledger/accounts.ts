@@ -115,15 +115,16 @@ function moveOne(
     case 'post': {
       const lock = readLock(state, dapp, movement.id);
       if (!lock) return noSuchLock(dapp, movement.id);
-      let total = 0;
+      // Told in a reason, so exact: 16 parts may come to more than a double holds.
+      let sum = 0n;
       for (const part of movement.parts) {
         if (!isAmount(part.amount)) return BAD_AMOUNT;
-        total += part.amount;
+        sum += BigInt(part.amount);
       }
-      if (total > lock.amount)
+      if (sum > BigInt(lock.amount))
         return {
           code: 'overdrawn',
-          reason: `The lock holds ${lock.amount} credits; ${total} were to be paid from it.`,
+          reason: `The lock holds ${lock.amount} credits; ${sum} were to be paid from it.`,
           about: `locks/${lockKey(dapp, movement.id)}`,
         };
       unlock(state, lock);
@@ -131,7 +132,8 @@ function moveOne(
         const refused = credit(state, part.to, part.amount, arrival);
         if (refused) return refused;
       }
-      return total < lock.amount ? credit(state, lock.from, lock.amount - total, arrival) : null;
+      const rest = lock.amount - Number(sum);
+      return rest > 0 ? credit(state, lock.from, rest, arrival) : null;
     }
     case 'release': {
       const lock = readLock(state, dapp, movement.id);

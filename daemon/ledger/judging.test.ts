@@ -131,6 +131,29 @@ t.test('the entry one lost to does not depend on what was looked at first, or la
   t.equal(told[0], told[1]);
 });
 
+t.test('sums in reasons are exact, beyond what a double holds too', async (t) => {
+  const town = new SmallTown(['alpha']).people('bob');
+  const open = (amount: number) =>
+    town.entry('alpha', 'bob', 'allowance.open', { node: nodeOf(town, 'alpha'), amount });
+  const few = open(2);
+  const much = open(Number.MAX_SAFE_INTEGER);
+  town.block('alpha', [few, much, town.entry('alpha', 'bob', 'notes.hold', { id: 'x', amount: 5 })]);
+  const too = 'An allowance holds at most 200 credits; with these 9007199254740991 it would hold';
+  t.equal(entryIn(town.merge(), much.id)?.reason, `${too} 9007199254740993.`);
+  const to = accountOf(memberOf('ada'));
+  const parts = [1, Number.MAX_SAFE_INTEGER, 1].map((amount) => ({ to, amount }));
+  const contract = (message: ToContract): FromContract =>
+    message.t === 'test'
+      ? { t: 'pass', id: 1 }
+      : { t: 'accept', id: 1, writes: [], notices: [], postings: [{ op: 'post', id: 'x', parts }] };
+  const pay = town.entry('alpha', 'bob', 'notes.pay', { id: 'x' });
+  town.block('alpha', [pay]);
+  t.match(entryIn(town.merge(contract), pay.id), {
+    code: 'overdrawn',
+    reason: 'The lock holds 5 credits; 9007199254740993 were to be paid from it.',
+  });
+});
+
 t.test('what a revoked key signed names the revocation, in this merge and in later ones', async (t) => {
   const town = new SmallTown(['alpha', 'beta']).people('bob');
   const revoke = town.entry('beta', 'ada', 'member.revoke-key', { key: keyOf('bob') });

@@ -54,7 +54,8 @@ export const openAllowance: Handler = (entry, state, context) => {
   if (held + amount > most)
     return refuse(
       'allowance-too-large',
-      `An allowance holds at most ${most} credits; with these ${amount} it would hold ${held + amount}.`,
+      // Exact, as a reason is the same everywhere: the sum may be beyond what a double holds.
+      `An allowance holds at most ${most} credits; with these ${amount} it would hold ${BigInt(held) + BigInt(amount)}.`,
       about,
     );
   const own = accountOf(id);
