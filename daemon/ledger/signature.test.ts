@@ -20,6 +20,9 @@ import {
 import { allowedSignersLine, sshSign, sshVerify } from './sshsig.js';
 import { bigOf, L, little, lowOrder, lowOrderEncodings, verdict } from './testing/odd-points.js';
 
+// A loaded machine takes its time.
+t.setTimeout(600_000);
+
 const inCi = process.env['CI'] === 'true';
 const vectors = new URL('../../../../shared/vectors/', import.meta.url);
 const withoutVectors = existsSync(vectors) ? false : 'the shared test vectors are not on this machine';

@@ -45,6 +45,9 @@ import {
 } from './joining.js';
 import { PART_CHARS_MAX, packSplit, partOf, partsOf } from './split-welcome.js';
 
+// A loaded machine takes its time.
+t.setTimeout(600_000);
+
 const NOW = 1_800_000_000_000;
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
