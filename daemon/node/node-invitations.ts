@@ -234,6 +234,8 @@ export class NodeInvitations {
     for await (const value of readState({ read: readObject }, row.oid)) state.push(value);
     const packed = packSplit({ origin, state });
     const parts = partsOf(packed.state);
+    // It is asked for right after: packing it takes seconds where it is large.
+    if (parts > 1) this.splitState = packed.state;
     return { ...genesis, split: parts === 1 ? packed : { origin, state: '', parts } };
   }
 
