@@ -64,7 +64,8 @@ export function compareEntryRow(
   findings: Findings,
   place: { readonly block: Sha256 | null; readonly idx: number | null } = { block: null, idx: null },
 ): void {
-  const row = read(() => store.entry(entry.id));
+  // Should its row say that it stands in none, the marks of its branch show it.
+  const row = read(() => (place.block === null ? store.entry(entry.id) : store.placedEntry(entry.id)));
   if (!row) return;
   if (row.block !== place.block || row.idx !== place.idx)
     findings.problem('database', `entry ${shortId(entry.id)}`, 'Its row names another block or place.');

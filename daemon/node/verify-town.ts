@@ -151,7 +151,7 @@ class Comparison implements HistorySink {
     for (const { blocks } of parts)
       for (const block of blocks) compareBlockRow(this.database, block, merge.height, this.findings);
     for (const { id, verdict, code, reason, other, writes } of receipt.entries) {
-      const entry = this.database.read(() => store.entry(id)) ?? null;
+      const entry = this.database.read(() => store.placedEntry(id)) ?? null;
       if (entry === null) {
         this.database.notInRows += 1;
         continue;

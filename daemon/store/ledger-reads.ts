@@ -15,6 +15,15 @@ const pendingFrom =
   'FROM branches AS b CROSS JOIN entries AS e ON e.node = b.node AND e.line = b.line AND e.n > b.merged ' +
   "WHERE b.line = ? AND e.state = 'pending'";
 
+/** Entries `e` that stand in no block, likewise. They are in no index by their ids: there are few. */
+const looseFrom =
+  'FROM branches AS b CROSS JOIN entries AS e ON e.node = b.node AND e.line = b.line AND e.n > b.blocked ' +
+  'WHERE e.block IS NULL';
+
+const columnsOf = (table: string): string => entryColumns.map((name) => `${table}.${name}`).join(', ');
+const placedById = `SELECT ${entryColumns.join()} FROM entries WHERE block IS NOT NULL`;
+const looseById = `SELECT ${columnsOf('e')} ${looseFrom}`;
+
 export class LedgerReads {
   protected readonly query: Query;
   /** Where the entries are that these reads do not find any more: only git has them (archive.ts). */
@@ -28,18 +37,22 @@ export class LedgerReads {
   // Entries, as long as they are not in the archive: pending ones, and the newest of the merged.
 
   entry(id: string): EntryRow | null {
-    return this.query.one<EntryRow>(`SELECT ${entryColumns.join()} FROM entries WHERE id = ?`, id);
+    const sql = `${placedById} AND id = ? UNION ALL ${looseById} AND e.id = ? LIMIT 1`;
+    return this.query.one<EntryRow>(sql, id, id);
+  }
+
+  /** As `entry`, where it stands in a block: that none has this id costs no look at those that stand in none. */
+  placedEntry(id: string): EntryRow | null {
+    return this.query.one<EntryRow>(`${placedById} AND id = ?`, id);
   }
 
   /** Entries whose id begins with `prefix` (8–64 hex digits), in order of their ids. */
   entriesByPrefix(prefix: string, limit = 2): EntryRow[] {
     const [from, to] = prefixRange(prefix);
-    return this.query.all(
-      `SELECT ${entryColumns.join()} FROM entries WHERE id >= ? AND id < ? ORDER BY id LIMIT ?`,
-      limit,
-      from,
-      to,
-    );
+    const sql =
+      `SELECT * FROM (${placedById} AND id >= ? AND id < ? UNION ALL ${looseById} AND e.id >= ? AND e.id < ?) ` +
+      'ORDER BY id LIMIT ?';
+    return this.query.all(sql, limit, from, to, from, to);
   }
 
   /**
@@ -63,8 +76,11 @@ export class LedgerReads {
 
   /** All entries of a line that no merge has judged, by node and number. */
   pendingOn(line: string, limit: number): EntryRow[] {
-    const columns = entryColumns.map((name) => `e.${name}`).join(', ');
-    return this.query.all(`SELECT ${columns} ${pendingFrom} ORDER BY e.node, e.n LIMIT ?`, limit, line);
+    return this.query.all(
+      `SELECT ${columnsOf('e')} ${pendingFrom} ORDER BY e.node, e.n LIMIT ?`,
+      limit,
+      line,
+    );
   }
 
   /** How many claims of the line no merge has judged; counts up to `limit`. */
@@ -80,10 +96,7 @@ export class LedgerReads {
 
   /** Whether an entry of the line, of any node, is in no block yet. */
   hasUnblocked(line = 'main'): boolean {
-    const sql =
-      'SELECT 1 FROM branches AS b CROSS JOIN entries AS e ON e.node = b.node AND e.line = b.line ' +
-      'AND e.n > b.blocked WHERE b.line = ? AND e.block IS NULL LIMIT 1';
-    return this.query.one(sql, line) !== null;
+    return this.query.one(`SELECT 1 ${looseFrom} AND b.line = ? LIMIT 1`, line) !== null;
   }
 
   /** Newest first, those with `row` < `beforeRow`. */

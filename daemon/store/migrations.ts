@@ -8,6 +8,7 @@ import { sql as tables } from './migrations/0001-tables.js';
 import { sql as nodeInvitations } from './migrations/0002-node-invitations.js';
 import { sql as archive } from './migrations/0003-archive.js';
 import { sql as recordKeys } from './migrations/0004-record-keys.js';
+import { sql as entriesById } from './migrations/0005-entries-by-id.js';
 import { registerRowSum } from './row-sums.js';
 
 export const migrations: ReadonlyMap<number, string> = new Map([
@@ -15,6 +16,7 @@ export const migrations: ReadonlyMap<number, string> = new Map([
   [2, nodeInvitations],
   [3, archive],
   [4, recordKeys],
+  [5, entriesById],
 ]);
 
 /** The version this program reads and writes. */

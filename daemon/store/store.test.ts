@@ -96,6 +96,46 @@ t.test('an entry applies once, and a batch is taken whole or not at all', async 
   t.same(store.records.key('k1')?.key, Buffer.alloc(32));
 });
 
+t.test(
+  'an entry is found by its id before it stands in a block and after, and applies once either way',
+  async (t) => {
+    const store = await opened(t);
+    const all = entries(300);
+    await store.appendEntries({ entries: all });
+    const assertKnown = async (): Promise<void> => {
+      for (const { id } of [all[0]!, all[255]!, all[256]!, all[299]!]) {
+        t.equal(store.entry(id)?.id, id);
+        t.same(
+          store.entriesByPrefix(id.slice(0, 16)).map((row) => row.id),
+          [id],
+        );
+      }
+      for (const entry of [all[1]!, all[298]!])
+        await t.rejects(store.appendEntries({ entries: [entry] }), {
+          code: 'duplicate-entry',
+          message: /applies once/,
+        });
+    };
+    await assertKnown();
+    t.equal(store.placedEntry(all[0]!.id), null);
+    const block = sampleBlock(store, all.slice(0, 200));
+    await store.putBlock(block);
+    t.equal(store.placedEntry(all[0]!.id)?.block, block.block.id);
+    t.equal(store.placedEntry(all[200]!.id), null);
+    await assertKnown();
+    const thief = sampleBlock(store, [all[199]!, all[200]!]);
+    await t.rejects(store.putBlock(thief), { code: 'entry-not-free' });
+    const next = sampleBlock(store, all.slice(200));
+    await store.putBlock(next);
+    t.same(
+      store.blockEntries(next.block.id).map(({ n }) => n),
+      all.slice(200).map(({ n }) => n),
+    );
+    t.equal(store.counts().unblocked, 0);
+    await assertKnown();
+  },
+);
+
 t.test('a gate record that is delivered twice is kept once', async (t) => {
   const store = await opened(t);
   const record = (id: string, entry: EntryId) => ({ id, entry, door: 'front', at: 5 as Millis });

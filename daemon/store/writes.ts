@@ -147,7 +147,8 @@ const isGateRecordKnown = (id: string, tables: Tables): boolean =>
   tables.one('SELECT 1 FROM gate_records WHERE id = ?', id) !== undefined || isGateRecordSeen(id, tables);
 
 function duplicateEntry(entry: NewEntry, tables: Tables): TownError {
-  if (tables.one('SELECT 1 FROM entries WHERE id = ?', entry.id) === undefined) return numberTaken(entry);
+  const sql = 'SELECT id FROM entries WHERE node = ? AND line = ? AND n = ?';
+  if (tables.one(sql, entry.node, entry.line, entry.n) !== entry.id) return numberTaken(entry);
   return new TownError(
     'duplicate-entry',
     `Entry ${entry.id} is in the ledger already: an entry applies once.`,
@@ -177,10 +178,11 @@ function putBlock(batch: BlockBatch, tables: Tables): void {
   const { id, node, line } = block;
   requireGrowing(batch, tables);
   for (const entry of batch.newEntries ?? []) putEntry(entry, tables);
-  const where = 'id = @id AND block IS NULL AND node = @node AND line = @line';
+  const free = freeRows(batch, tables);
   entryIds.forEach((entry, idx) => {
-    const row = { id: entry, block: id, idx, node, line };
-    if (tables.change('entries', ['block', 'idx'], where, row) === 1) return;
+    const row = free.get(entry);
+    const place = { row: row ?? null, block: id, idx };
+    if (tables.change('entries', ['block', 'idx'], 'row = @row AND block IS NULL', place) === 1) return;
     throw new TownError(
       'entry-not-free',
       `Entry ${entry} is not here, stands in a block already, or is not of ${node} on ${line}.`,
@@ -211,6 +213,28 @@ function requireGrowing({ block, newEntries = [] }: BlockBatch, tables: Tables):
   if (first.n <= last) throw numberTaken(first);
 }
 
+/** The rows of the block's entries as long as they stand in none: the lowest of their branch, or nearly. */
+function freeRows({ block: { node, line }, entryIds }: BlockBatch, tables: Tables): Map<EntryId, number> {
+  const wanted = new Set(entryIds);
+  const rows = new Map<EntryId, number>();
+  const sql =
+    'SELECT row, id, n FROM entries WHERE node = ? AND line = ? AND n > ? AND block IS NULL ORDER BY n LIMIT ?';
+  const blocked = tables.one('SELECT blocked FROM branches WHERE node = ? AND line = ?', node, line);
+  for (let after = (blocked ?? -1) as number; ;) {
+    const page = tables.all(sql, node, line, after, entriesPerBlockMax) as Free[];
+    for (const { row, id } of page) if (wanted.has(id)) rows.set(id, row);
+    const last = page[entriesPerBlockMax - 1];
+    if (rows.size === wanted.size || last === undefined) return rows;
+    after = last.n;
+  }
+}
+
+interface Free {
+  readonly row: number;
+  readonly id: EntryId;
+  readonly n: number;
+}
+
 function adopt(batch: AdoptBatch, tables: Tables): void {
   const { merge } = batch;
   invariant(sha256(merge.raw) === merge.id, 'a merge is named by the SHA-256 of its bytes');
@@ -232,9 +256,10 @@ function adopt(batch: AdoptBatch, tables: Tables): void {
     tables.change('branches', ['merged'], where, mark);
   }
   const judged = ['state', 'verdict', 'code', 'reason', 'other', 'writes', 'height'];
+  const which = "id = @id AND block IS NOT NULL AND state = 'pending'";
   for (const verdict of batch.verdicts) {
     const row = { ...verdict, height };
-    const count = tables.change('entries', judged, "id = @id AND state = 'pending'", row);
+    const count = tables.change('entries', judged, which, row);
     invariant(count === 1, `entry ${verdict.id} is here and no earlier merge has judged it`);
   }
   for (const { dapp, collection, key, value } of batch.state) {
