@@ -6,6 +6,7 @@
  * then on the heap grows where work needs it.
  */
 import { setFlagsFromString } from 'node:v8';
+import { startWriterAhead } from './store/writer-thread.js';
 
 const startMs = 8_000;
 
@@ -16,4 +17,6 @@ setTimeout(() => {
   setFlagsFromString('--semi-space-growth-factor=2');
 }, startMs).unref();
 
+// Its thread loads SQLite and itself while this one loads all the rest.
+startWriterAhead();
 await import('./run-daemon.js');

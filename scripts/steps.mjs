@@ -116,7 +116,7 @@ export async function ensureBuilt() {
   if (!built()) await build();
 }
 
-/** Type-checks and compiles everything to `dist`: the daemon, the dapps' packages, the panel. */
+/** Type-checks and compiles everything to `dist`: the daemon, the dapps' packages, libraries it loads, the panel. */
 export async function build() {
   const hash = sourceHash();
   rmSync(buildStamp, { force: true });
@@ -134,9 +134,9 @@ export async function build() {
       ],
     ]);
   });
-  await step('Packing the dapps and the panel', () =>
+  await step('Packing the dapps, libraries and the panel', () =>
     Promise.all(
-      ['build-dapps.mjs', 'build-panel.mjs'].map((script) =>
+      ['build-dapps.mjs', 'build-libraries.mjs', 'build-panel.mjs'].map((script) =>
         runQuietly(process.execPath, [join(root, 'scripts', script)]),
       ),
     ),

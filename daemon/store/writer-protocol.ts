@@ -126,7 +126,10 @@ export interface Failure {
 export type Outcome = { readonly gives: unknown } | { readonly failed: Failure };
 
 export type ToWriter =
-  { readonly t: 'batch'; readonly requests: readonly WriteRequest[] } | { readonly t: 'close' };
+  /** Comes first, and once. */
+  | { readonly t: 'open'; readonly folder: string }
+  | { readonly t: 'batch'; readonly requests: readonly WriteRequest[] }
+  | { readonly t: 'close' };
 
 export type FromWriter =
   | { readonly t: 'ready' }
@@ -139,6 +142,5 @@ export type FromWriter =
 
 /** What the thread is started with. `bell`: one number that is counted up for each message, so that it can sleep on it. */
 export interface WriterData {
-  readonly folder: string;
   readonly bell: Int32Array;
 }

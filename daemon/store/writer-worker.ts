@@ -39,7 +39,7 @@ const scrubAgainMs = 500;
 
 const port = parentPort;
 invariant(port !== null, 'this file runs as a worker thread');
-const { folder, bell } = workerData as WriterData;
+const { bell } = workerData as WriterData;
 const say = (message: FromWriter): void => port.postMessage(message);
 
 function failureOf(error: unknown): Failure {
@@ -261,7 +261,7 @@ function serve(writer: Writer): void {
   }
 }
 
-function open(): Writer | null {
+function open(folder: string): Writer | null {
   try {
     return new Writer(openForWriting(folder));
   } catch (error) {
@@ -270,7 +270,10 @@ function open(): Writer | null {
   }
 }
 
-const writer = open();
+const first = nextMessage(Infinity);
+invariant(first?.t === 'open', 'the first message says what to open');
+const { folder } = first;
+const writer = open(folder);
 if (writer !== null) {
   say({ t: 'ready' });
   try {

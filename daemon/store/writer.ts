@@ -1,6 +1,6 @@
 /** The main thread's end of the writer: a bounded queue in front of one transaction at a time. */
 import { availableParallelism } from 'node:os';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { invariant, InvariantError, TownError } from '../ledger/ids.js';
 import {
   requestsPerTransaction,
@@ -10,9 +10,9 @@ import {
   type Operations,
   type Outcome,
   type ToWriter,
-  type WriterData,
   type WriteRequest,
 } from './writer-protocol.js';
+import { takeWriterThread, type WriterThreadParts } from './writer-thread.js';
 
 /** Requests that may wait; more are refused with `store-busy`. */
 const waitingMax = 10_000;
@@ -42,7 +42,7 @@ function errorOf(failure: Failure): Error {
 
 export class WriterThread {
   readonly #worker: Worker;
-  readonly #bell: Int32Array;
+  readonly #thread: WriterThreadParts;
   readonly #onFatal: (error: Error) => void;
   #waiting: Waiting[] = [];
   #sent: Waiting[] = [];
@@ -56,9 +56,10 @@ export class WriterThread {
   #isQuick = false;
   #isAwake = false;
 
-  private constructor(worker: Worker, bell: Int32Array, onFatal: (error: Error) => void) {
+  private constructor(thread: WriterThreadParts, onFatal: (error: Error) => void) {
+    const { worker } = thread;
+    this.#thread = thread;
     this.#worker = worker;
-    this.#bell = bell;
     this.#onFatal = onFatal;
     worker.on('message', (message: FromWriter) => this.#take(message));
     worker.on('error', (error) => this.fail(error));
@@ -69,9 +70,8 @@ export class WriterThread {
 
   /** Starts the thread; resolves when the database is open, checked and migrated. */
   static async start(folder: string, onFatal: (error: Error) => void): Promise<WriterThread> {
-    const bell = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
-    const workerData: WriterData = { folder, bell };
-    const worker = new Worker(new URL('./writer-worker.js', import.meta.url), { workerData, execArgv: [] });
+    const thread = takeWriterThread();
+    const { worker } = thread;
     await new Promise<void>((resolve, reject) => {
       const done = (error?: Error): void => {
         clearTimeout(timer);
@@ -89,8 +89,9 @@ export class WriterThread {
       const late = new Error(`The database did not open within ${openMs / 1000} s.`);
       const timer = setTimeout(() => done(late), openMs);
       worker.on('error', done).on('exit', ended).on('message', answered);
+      tell(thread, { t: 'open', folder });
     });
-    return new WriterThread(worker, bell, onFatal);
+    return new WriterThread(thread, onFatal);
   }
 
   /** Commits so far. */
@@ -171,12 +172,12 @@ export class WriterThread {
     const room = requestsPerTransaction - this.#sent.length;
     if (room <= 0 || this.#end === 'failed') return;
     if (this.#waiting.length === 0) {
-      if (this.#end === 'closing' && this.#sent.length === 0) this.#post({ t: 'close' });
+      if (this.#end === 'closing' && this.#sent.length === 0) tell(this.#thread, { t: 'close' });
       return;
     }
     const batch = this.#waiting.splice(0, room);
     try {
-      this.#post({ t: 'batch', requests: batch.map(({ request }) => request) });
+      tell(this.#thread, { t: 'batch', requests: batch.map(({ request }) => request) });
       this.#sent.push(...batch);
       this.#sentAt = performance.now();
       if (this.#isQuick) this.#stayAwake();
@@ -185,12 +186,6 @@ export class WriterThread {
       for (const { reject } of batch) reject(error as Error);
       this.#send();
     }
-  }
-
-  #post(message: ToWriter): void {
-    this.#worker.postMessage(message);
-    Atomics.add(this.#bell, 0, 1);
-    Atomics.notify(this.#bell, 0);
   }
 
   /** Goes round the event loop without sleeping in it. */
@@ -219,6 +214,12 @@ export class WriterThread {
       invariant(false, `the writer says ${message.t} only once, at its start`);
     }
   }
+}
+
+function tell({ worker, bell }: WriterThreadParts, message: ToWriter): void {
+  worker.postMessage(message);
+  Atomics.add(bell, 0, 1);
+  Atomics.notify(bell, 0);
 }
 
 function settle(waiting: Waiting, outcome: Outcome | undefined): void {
