@@ -11,8 +11,9 @@ import type { NewEntry } from '../../daemon/store/rows.js';
 import { Store } from '../../daemon/store/store.js';
 import { rateLine, type BenchLine } from './bench-line.js';
 
-const rounds = 5;
-const roundMs = 700;
+/** Many and short, in turns: what else the machine does meets both alike. Each is long enough for the log to be folded in. */
+const rounds = 25;
+const roundMs = 150;
 const atOnce = 64;
 const perBaselineBatch = 100;
 
@@ -90,7 +91,7 @@ const median = (values: readonly number[]): number =>
 
 /**
  * One at a time beside one a transaction, and 64 at once beside 100 a transaction; both `synchronous=FULL` on the same
- * file system, in turns, the median of 5 rounds each.
+ * file system, in turns, the median of 25 rounds each.
  */
 export async function run(): Promise<BenchLine[]> {
   const folder = mkdtempSync(join(tmpdir(), 'bench-append-'));
