@@ -232,7 +232,7 @@ export class NodeInvitations {
     if (origin === undefined) return genesis;
     const state: StateWrite[] = [];
     for await (const value of readState({ read: readObject }, row.oid)) state.push(value);
-    const packed = packSplit({ origin, state });
+    const packed = await packSplit({ origin, state });
     const parts = partsOf(packed.state);
     // It is asked for right after: packing it takes seconds where it is large.
     if (parts > 1) this.splitState = packed.state;
@@ -255,7 +255,7 @@ export class NodeInvitations {
     if (!row || !split) return '';
     const state: StateWrite[] = [];
     for await (const value of readState({ read: readObject }, row.oid)) state.push(value);
-    return packSplit({ origin: split.origin as Origin, state }).state;
+    return (await packSplit({ origin: split.origin as Origin, state })).state;
   }
 
   // The machine ----------------------------------------------------------------------------------------------------------

@@ -708,7 +708,7 @@ t.test('what does not come from the host for this attempt is passed over by its 
 });
 
 /** A town that split off with more than one message holds: what it took along does not get shorter by packing. */
-function splitTown(values: number) {
+async function splitTown(values: number) {
   const { secretKey, node } = town;
   const origin = { town: elsewhere.town, merge: sha256('merge'), height: 7 };
   const rows = Array.from({ length: values }, (_, i) => ({
@@ -724,7 +724,7 @@ function splitTown(values: number) {
   const { charter } = foundTown('Neustadt').welcome.genesis as { charter: Charter };
   const nonce = sha256('split');
   const { merge } = makeGenesis(charter, nonce, node, NOW as Millis, secretKey, { origin, state: accounts });
-  const packed = packSplit({ origin, state: accounts });
+  const packed = await packSplit({ origin, state: accounts });
   const parts = partsOf(packed.state);
   const raw = Buffer.from(merge.raw).toString('base64');
   const checkpoint = { height: 0, id: merge.id };
@@ -741,7 +741,7 @@ t.test(
       [3, 1],
       [120, 3],
     ] as const) {
-      const { welcome, invited, packed, parts } = splitTown(values);
+      const { welcome, invited, packed, parts } = await splitTown(values);
       t.equal(parts, expected);
       const random = randomFrom(values);
       const lost = (): boolean => random() < 0.3;
@@ -836,7 +836,7 @@ const startFetching = (state: AskerState, welcome: Welcome): AskerState => ({
 });
 
 t.test('a part that is not the one asked for, or none of this town, is not taken', async (t) => {
-  const { welcome, invited, packed, parts } = splitTown(120);
+  const { welcome, invited, packed, parts } = await splitTown(120);
   const state = startFetching(ask('far', { ...invited }), welcome);
   const hearsPart = (asker: AskerState, part: number, text: string, about = part) => {
     const { town: of, invitation: id, key, nonce, sealing } = asker.ask;
