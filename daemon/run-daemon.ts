@@ -11,7 +11,8 @@ import { pino, type Logger } from 'pino';
 import { buildApi } from './api/server.js';
 import { chooseDriver } from './dapps/choose-driver.js';
 import type { ContractDriver } from './dapps/driver.js';
-import { TownError } from './ledger/ids.js';
+import { TownError, type Sha256 } from './ledger/ids.js';
+import { loginAt } from './node/broker-login.js';
 import { systemClock } from './node/clock.js';
 import {
   brokerAt,
@@ -25,15 +26,18 @@ import { readPackages } from './node/dapp-set.js';
 import { hasTown, initTown } from './node/init-town.js';
 import { Joining } from './node/joining-case.js';
 import { finishJoining, isJoining } from './node/joining-files.js';
-import { KeyStore, readNodeKeys } from './node/key-files.js';
+import { KeyStore, readNodeKeys, type NodeKeys } from './node/key-files.js';
 import { readRestored } from './node/restored.js';
 import { notifyReady, notifyStopping, startWatchdog } from './node/sd-notify.js';
+import { TownKeys } from './node/town-keys.js';
 import { RunningNode } from './node/town-node.js';
 import { writeFileDurably } from './store/durable-file.js';
 import { lockFolder } from './store/folder-lock.js';
 import { Store } from './store/store.js';
 import { startBroker, type Broker } from './sync/broker.js';
 import { MqttTransport } from './sync/mqtt-transport.js';
+import { SeveralBrokers, type TransportOptions } from './sync/several-brokers.js';
+import type { Transport } from './sync/transport.js';
 
 const HOST = '127.0.0.1';
 const STOP_MS_MAX = 15_000;
@@ -233,6 +237,7 @@ async function run(
     store,
     keys,
     keyStore,
+    townKeys: await TownKeys.open(folder, keys.townKey),
     config,
     clock: systemClock,
     version: await version(),
@@ -311,15 +316,34 @@ async function run(
     `The dapps are ready (${driver === 'container' ? 'in containers' : 'as child processes, not isolated'}).`,
   );
 
-  const { ca, ...address } = meeting;
+  const all: readonly BrokerConfig[] = [meeting, ...(config.otherBrokers ?? [])];
+  const ways = (await Promise.all(all.map((each) => wayTo(each, node, keys, logger)))).flatMap(
+    (way) => way ?? [],
+  );
+  // Its doors, panel and ledger are worth having without the others.
+  if (ways.length === 0) return;
+  await node.startPeering((peering) => {
+    const [only] = ways;
+    return ways.length === 1 && only ? only(peering) : new SeveralBrokers(ways, peering);
+  });
+}
+
+/** How a broker is dialled; null where what is needed for that is not there. */
+async function wayTo(
+  broker: BrokerConfig,
+  node: RunningNode,
+  keys: NodeKeys,
+  logger: Logger,
+): Promise<((options: TransportOptions) => Transport) | null> {
+  const { url, ca, pin } = broker;
   const authorities = ca === undefined ? '' : await readFile(ca, 'utf8').catch(() => null);
   if (authorities === null) {
-    // Its doors, panel and ledger are worth having without the others.
-    logger.warn(`${ca} cannot be read: without the authorities in it this node meets no others.`);
-    return;
+    logger.warn(`${ca} cannot be read: without the authorities in it this node is not at ${url}.`);
+    return null;
   }
-  const trust = authorities === '' ? {} : { ca: authorities };
-  await node.startPeering((peering) => new MqttTransport({ ...peering, ...address, ...trust }));
+  const trust = { ...(authorities === '' ? {} : { ca: authorities }), ...(pin === undefined ? {} : { pin }) };
+  const login = loginAt(broker, keys, node.town as Sha256, node.nodes);
+  return (options) => new MqttTransport({ ...options, url, ...login, ...trust });
 }
 
 function tell(error: unknown): void {

@@ -41,16 +41,23 @@ export const nodeInvitationView = component<Shape.NodeInvitationView>()(
   }),
 );
 
+const brokerFields = {
+  url: orNull(Type.String()),
+  connected: Type.Boolean(),
+  error: orNull(Type.String({ description: 'why it is not connected, where that is known' })),
+};
+
 export const nodesView = component<Shape.NodesView>()(
   'Nodes',
   Type.Object({
     nodes: Type.Array(nodeView),
     validators: Type.Object({ count: count(), quorum: count(), mayBeOff: count(), heard: count() }),
     broker: Type.Object({
-      url: orNull(Type.String()),
+      ...brokerFields,
       embedded: Type.Boolean({ description: 'whether this node runs it' }),
-      connected: Type.Boolean(),
-      error: orNull(Type.String({ description: 'why it is not connected, where that is known' })),
+      others: Type.Optional(
+        Type.Array(Type.Object(brokerFields), { description: 'further brokers that it is at' }),
+      ),
     }),
     pending: Type.Object({ entries: count(), blocks: count() }),
     refused: Type.Array(

@@ -1,5 +1,6 @@
 /** The nodes of a town in words: who is there, who waits, what an invitation is for, how many validators may be off. */
 import type {
+  BrokerView,
   Distance,
   NodeInvitationState,
   NodeInvitationView,
@@ -110,7 +111,12 @@ function invitationsText(invitations: readonly NodeInvitationView[]): readonly s
 }
 
 /** No full stop, like all that stands in a line of facts. */
-function brokerText({ url, embedded, connected, error }: NodesView['broker']): string {
+function brokerText({
+  url,
+  embedded = false,
+  connected,
+  error,
+}: BrokerView & { readonly embedded?: boolean }): string {
   if (url === null) return 'none: this node meets no others';
   const why = error === null ? '' : `: ${error.replace(/\.$/, '')}`;
   return `${url}${embedded ? ', run by this node' : ''}, ${connected ? 'connected' : `NOT CONNECTED${why}`}`;
@@ -132,6 +138,7 @@ export const nodesText = (view: NodesView): string =>
     `${validatorsText(view.validators)}.`,
     facts([
       ['broker', brokerText(view.broker)],
+      ...(view.broker.others ?? []).map((other) => ['also at', brokerText(other)] as const),
       ['pending', pendingText(view.pending)],
       ...view.refused.map((refused) => ['refused', refusedText(refused)] as const),
     ]),
@@ -141,7 +148,8 @@ export const nodesText = (view: NodesView): string =>
 export function syncText({ nodes, broker }: NodesView): string {
   const others = nodes.filter(({ self }) => !self);
   if (others.length === 0) return 'There is no other node yet. Invite one: town node invite';
-  if (!broker.connected) return `No other node can be reached. The broker: ${brokerText(broker)}.`;
+  const isOnline = broker.connected || broker.others?.some(({ connected }) => connected);
+  if (!isOnline) return `No other node can be reached. The broker: ${brokerText(broker)}.`;
   const hasMore = ({ ahead, fetching }: NodeView): boolean => ahead.blocks + ahead.merges + fetching > 0;
   const here = others.filter(({ connected }) => connected);
   const names = (some: readonly NodeView[]): string => some.map(({ name }) => plain(name)).join(', ');

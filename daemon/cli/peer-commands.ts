@@ -6,6 +6,7 @@ import { CliError, refusal } from './cli-error.js';
 import { Context } from './context.js';
 import { cosignersOf, withCosignerOptions, type CosignerOptions } from './cosigners.js';
 import { findNode } from './find-node.js';
+import { addBrokerCommand } from './broker-command.js';
 import { addInvitationCommands } from './invitation-commands.js';
 import { addJoinCommand } from './join-command.js';
 import { nodesText, syncText } from './nodes-text.js';
@@ -18,6 +19,7 @@ export function addPeerCommands(town: Command): void {
   const node = town.command('node').description('the nodes of the town');
   addInvitationCommands(node);
   addJoinCommand(node);
+  addBrokerCommand(node);
 
   node
     .command('list')
@@ -61,9 +63,12 @@ export function addPeerCommands(town: Command): void {
         recorded,
         [
           `${plain(found.name)} (${found.id}) is out of the town once this is merged.`,
-          found.roles.includes('door')
-            ? "It still knows the town's key and the key of the badges: new ones cannot be made yet."
-            : "It still knows the town's key: a new one cannot be made yet.",
+          'The others then give themselves a new key, and it reads nothing new of what they tell each other.',
+          ...(found.roles.includes('door')
+            ? [
+                'It still knows the key that badge numbers are hashed with. That one stays: with another, every badge had to be enrolled anew.',
+              ]
+            : []),
         ].join('\n'),
       );
     });

@@ -66,6 +66,24 @@ export function isSealingKey(text: unknown): text is SealingKey {
   return sharedSecret(secretObject(PROBE), bytesOf(text)) !== null;
 }
 
+/**
+ * What two holders of keys both know and nobody else does, for one purpose: 32 bytes.
+ * @param about what it is for, and between whom; the same on both sides
+ * @throws TownError `bad-sealing-key`
+ */
+export function sharedKey(secretKey: Uint8Array, publicKey: string, about: string): Uint8Array {
+  const other = /^[0-9a-f]{64}$/.test(publicKey) ? bytesOf(publicKey) : null;
+  const shared = other && sharedSecret(secretObject(secretKey), other);
+  if (!shared)
+    throw new TownError(
+      'bad-sealing-key',
+      'Nothing can be shared with this key: it is no X25519 public key.',
+    );
+  return new Uint8Array(
+    hkdfSync('sha256', shared, '', Buffer.from(`mergetown/shared/v1\0${about}`), KEY_BYTES),
+  );
+}
+
 /** Key and nonce for this one text. Both public keys go in, so that neither can be exchanged (RFC 9180 does the same). */
 function keyAndNonce(shared: Uint8Array, ephemeral: Uint8Array, reader: Uint8Array, about: string) {
   const info = Buffer.from(`mergetown/sealing/v1\0${about}`);

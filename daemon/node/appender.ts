@@ -38,6 +38,7 @@ export class Appender {
   private lastNumber: number;
   private lastAt = 0 as Millis;
   private refusal: (() => TownError) | null = null;
+  private claimsRefusal: (() => TownError) | null = null;
 
   constructor(
     private readonly store: CoreStore,
@@ -56,6 +57,11 @@ export class Appender {
     this.refusal = why;
   }
 
+  /** From now on only what this node saw is recorded: nothing that somebody asks for. */
+  refuseClaims(why: () => TownError): void {
+    this.claimsRefusal = why;
+  }
+
   /** Entries below this number are durable and can go into a block. */
   get settledBelow(): number {
     return this.underway.size === 0 ? this.lastNumber + 1 : Math.min(...this.underway);
@@ -72,6 +78,7 @@ export class Appender {
     cosigners: readonly Signer[] = [],
   ): Promise<VerifiedEntry> {
     return this.view.hold(async () => {
+      if (this.claimsRefusal) throw this.claimsRefusal();
       // Facts do not count: the doors may not keep a steward from revoking a badge.
       if (this.store.pendingClaims(UNMERGED_CLAIMS_MAX, this.main.line) >= UNMERGED_CLAIMS_MAX)
         throw new TownError(
@@ -138,6 +145,7 @@ export class Appender {
         ),
       );
     return this.view.hold(async () => {
+      if (this.claimsRefusal) throw this.claimsRefusal();
       await this.quiet();
       check();
       const entry = await this.numbered(async (n) => {

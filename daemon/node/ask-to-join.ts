@@ -17,6 +17,7 @@ import {
 import type { Welcome } from '../sync/joining.js';
 import { MqttTransport } from '../sync/mqtt-transport.js';
 import type { Clock } from './clock.js';
+import { guestLogin } from './broker-login.js';
 import { brokerAt, type BrokerConfig } from './config.js';
 import type { OwnKeys } from './key-files.js';
 
@@ -43,6 +44,8 @@ export interface Welcomed {
   readonly charter: Charter;
   /** Where the answer came over. */
   readonly broker: BrokerConfig;
+  /** The others of the invitation, the best first. */
+  readonly otherBrokers: readonly BrokerConfig[];
 }
 
 export interface AskOptions {
@@ -154,12 +157,12 @@ class Attempt {
 
   private dial(): void {
     const { broker } = this;
-    const { url, username, password } = broker;
+    const { url, pin } = broker;
     this.tell('trying');
     const transport: MqttTransport = new MqttTransport({
       url,
-      ...(username === undefined ? {} : { username }),
-      ...(password === undefined ? {} : { password }),
+      ...guestLogin(broker),
+      ...(pin === undefined ? {} : { pin }),
       ...(this.authorities === undefined ? {} : { ca: this.authorities }),
       subscriptions: [answerTopic(this.state)],
       events: {
@@ -240,7 +243,9 @@ class Attempt {
           break;
         case 'joined': {
           const { welcome, genesis, charter } = output;
-          this.settle?.resolve({ welcome, genesis, charter, broker: this.broker });
+          const { broker } = this;
+          const otherBrokers = this.brokers.filter((other) => other !== broker);
+          this.settle?.resolve({ welcome, genesis, charter, broker, otherBrokers });
           break;
         }
         case 'failed':

@@ -4,6 +4,7 @@ import type { GateHello, GateLogger } from '../gate/link.js';
 import type { NodeId } from '../ledger/ids.js';
 import { suspensionOf } from '../ledger/suspended-dapps.js';
 import type { Store } from '../store/store.js';
+import type { BrokerState } from '../sync/transport.js';
 import type { Clock } from './clock.js';
 import type { NodeConfig } from './config.js';
 import type { Events } from './events.js';
@@ -31,6 +32,8 @@ export interface BulletinParts {
   readonly brokerPort: () => number | null;
   /** Why the broker is not reached. */
   readonly brokerTrouble: () => string | null;
+  /** How each broker stands, where there are several. */
+  readonly brokerStates: () => readonly BrokerState[];
   readonly gate: () => GateHello | null;
   readonly isMerging: () => boolean;
   readonly needsSetup: () => boolean;
@@ -77,7 +80,7 @@ export class Bulletin {
       const peering = this.parts.peering();
       const seen = peering.views().map(({ heardAt: _, ...view }) => view);
       const { nodes, validators } = this.parts.main.charter;
-      const text = JSON.stringify([peering.isOnline, this.brokerError, seen, nodes, validators]);
+      const text = JSON.stringify([peering.isOnline, this.broker(), seen, nodes, validators]);
       if (text === this.toldNodes) return;
       this.toldNodes = text;
       this.parts.events.emit({ kind: 'nodes' });
@@ -105,7 +108,16 @@ export class Bulletin {
     const port = this.parts.brokerPort();
     const embedded = config.broker === undefined && port !== null;
     const url = config.broker?.url ?? (port === null ? null : `mqtt://127.0.0.1:${port}`);
-    return { url, embedded, connected: this.parts.peering().isOnline, error: this.brokerError };
+    const states = this.parts.brokerStates();
+    const [own] = states;
+    if (own === undefined)
+      return { url, embedded, connected: this.parts.peering().isOnline, error: this.brokerError };
+    const others = (config.otherBrokers ?? []).map((other, index) => ({
+      url: other.url,
+      connected: states[index + 1]?.connected ?? false,
+      error: states[index + 1]?.trouble ?? null,
+    }));
+    return { url, embedded, connected: own.connected, error: own.trouble, others };
   }
 
   private get brokerError(): string | null {

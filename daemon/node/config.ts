@@ -33,9 +33,18 @@ const BrokerSchema = Type.Object(
     password: Type.Optional(Type.String({ maxLength: 200 })),
     /** A file with the authorities to trust (PEM), where not the system's. */
     ca: Type.Optional(Type.String({ minLength: 1, maxLength: 4096 })),
+    /** SHA-256 of the certificate that the broker, or its authority, is known by: 64 hex digits. Only with `mqtts://`. */
+    pin: Type.Optional(Type.String({ pattern: '^[0-9a-f]{64}$' })),
+    /** The node that keeps the broker: name and password there follow from the keys of both, see broker-login.ts. */
+    keeper: Type.Optional(Type.String({ pattern: '^[0-9a-f]{16}$' })),
+    /** With `keeper`: what nodes that are invited say to it until they are let in. */
+    guest: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
   },
   closed,
 );
+
+/** What nodes that are invited call themselves at a broker of the town. */
+export const GUEST = 'joining';
 
 const ConfigSchema = Type.Object(
   {
@@ -50,6 +59,8 @@ const ConfigSchema = Type.Object(
     sync: Type.Optional(
       Type.Object({ bytesPerSecond: Type.Integer({ minimum: 16_384, maximum: 1_000_000_000 }) }, closed),
     ),
+    /** Further ones: it is at all of them at once, and does without those that are away. */
+    otherBrokers: Type.Optional(Type.Array(BrokerSchema, { maxItems: 3 })),
     /** Where contracts run: `auto` takes containers when an engine answers. */
     driver: Type.Union([Type.Literal('auto'), Type.Literal('container'), Type.Literal('process')]),
     gate: Type.Object(
@@ -95,11 +106,17 @@ export function brokerAt(address: string): BrokerConfig {
   } catch {
     throw bad();
   }
-  return {
+  const marks = new URLSearchParams(url.hash.slice(1));
+  const [pin, keeper] = [marks.get('sha256'), marks.get('of')];
+  const print = pin === null ? null : Buffer.from(pin, 'base64url');
+  if (print !== null && (url.protocol !== 'mqtts:' || print.length !== 32)) throw bad();
+  if (keeper !== null && (!/^[0-9a-f]{16}$/.test(keeper) || username !== GUEST)) throw bad();
+  const base = {
     url: `${url.protocol}//${url.host}`,
-    ...(username ? { username } : {}),
-    ...(password ? { password } : {}),
+    ...(print === null ? {} : { pin: print.toString('hex') }),
   };
+  if (keeper !== null) return { ...base, keeper, ...(password ? { guest: password } : {}) };
+  return { ...base, ...(username ? { username } : {}), ...(password ? { password } : {}) };
 }
 
 /**
@@ -110,7 +127,8 @@ export function brokerAt(address: string): BrokerConfig {
 export function otherBroker(before: BrokerConfig | undefined, address: string): BrokerConfig {
   const named = brokerAt(address);
   if (before === undefined) return named;
-  if (named.username === undefined && isSamePlace(before.url, named.url)) return before;
+  const isBare = named.username === undefined && named.keeper === undefined && named.pin === undefined;
+  if (isBare && isSamePlace(before.url, named.url)) return before;
   return before.ca === undefined ? named : { ca: before.ca, ...named };
 }
 
@@ -123,14 +141,30 @@ export function isSamePlace(one: string, other: string): boolean {
   return a === b;
 }
 
-/** The other way round: the address with name and password in it. */
-export function addressOf({ url, username = '', password = '' }: BrokerConfig): string {
+/** The other way round: the address with name and password in it, and what the broker is known by. */
+export function addressOf(broker: BrokerConfig): string {
+  const { url, pin, keeper, guest } = broker;
+  const [username = '', password = ''] = keeper ? [GUEST, guest] : [broker.username, broker.password];
   const address = new URL(url);
   // A colon in a name would end it; everything is written so that `brokerAt` reads it again.
   address.username = encodeURIComponent(username);
   address.password = encodeURIComponent(password);
+  const marks = [
+    ...(pin ? [`sha256=${Buffer.from(pin, 'hex').toString('base64url')}`] : []),
+    ...(keeper ? [`of=${keeper}`] : []),
+  ];
+  address.hash = marks.join('&');
   return address.href;
 }
+
+/** The brokers that a node dials: those of the config; without any it is at its own alone. */
+export const brokersOf = ({
+  broker,
+  otherBrokers = [],
+}: Pick<NodeConfig, 'broker' | 'otherBrokers'>): readonly BrokerConfig[] => [
+  ...(broker ? [broker] : []),
+  ...otherBrokers,
+];
 
 /** What a new board starts with: one simulated door, everything on loopback. */
 export const defaultConfig = (nodeName: string): NodeConfig => ({

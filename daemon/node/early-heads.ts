@@ -1,4 +1,7 @@
-/** Heads of nodes that the charter does not name yet: the merge that names them may be on its way. The newest few are kept. */
+/**
+ * Heads that could not be taken: of nodes that the charter does not name yet (the merge that names them may be on its way), of a clock
+ * that is not known, under a key that is not here. The newest few are kept.
+ */
 import type { NodeId } from '../ledger/ids.js';
 import type { Delivery } from '../sync/message.js';
 
@@ -17,10 +20,10 @@ export class EarlyHeads {
     for (const oldest of kept.keys()) if (kept.size > EARLY_MAX) kept.delete(oldest);
   }
 
-  /** Those of the nodes that are known by now; they are kept no longer. */
-  takeKnown(isKnown: (node: NodeId) => boolean): readonly Delivery[] {
-    const known = [...this.kept].filter(([node]) => isKnown(node));
-    for (const [node] of known) this.kept.delete(node);
-    return known.map(([, delivery]) => delivery);
+  /** Those of the nodes that can be read by now; they are kept no longer. */
+  take(isReadable: (node: NodeId) => boolean): readonly Delivery[] {
+    const taken = [...this.kept].filter(([node]) => isReadable(node));
+    for (const [node] of taken) this.kept.delete(node);
+    return taken.map(([, delivery]) => delivery);
   }
 }

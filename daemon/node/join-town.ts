@@ -172,7 +172,7 @@ export async function askDurably(folder: string, ask: DurableAsk): Promise<Welco
 
 /** What is to be put in place. The charter's name for this node counts: it names the door too. */
 export function joinedOf(
-  { welcome, broker }: Welcomed,
+  { welcome, broker, otherBrokers }: Welcomed,
   {
     invitation,
     keys,
@@ -192,6 +192,7 @@ export function joinedOf(
       "The host's welcome does not name this node.",
       'Let a steward of the town look at it.',
     );
-  const config = configOf(before, { id: keys.id, name, isHub: invitation.role === 'hub' }, broker);
+  const node = { id: keys.id, name, isHub: invitation.role === 'hub' };
+  const config = configOf(before, node, broker, otherBrokers);
   return { v: 1, aside, config, welcome };
 }

@@ -7,6 +7,7 @@ import { mkdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { canonicalize } from '../ledger/canonical.js';
 import { parseCharter } from '../ledger/charter.js';
+import { bytesOf } from '../ledger/hash.js';
 import type { Json, NodeId, Sha256 } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { readGenesis, type Genesis } from '../ledger/merge.js';
@@ -19,6 +20,7 @@ import { defaultConfig, writeConfig, type BrokerConfig, type NodeConfig } from '
 import { doorIdOf } from './door-id.js';
 import { putTownKeys } from './key-files.js';
 import { forgetRestored } from './restored.js';
+import { TownKeys } from './town-keys.js';
 import { WELCOME_META, type Welcomed } from './welcomed.js';
 
 const ASKING = 'joining.json';
@@ -52,6 +54,8 @@ const TOWN_FILES = [
   'ledger.git',
   'allowed_signers',
   'keys/town.key',
+  'keys/town-keys.json',
+  'keys/broker.json',
   'keys/badge.key',
   'keys/members',
 ] as const;
@@ -108,16 +112,18 @@ async function readJoined(folder: string): Promise<Joined | null> {
   );
 }
 
-/** The config of a joined node: what this board was set to, and the town's broker and its one door in it. */
+/** The config of a joined node: what this board was set to, and the town's brokers and its one door in it. */
 export function configOf(
   before: NodeConfig | null,
   node: { readonly id: NodeId; readonly name: string; readonly isHub: boolean },
   broker: BrokerConfig,
+  others: readonly BrokerConfig[] = [],
 ): NodeConfig {
-  const base = before ?? defaultConfig(node.name);
+  const { otherBrokers: _, ...base } = before ?? defaultConfig(node.name);
   const [first] = base.gate.doors;
   const doors = node.isHub || !first ? [] : [{ ...first, id: doorIdOf(node.name, node.id), name: node.name }];
-  return { ...base, nodeName: node.name, broker, gate: { ...base.gate, doors } };
+  const otherBrokers = others.length === 0 ? {} : { otherBrokers: others.slice(0, 3) };
+  return { ...base, nodeName: node.name, broker, ...otherBrokers, gate: { ...base.gate, doors } };
 }
 
 /**
@@ -136,6 +142,8 @@ export async function finishJoining(folder: string): Promise<boolean> {
   }
   const { welcome, config } = joined;
   await putTownKeys(folder, welcome);
+  if (welcome.townKeyHeight !== undefined)
+    await TownKeys.found(folder, bytesOf(welcome.townKey), welcome.townKeyHeight);
   await putGenesis(folder, welcome);
   await writeConfig(folder, config);
   await dropAsking(folder);

@@ -23,11 +23,19 @@ export interface NodeKeys {
 
 const keysFolder = (folder: string): string => join(folder, 'keys');
 const NAMES = { node: 'node.key', sealing: 'sealing.key', badge: 'badge.key', town: 'town.key' } as const;
+/** All keys of the town that a node knows, once there was more than one; see town-keys.ts. */
+const RING = 'town-keys.json';
 /** In place of a key that this node is not given. */
 const NO_KEY = 'none\n';
 
 /** The two keys that are the node itself: it makes them before it has a town, and keeps them through every try to join one. */
 export type OwnKeys = Pick<NodeKeys, 'secretKey' | 'key' | 'id' | 'sealingSecret'>;
+
+/** Where the keys of the town lie. */
+export const townKeyPaths = (folder: string): { readonly ring: string; readonly copy: string } => ({
+  ring: join(keysFolder(folder), RING),
+  copy: join(keysFolder(folder), NAMES.town),
+});
 
 const isThere = (path: string): Promise<boolean> =>
   readFile(path).then(
@@ -65,6 +73,8 @@ export async function putTownKeys(
   const put = (name: string, text: string): Promise<void> =>
     writeFileDurably(join(keysFolder(folder), name), Buffer.from(text), 0o600);
   await makeFolderDurably(join(keysFolder(folder), 'members'));
+  // What it knew before was of another time, or of another town.
+  await rm(townKeyPaths(folder).ring, { force: true });
   await put(NAMES.town, `${townKey}\n`);
   await put(NAMES.badge, badgeKey === null ? NO_KEY : `${badgeKey}\n`);
 }

@@ -29,6 +29,11 @@ export class KnownNodes {
     return this.welcomed?.checkpoint ?? null;
   }
 
+  /** Whether this node has come to where the town was when it was let in: before that, who left long ago seems to be there. */
+  get isSettled(): boolean {
+    return this.welcomed === null;
+  }
+
   /** What this node was welcomed with, until it has caught up with that: from then on the charter says who is there. */
   private get welcomed(): Welcomed | null {
     const { welcome } = this;

@@ -53,6 +53,14 @@ export interface NodeInvitationView {
   readonly asker: { readonly node: string; readonly name: string; readonly askedAt: number } | null;
 }
 
+/** A broker, as this node sees it. */
+export interface BrokerView {
+  readonly url: string | null;
+  readonly connected: boolean;
+  /** Why it is not connected, in words for people; null while it is, or where that is not known (yet). */
+  readonly error: string | null;
+}
+
 export interface NodesView {
   readonly nodes: readonly NodeView[];
   readonly validators: {
@@ -63,13 +71,11 @@ export interface NodesView {
     readonly heard: number;
   };
   /** `url` null: this node meets no others. */
-  readonly broker: {
-    readonly url: string | null;
+  readonly broker: BrokerView & {
     /** Whether this node runs it. */
     readonly embedded: boolean;
-    readonly connected: boolean;
-    /** Why it is not connected, in words for people; null while it is, or where that is not known (yet). */
-    readonly error: string | null;
+    /** The further ones that this node is at, the best first. */
+    readonly others?: readonly BrokerView[];
   };
   /** Not merged yet, of all branches that are here. */
   readonly pending: { readonly entries: number; readonly blocks: number };

@@ -27,6 +27,7 @@ import {
 import type { Welcome } from '../sync/joining.js';
 import type { Delivery } from '../sync/message.js';
 import { packSplit, partOf, partsOf } from '../sync/split-welcome.js';
+import type { HeldKey } from '../sync/town-key-gift.js';
 import type { Clock } from './clock.js';
 import { Serial } from './drive.js';
 import type { NodeKeys } from './key-files.js';
@@ -46,6 +47,8 @@ export interface NodeInvitationsParts {
   >;
   readonly main: MainLine;
   readonly keys: NodeKeys;
+  /** The town's key of the moment; without it the one of `keys`. */
+  readonly townKey?: () => Pick<HeldKey, 'key' | 'generation'>;
   readonly clock: Clock;
   /** Reads a git object that is staged or in the repository. */
   readonly readObject: (oid: Oid) => Promise<GitObject>;
@@ -200,13 +203,15 @@ export class NodeInvitations {
 
   private async welcome({ role }: Invitation): Promise<Welcome> {
     const { main, keys } = this.parts;
+    const townKey = this.parts.townKey?.() ?? { key: keys.townKey, generation: 0 };
     this.genesis ??= await this.readGenesis();
     const { height, id } = main.head;
     return {
       town: main.town,
       genesis: this.genesis,
       checkpoint: { height, id },
-      townKey: hexOf(keys.townKey),
+      townKey: hexOf(townKey.key),
+      ...(townKey.generation === 0 ? {} : { townKeyHeight: townKey.generation }),
       badgeKey: role === 'door' && keys.badgeKey !== null ? hexOf(keys.badgeKey) : null,
       nodes: main.charter.nodes,
     };

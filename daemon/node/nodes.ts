@@ -9,7 +9,7 @@ import { isSuspended } from '../ledger/kernel-evidence.js';
 import { readCharter } from '../ledger/kernel.js';
 import { readJson } from '../ledger/state.js';
 import type { Store } from '../store/store.js';
-import { invitationCode, invitationLink, type Invitation } from '../sync/invitation.js';
+import { BROKERS_MAX, invitationCode, invitationLink, type Invitation } from '../sync/invitation.js';
 import { qrLines, qrSvg } from '../sync/invitation-qr.js';
 import type { Asker, HostedInvitation } from '../sync/joining-host.js';
 import type { PeerView } from '../sync/sync-state.js';
@@ -35,6 +35,8 @@ export interface Peers {
   broker(): NodesView['broker'];
   /** The broker's address as an invited node dials it, with the name and password that it asks for; null: there is none. */
   brokerAddress(): string | null;
+  /** Those of the further brokers. */
+  otherBrokerAddresses?(): readonly string[];
   refusals(): NodesView['refused'];
   /** Resolves when this node has all that those connected have, at the latest after a minute. */
   syncNow(): Promise<void>;
@@ -130,7 +132,7 @@ export class Nodes implements NodeCases {
       town: main.town,
       name: main.charter.name,
       host: keys.id,
-      brokers: input.brokers?.length ? [...input.brokers] : [this.ownBroker()],
+      brokers: input.brokers?.length ? [...input.brokers] : this.ownBrokers(),
       checkpoint: { height, id },
       id: hexOf(random(8)),
       secret: Buffer.from(random(32)).toString('base64url'),
@@ -150,9 +152,10 @@ export class Nodes implements NodeCases {
     };
   }
 
-  private ownBroker(): string {
-    const address = this.parts.peers.brokerAddress();
-    if (address !== null) return address;
+  private ownBrokers(): readonly string[] {
+    const { peers } = this.parts;
+    const address = peers.brokerAddress();
+    if (address !== null) return [address, ...(peers.otherBrokerAddresses?.() ?? [])].slice(0, BROKERS_MAX);
     throw new TownError(
       'no-broker',
       'This node meets no others: there is no broker for a new one to dial.',

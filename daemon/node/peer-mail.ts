@@ -11,7 +11,17 @@ import {
   type WantBody,
 } from '../sync/bodies.js';
 import { readJoinTopic } from '../sync/joining.js';
-import { Inbox, ReplayGuard, topicParts, type Delivery, type Message } from '../sync/message.js';
+import {
+  HELLO,
+  Inbox,
+  ReplayGuard,
+  topicParts,
+  type Delivery,
+  type Message,
+  type RefusalCode,
+} from '../sync/message.js';
+import { looksLikeGift } from '../sync/town-key-gift.js';
+import type { Acquaintance } from './acquaintance.js';
 import type { Clock } from './clock.js';
 import { readConsensus } from './consensus-body.js';
 import { EarlyHeads } from './early-heads.js';
@@ -32,6 +42,7 @@ export interface PeerMailParts {
   readonly main: MainLine;
   readonly keys: NodeKeys;
   readonly known: KnownNodes;
+  readonly acquaintance: Acquaintance;
   readonly clock: Clock;
   readonly steady: () => number;
   readonly heads: (from: NodeId, body: HeadsBody) => void;
@@ -56,10 +67,13 @@ export class PeerMail {
   private republishedAt = -Infinity;
 
   constructor(private readonly parts: PeerMailParts) {
-    const { main, keys, known } = parts;
+    const { main, keys, known, acquaintance } = parts;
     this.inbox = new Inbox(
       keys.id,
-      { town: main.town, townKey: keys.townKey, keyOf: (node) => known.keyOf(node) },
+      {
+        ...{ town: main.town, townKey: keys.townKey, ...acquaintance.opening },
+        keyOf: (node) => known.keyOf(node),
+      },
       this.guard,
     );
   }
@@ -75,17 +89,27 @@ export class PeerMail {
 
   /** Other nodes may be in the charter now: what came of them before is read. */
   nodesChanged(nodes: readonly NodeId[]): void {
-    this.guard.retain(new Set(nodes));
-    const isKnown = (node: NodeId): boolean => this.parts.known.keyOf(node) !== undefined;
-    for (const delivery of this.early.takeKnown(isKnown)) this.receive(delivery);
+    const all = new Set(nodes);
+    this.guard.retain(all);
+    this.parts.acquaintance.nodesChanged(all);
+    this.readEarly(null);
+  }
+
+  /** Heads that could not be taken are tried once more. @param from only of this one; null: of all */
+  readEarly(from: NodeId | null): void {
+    const isReadable = (node: NodeId): boolean =>
+      (from === null || node === from) && this.parts.known.keyOf(node) !== undefined;
+    for (const delivery of this.early.take(isReadable)) this.receive(delivery);
   }
 
   receive(delivery: Delivery): void {
-    const { clock, joining } = this.parts;
+    const { clock, joining, acquaintance } = this.parts;
     if (readJoinTopic(delivery.topic) !== null) return joining(delivery);
     if (delivery.payload.length === 0) return this.emptied(delivery);
-    const message = this.inbox.receive(delivery, clock.now());
-    if (message === null) return this.keepForLater(delivery);
+    if (looksLikeGift(delivery)) return acquaintance.gift(delivery);
+    let refusal: RefusalCode | null = null;
+    const message = this.inbox.receive(delivery, clock.now(), (code) => (refusal = code));
+    if (message === null) return this.keepForLater(delivery, refusal);
     try {
       const refused = this.bring(message);
       if (refused !== null) this.refuse(refused);
@@ -104,6 +128,9 @@ export class PeerMail {
       case 'heads':
         parts.heads(from, readHeads(body));
         return null;
+      case HELLO:
+        parts.acquaintance.hello(from, message.at, body);
+        return null;
       case 'want':
         parts.want(from, readWant(body));
         return null;
@@ -118,11 +145,17 @@ export class PeerMail {
     }
   }
 
-  /** Heads of a node that the charter does not name yet: the merge that names it may be on its way. */
-  private keepForLater(delivery: Delivery): void {
-    const { main, known } = this.parts;
+  /**
+   * Heads of a node that the charter does not name yet, that are too old or too young by what is known of its clock, or that are
+   * sealed with a key that is not here.
+   */
+  private keepForLater(delivery: Delivery, refusal: RefusalCode | null): void {
+    const { main, known, acquaintance } = this.parts;
     const place = topicParts(main.town, delivery.topic);
-    if (place?.class !== 'heads' || place.node === null || known.keyOf(place.node) !== undefined) return;
+    if (place?.class !== 'heads' || place.node === null) return;
+    const isKnown = known.keyOf(place.node) !== undefined;
+    if (isKnown && refusal !== 'expired' && refusal !== 'not-sealed') return;
+    if (isKnown && refusal === 'not-sealed') acquaintance.sealedOtherwise(place.node);
     this.early.keep(place.node, delivery);
   }
 

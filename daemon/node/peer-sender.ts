@@ -6,8 +6,9 @@ import type { Clock } from './clock.js';
 import type { PeeringStore } from './core-store.js';
 import type { NodeKeys } from './key-files.js';
 import type { MainLine } from './main-line.js';
+import type { TownKeys } from './town-keys.js';
 
-/** How long a message is good. Numbers keep replays out; this allows for boards whose clocks differ by minutes. */
+/** How long a message is good, by the sender's clock. Numbers keep replays out; this is for what was sent before a restart. */
 const LIFETIME_MS = 600_000;
 /** Numbers of messages are set aside for so long ahead, so that a restart needs no write for each message. */
 const COUNTER_STRIDE_MS = 86_400_000;
@@ -17,6 +18,7 @@ export interface PeerSenderParts {
   readonly store: PeeringStore;
   readonly main: MainLine;
   readonly keys: NodeKeys;
+  readonly townKeys: TownKeys;
   readonly clock: Clock;
   /** Random bytes, never the same twice. */
   readonly random: (length: number) => Uint8Array;
@@ -37,14 +39,15 @@ export class PeerSender {
 
   /** `to` null: to all; heads are kept by the broker. */
   send(kind: string, to: NodeId | null, body: JsonObject): void {
-    const { keys, clock, random, main } = this.parts;
+    const { keys, townKeys, clock, random, main } = this.parts;
     if (this.transport === null) return;
     const at = clock.now();
     const counter = this.counter.next(at);
     if (counter >= this.reservedTo) this.reserveNumbers().catch((error: unknown) => this.parts.failed(error));
     const topic = this.topicOf(kind, to);
     const content = { from: keys.id, to, counter, at, expires: at + LIFETIME_MS, kind, body };
-    const { townKey, secretKey } = keys;
+    const townKey = to === null ? townKeys.current.key : townKeys.keyFor(to);
+    const { secretKey } = keys;
     const text = sealMessage(content, topic, { town: main.town, townKey, secretKey }, random(12));
     this.transport.publish(topic, text, kind === 'heads');
   }

@@ -11,11 +11,14 @@ import type { MainLine } from './main-line.js';
 import type { Merger } from './merger.js';
 import type { PeerBlocks } from './peer-blocks.js';
 import type { PeerIntakeParts } from './peer-intake.js';
+import type { TownKeys } from './town-keys.js';
 
 export interface PeeringParts {
   readonly store: PeeringStore;
   readonly main: MainLine;
   readonly keys: NodeKeys;
+  /** Where not given, the one of `keys`, for as long as the process lives. */
+  readonly townKeys?: TownKeys | undefined;
   readonly clock: Clock;
   readonly merger: Merger;
   readonly peerBlocks: PeerBlocks;
@@ -37,6 +40,8 @@ export interface PeeringParts {
   readonly changed: () => void;
   /** A message of a node that was invited. */
   readonly joining: (delivery: Delivery) => void;
+  /** The town has gone on to a protocol that this program does not speak. Told once. */
+  readonly outdated?: (version: number) => void;
   /** Who looks after the keys of sealed records, where somebody does. */
   readonly records?: RecordPeering;
 }

@@ -14,6 +14,7 @@ import { nextDue, startSync, step, type Input } from '../sync/peer-sync.js';
 import type { Output } from '../sync/sync-output.js';
 import { highestAhead, isConnected, peerViews, type PeerView, type SyncState } from '../sync/sync-state.js';
 import type { Transport } from '../sync/transport.js';
+import { Acquaintance } from './acquaintance.js';
 import { draftsOf, draftTips } from './adopted-drafts.js';
 import type { MadeBlock } from './blocks.js';
 import { CatchUp } from './catch-up.js';
@@ -31,6 +32,7 @@ import { PeerSender } from './peer-sender.js';
 import type { MakeTransport, PeeringParts } from './peering-parts.js';
 import { missingHeads } from './sought-blocks.js';
 import { SyncWait } from './sync-wait.js';
+import { TownKeys } from './town-keys.js';
 
 const BRANCHES_MAX = 1000;
 /** What the others may have missed is sent to those who come back at most so often. */
@@ -47,6 +49,7 @@ const UNSOUND = new Set([
 export class Peering {
   private state: SyncState;
   private transport: Transport | null = null;
+  private readonly acquaintance: Acquaintance;
   private readonly mail: PeerMail;
   private readonly sender: PeerSender;
   private readonly answering: PeerAnswering;
@@ -87,9 +90,11 @@ export class Peering {
       stopped: () => this.stopped,
     });
     this.held = new HeldBlocks(main, () => this.state);
+    const townKeys = parts.townKeys ?? TownKeys.inMemory(keys.townKey);
+    this.acquaintance = this.makeAcquaintance(townKeys);
     this.mail = this.makeMail();
     this.sender = new PeerSender({
-      ...{ store, main, keys },
+      ...{ store, main, keys, townKeys },
       clock: parts.clock,
       random: parts.random,
       failed: (error) => parts.trouble('store-failed', String(error)),
@@ -133,6 +138,24 @@ export class Peering {
     });
   }
 
+  private makeAcquaintance(ring: TownKeys): Acquaintance {
+    const { main, keys, clock, random, steady, trouble, outdated } = this.parts;
+    return new Acquaintance({
+      ...{ main, keys, clock, random, steady, trouble, ring, known: this.known },
+      ...(outdated ? { outdated } : {}),
+      heard: () => this.heard(),
+      isBehind: () => this.views().some(({ connected, ahead }) => connected && ahead.merges > 0),
+      publish: (topic, text) => this.transport?.publish(topic, text, false) ?? false,
+      refused: (code, reason) => this.mail.refuse({ code, reason }),
+      send: (kind, to, body) => {
+        this.sendWhileOnline(kind, to, body);
+        return this.state.online;
+      },
+      readable: (from) => this.mail.readEarly(from),
+      tellAnew: () => this.feed({ t: 'taken-back' }),
+    });
+  }
+
   private makeCatchUp({ view, late }: NonNullable<PeeringParts['catchUp']>): CatchUp {
     const { store, main, readObject, steady, clock, merger, trouble, changed } = this.parts;
     return new CatchUp({
@@ -150,6 +173,7 @@ export class Peering {
       changed: () => {
         // What waited for this node to be through.
         if (main.ahead === null) merger.noticed('claim');
+        this.acquaintance.adopted();
         changed();
       },
     });
@@ -206,7 +230,11 @@ export class Peering {
       subscriptions: [...topicsFor(main.town, keys.id), joinAskFilter(main.town)],
       will: headsTopic(main.town, keys.id),
       events: {
-        connected: () => this.feed({ t: 'connected' }),
+        connected: () => {
+          this.feed({ t: 'connected' });
+          // What came with the connection, before anybody could be asked.
+          this.mail.readEarly(null);
+        },
         disconnected: () => this.feed({ t: 'disconnected' }),
         delivered: (delivery) => {
           if (!this.stopped) this.mail.receive(delivery);
@@ -217,6 +245,7 @@ export class Peering {
     });
     this.sender.use(this.transport);
     this.resume();
+    this.acquaintance.start();
     this.transport.start();
     this.schedule();
   }
@@ -228,6 +257,7 @@ export class Peering {
     this.answering.stop();
     this.cancelTimer?.();
     this.cancelGossip?.();
+    await this.acquaintance.stop();
     await this.transport?.stop();
     await this.catchUp?.stop();
   }
@@ -246,6 +276,7 @@ export class Peering {
     for (const [node, tip] of draftTips(this.parts.store, this.parts.main.state))
       this.feed({ t: 'stored', node, tip });
     this.mail.nodesChanged(nodes);
+    this.acquaintance.adopted();
     this.intake.pump();
     this.catchUp?.adopted();
     this.resume();
@@ -296,11 +327,13 @@ export class Peering {
 
   private makeMail(): PeerMail {
     const { main, keys, clock, steady, merger, joining, records } = this.parts;
+    const { known, acquaintance } = this;
     return new PeerMail({
-      ...{ main, keys, clock, steady, joining, known: this.known },
+      ...{ main, keys, clock, steady, joining, known, acquaintance },
       heads: (from, body) => {
         const wasConnected = isConnected(this.state, from, steady());
         this.feed({ t: 'heads', from, body });
+        if (!wasConnected) acquaintance.came(from);
         // What was sent while it was away, it needs again.
         if (!wasConnected && main.charter.validators.includes(keys.id)) this.gossipSoon();
       },

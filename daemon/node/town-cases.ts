@@ -137,6 +137,7 @@ export class TownCases {
         views: () => peering.views(),
         broker: () => bulletin.broker(),
         brokerAddress: () => (config.broker ? addressOf(config.broker) : bulletin.broker().url),
+        otherBrokerAddresses: () => (config.otherBrokers ?? []).map(addressOf),
         refusals: () => peering.refusals(),
         syncNow: () => peering.syncNow(),
       },

@@ -4,12 +4,14 @@ import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import type { ContractDriver } from '../dapps/driver.js';
 import type { DappPackage } from '../dapps/package.js';
+import type { Charter } from '../ledger/charter.js';
 import type { EntryId, Oid } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { LateObjects } from '../store/late-objects.js';
 import { Repository } from '../store/repository.js';
 import type { MergeRow } from '../store/rows.js';
 import type { Transport } from '../sync/transport.js';
+import { refreshUsers } from './broker-config.js';
 import { Bulletin } from './bulletin.js';
 import { Core } from './core.js';
 import { manifestsOf, packagesOf } from './dapp-set.js';
@@ -29,7 +31,9 @@ import { SetupLock } from './setup-lock.js';
 import { SignaturePool } from './signature-pool.js';
 import { Signers } from './signers.js';
 import { TownCases, type TownCasesParts } from './town-cases.js';
+import type { TownKeys } from './town-keys.js';
 import { TownOnMain, type TownOnMainParts } from './town-on-main.js';
+import { updateRefusal } from './update-needed.js';
 import type { View } from './view.js';
 import { readWelcomed } from './welcomed.js';
 
@@ -37,6 +41,8 @@ export interface RunningParts extends Pick<
   TownCasesParts,
   'folder' | 'store' | 'keys' | 'keyStore' | 'config' | 'clock' | 'logger' | 'url'
 > {
+  /** Where not given, the one of `keys`: for a node that meets nobody. */
+  readonly townKeys?: TownKeys;
   readonly version: string;
   readonly packages: readonly DappPackage[];
   /** The port of the embedded broker while it listens. */
@@ -65,6 +71,9 @@ export class RunningNode {
   readonly setupLock = new SetupLock();
   private repository: Repository | null = null;
   private transport: Transport | null = null;
+  private brokerWork: Promise<unknown> = Promise.resolve();
+  /** The nodes that the broker's users were written for. */
+  private brokerNodes = '';
 
   constructor(private readonly parts: RunningParts) {
     const { store, keys, clock, config, folder, logger } = parts;
@@ -86,6 +95,7 @@ export class RunningNode {
       version: parts.version,
       brokerPort: parts.brokerPort,
       brokerTrouble: () => this.transport?.trouble?.() ?? null,
+      brokerStates: () => this.transport?.states?.() ?? [],
       peering: () => this.peering,
       gate: () => this.cases.doors.gate,
       isMerging: () => this.merger.isMerging,
@@ -117,6 +127,7 @@ export class RunningNode {
     this.merger = core.merger;
     this.peering = new Peering({
       ...{ store, main, keys, clock },
+      ...(parts.townKeys ? { townKeys: parts.townKeys } : {}),
       merger: core.merger,
       peerBlocks: core.peerBlocks,
       prepare: (texts, commits) => this.signatures.prepare(texts, commits),
@@ -128,6 +139,10 @@ export class RunningNode {
       trouble: (code, message) => bulletin.setTrouble({ code, message }),
       changed: () => bulletin.peersChanged(),
       joining: (delivery) => this.invitations.receive(delivery),
+      outdated: (version) => {
+        appender.refuseClaims(() => updateRefusal(version));
+        void core.merger.stop();
+      },
       records: {
         receive: (...message) => this.recordKeeper.receive(...message),
         peersChanged: () => this.recordKeeper.peersChanged(),
@@ -147,6 +162,7 @@ export class RunningNode {
     });
     this.invitations = new NodeInvitations({
       ...{ store, main, keys, clock, readObject },
+      ...(parts.townKeys ? { townKey: () => (parts.townKeys as TownKeys).current } : {}),
       random: randomBytes,
       send: (topic, payload) => this.peering.sendJoining(topic, payload),
       changed: () => bulletin.nodesChanged(),
@@ -191,6 +207,7 @@ export class RunningNode {
         logger.warn({ error: error.message }, 'The git repository could not be written; it is tried again.'),
     });
     await this.signers.keep();
+    this.keepBroker();
     this.invitations.start();
     this.recordKeeper.start();
   }
@@ -253,6 +270,7 @@ export class RunningNode {
     await this.peering.stop();
     await this.signatures.close();
     await this.invitations.stop();
+    await this.brokerWork;
     await this.cases.doors.stop(gateToo && this.parts.restored === null);
     await this.readiness.driver?.stop();
     await this.repository?.close();
@@ -266,6 +284,11 @@ export class RunningNode {
       const troubled = (): void => this.bulletin.peersChanged();
       return (this.transport = makeTransport({ ...options, events: { ...options.events, troubled } }));
     });
+  }
+
+  /** The nodes whose keys are known: those of the charter, and those that this node was welcomed with. */
+  get nodes(): Charter['nodes'] {
+    return { ...(readWelcomed(this.parts.store)?.nodes ?? {}), ...this.main.charter.nodes };
   }
 
   setupToken(): Promise<string> {
@@ -296,8 +319,28 @@ export class RunningNode {
     this.recordsChanged();
   }
 
+  /** Where this board keeps the town's broker: who came gets a user there, who went has none any more. */
+  private keepBroker(): void {
+    const { folder, keys, logger } = this.parts;
+    const { charter, town } = this.main;
+    const nodes = JSON.stringify(charter.nodes);
+    if (nodes === this.brokerNodes) return;
+    this.brokerNodes = nodes;
+    this.brokerWork = this.brokerWork
+      .then(() => refreshUsers(folder, keys, town, charter))
+      .then(
+        (wrote) =>
+          wrote &&
+          logger.warn({}, 'The nodes of the town are others: the broker has to read its users anew.'),
+      )
+      .catch((error: unknown) =>
+        logger.warn({ error: String(error) }, "The broker's users could not be written."),
+      );
+  }
+
   private adopted(merge: MergeRow, entries: readonly EntryId[]): void {
     this.peering.adopted(merge);
+    this.keepBroker();
     this.recordKeeper.adopted();
     this.settleKeys();
     this.bulletin.peersChanged();

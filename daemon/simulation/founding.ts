@@ -5,6 +5,7 @@ import { sha256 } from '../ledger/hash.js';
 import type { JsonObject, Millis, Sha256 } from '../ledger/ids.js';
 import { INVITATION_DOMAIN, invitationText } from '../ledger/kernel.js';
 import { makeGenesis, type Genesis } from '../ledger/merge.js';
+import { sealingKeyOf } from '../ledger/sealing.js';
 import { nodeIdOf, publicKeyOf, signText } from '../ledger/signature.js';
 import type { NodeKeys } from '../node/key-files.js';
 import type { Shape } from './scenario.js';
@@ -38,6 +39,12 @@ export function nodeKeys(name: string): NodeKeys {
   };
 }
 
+/** What stands of a node in the charter. */
+export const nodeRecord = (name: string, { key, sealingSecret }: NodeKeys): JsonObject => ({
+  ...{ name, key, roles: ['door'] },
+  sealing: sealingKeyOf(sealingSecret),
+});
+
 export const nodeNames = (count: number): readonly string[] =>
   Array.from({ length: count }, (_, index) => `node-${index}`);
 
@@ -55,9 +62,7 @@ export function genesisOf(shape: Shape, dapp: SimulatedDapp): Genesis {
   const own = `${name}.*`;
   const charter = parseCharter({
     ...base,
-    nodes: Object.fromEntries(
-      keys.map(({ id, key }, index) => [id, { name: names[index], key, roles: ['door'] }]),
-    ),
+    nodes: Object.fromEntries(keys.map((each, index) => [each.id, nodeRecord(names[index] as string, each)])),
     validators: keys.slice(0, shape.validators).map(({ id }) => id),
     quorum: shape.quorum,
     roles: {

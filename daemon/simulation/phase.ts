@@ -1,8 +1,9 @@
 /** One phase of a simulated town: what its plan says goes wrong, while people go on; at its end all of it stops. */
 import { takeOutOwn } from '../node/backup.js';
+import { keptKeys } from '../node/town-keys.js';
 import type { NodeId } from '../ledger/ids.js';
 import type { Cut, FaultPlan, Loss, Skew } from './faults.js';
-import { nodeKeys } from './founding.js';
+import { nodeKeys, nodeRecord } from './founding.js';
 import { FAIR } from './simulated-broker.js';
 import type { SimulatedNode } from './simulated-node.js';
 import { changedImage } from './simulated-store.js';
@@ -144,12 +145,21 @@ export class Phase {
     const node = town.addNode(keys, index, image);
     town.nodes[index] = node;
     town.time.after(town.chance.between(0, ARRIVES_MS_MAX), () => node.boot());
-    const { id, key } = keys;
+    node.disk.townKeys = this.#welcome();
     town.stewards.want(
       `put ${name} in the place of ${old.id}`,
-      replacement(old.id, { id, key, name }),
+      replacement(old.id, { id: keys.id, record: nodeRecord(name, keys) }),
       old.id,
     );
+  }
+
+  /** The town's keys that a node that comes is welcomed with. */
+  #welcome(): string | null {
+    const { town } = this;
+    const hosts = town.present();
+    if (hosts.length === 0) return null;
+    const { key, generation } = town.chance.pick(hosts).townKeys.current;
+    return generation === 0 ? null : keptKeys({ key, generation, knownBy: [] });
   }
 
   /** The card was copied, and the copy runs too: one key signs two histories. */
@@ -157,6 +167,7 @@ export class Phase {
     const { town } = this;
     town.watch.setApart(node, 'a copy of its card runs too');
     const copy = town.addNode(node.keys, node.index, image);
+    copy.disk.townKeys = node.disk.townKeys;
     copy.isApart = true;
     this.#copies.push(copy);
     copy.boot();

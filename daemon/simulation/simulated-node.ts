@@ -11,6 +11,7 @@ import { Core } from '../node/core.js';
 import type { NodeKeys } from '../node/key-files.js';
 import { MainLine } from '../node/main-line.js';
 import { Peering } from '../node/peering.js';
+import { TownKeys } from '../node/town-keys.js';
 import type { Message } from '../consensus/gossip.js';
 import type { MergeRow } from '../store/rows.js';
 import { believe, rulesWithout, type BrokenRule } from './broken-rules.js';
@@ -146,6 +147,7 @@ export class SimulatedProcess implements NetworkedProcess {
   readonly store: SimulatedStore;
   readonly core: Core;
   readonly peering: Peering;
+  readonly townKeys: TownKeys;
   /** Since when its dapps answer and it merges; null: not yet. */
   startedAt: number | null = null;
 
@@ -204,8 +206,9 @@ export class SimulatedProcess implements NetworkedProcess {
         watch.adopted(owner, this, merge);
       },
     });
+    this.townKeys = this.#openTownKeys();
     this.peering = new Peering({
-      ...{ store, main, keys, clock },
+      ...{ store, main, keys, clock, townKeys: this.townKeys },
       ...{ merger: this.core.merger, peerBlocks: this.core.peerBlocks },
       random: (length) => owner.nonce(length),
       readObject,
@@ -217,6 +220,18 @@ export class SimulatedProcess implements NetworkedProcess {
       changed: () => undefined,
       joining: () => undefined,
     });
+  }
+
+  #openTownKeys(): TownKeys {
+    const { disk, keys, around } = this.owner;
+    const keep = (text: string): Promise<void> =>
+      new Promise((resolve) =>
+        this.after(around.chance.between(1, 20), () => {
+          disk.townKeys = text;
+          if (this.reach('committed')) resolve();
+        }),
+      );
+    return TownKeys.keptBy(disk.townKeys, keys.townKey, keep) as TownKeys;
   }
 
   start(): void {

@@ -26,6 +26,8 @@ export class SimulatedDisk {
   lies = false;
   /** What was fetched of a state ahead of its history. */
   readonly late = new LateInMemory();
+  /** The file with the town's keys; null: there is none yet. */
+  townKeys: string | null = null;
   /** Transactions so far. */
   commits = 0;
   #writes: ReturnType<typeof makeWrites>;

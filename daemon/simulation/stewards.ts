@@ -95,18 +95,14 @@ export class Stewards {
 }
 
 /** One node takes the place of another: it comes, then the other goes. Who decides is never fewer in between. */
-export function replacement(
-  old: NodeId,
-  next: { readonly id: NodeId; readonly key: string; readonly name: string },
-): Wish {
+export function replacement(old: NodeId, next: { readonly id: NodeId; readonly record: JsonObject }): Wish {
   return (charter) => {
     const { validators, nodes } = charter;
     const wasValidator = validators.includes(old);
     if (nodes[next.id] === undefined) {
-      const node = { name: next.name, key: next.key, roles: ['door'] };
       return {
         set: {
-          [`/nodes/${next.id}`]: node,
+          [`/nodes/${next.id}`]: next.record,
           ...(wasValidator ? { '/validators': [...validators, next.id] } : {}),
         },
         remove: [],

@@ -9,8 +9,13 @@ const REFUSALS: { readonly [returnCode: number]: string } = {
   5: 'The broker refuses this node: it asks for a name and a password, or for others than these.',
 };
 
-/** Codes of Node.js, of the resolver and of OpenSSL. */
+/** The broker has shown another certificate than the one that it is known by. */
+export const NOT_PINNED = 'BROKER_NOT_PINNED';
+
+/** Codes of Node.js, of the resolver and of OpenSSL, and the one above. */
 const FAILURES: { readonly [code: string]: string } = {
+  [NOT_PINNED]:
+    'At the address of the broker is another one than the invitation named: its certificate has another fingerprint.',
   ENOTFOUND: "No machine of the broker's name is found.",
   EAI_AGAIN: "The broker's name cannot be looked up just now.",
   ECONNREFUSED: 'Nothing listens at the address of the broker.',

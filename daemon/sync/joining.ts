@@ -143,6 +143,8 @@ const WelcomeSchema = Type.Object(
     ),
     /** 32 bytes in hex. */
     townKey: Hex(64),
+    /** At which height it was made (key-ring.ts); left out of the one that the town was founded with. */
+    townKeyHeight: Type.Optional(Type.Integer({ minimum: 1, maximum: 2 ** 48 - 1 })),
     /** 32 bytes in hex; null for a hub, which has no badges to tell apart. */
     badgeKey: Type.Union([Hex(64), Type.Null()]),
     /** The charter's nodes by id: whose messages count. */

@@ -35,6 +35,7 @@ import {
   type Delivery,
   type MessageContent,
 } from './message.js';
+import { SenderClocks } from './sender-clocks.js';
 
 const NOW = 1_700_000_000_000;
 const town = sha256('town');
@@ -134,7 +135,9 @@ t.test('an inbox takes each message once, counts what it refuses, and leaves out
   const first = delivery(sealed({ counter: 5 }));
   t.ok(inbox.receive(first, NOW));
   t.notOk(inbox.receive(first, NOW), 'again');
-  t.notOk(inbox.receive(delivery(sealed({ counter: 4 })), NOW), 'an earlier one');
+  const overtaken = delivery(sealed({ counter: 4 }));
+  t.ok(inbox.receive(overtaken, NOW), 'one that was overtaken');
+  t.notOk(inbox.receive(overtaken, NOW), 'and that again');
   const topic = consensusTopic(town);
   t.ok(inbox.receive(delivery(sealed({ counter: 3, to: null }, topic), topic), NOW), 'another class');
   t.ok(inbox.receive(delivery(sealed({ counter: 6 })), NOW));
@@ -170,6 +173,93 @@ t.test('the guard against replays is bounded, and forgets who left', async (t) =
   t.ok(guard.admit(alpha, 'direct', 1));
   t.notOk(guard.admit('0'.repeat(16) as NodeId, 'direct', 7));
   t.ok(guard.admit('0'.repeat(16) as NodeId, 'direct', 8));
+});
+
+t.test(
+  'however messages overtake each other, each counts at most once; of heads only the newest',
+  async (t) => {
+    const holds = fc.property(fc.array(fc.nat(1_000), { maxLength: 400 }), (counters) => {
+      const guard = new ReplayGuard();
+      const taken = counters.filter((counter) => guard.admit(alpha, 'direct', 1e12 + counter));
+      const heads = counters.filter((counter) => guard.admit(alpha, 'heads', 1e12 + counter));
+      return (
+        new Set(taken).size === taken.length &&
+        heads.every((head, i) => i === 0 || head > (heads[i - 1] as number))
+      );
+    });
+    t.doesNotThrow(() => fc.assert(holds, { numRuns: 200 }));
+    const guard = new ReplayGuard();
+    for (let counter = 1000; counter > 0; counter -= 1) guard.admit(alpha, 'consensus', 1e12 + counter);
+    t.notOk(
+      guard.admit(alpha, 'consensus', 1e12 + 1),
+      'however many come, and whatever was forgotten of them',
+    );
+    t.notOk(
+      guard.admit(beta, 'direct', 1e12) && guard.admit(beta, 'direct', 1e12 - 60_001),
+      'long before the first',
+    );
+  },
+);
+
+t.test(
+  "a message's age is judged by its sender's clock once that is known, by this one's before",
+  async (t) => {
+    let steady = 5_000;
+    const doubted: NodeId[] = [];
+    const clocks = new SenderClocks(
+      () => steady,
+      (from) => void doubted.push(from),
+    );
+    const code = (at: number, now: number, kind = 'want'): string => {
+      const text = sealed({ at, expires: at + 60_000, kind });
+      const opened = openMessage(delivery(text), { ...opening, clocks }, now);
+      return 'refusal' in opened ? opened.refusal.code : 'taken';
+    };
+    t.equal(code(1_000, NOW), 'expired', 'of 1970');
+    t.same(doubted, [alpha]);
+    t.equal(code(1_000, NOW, 'hello'), 'taken', 'that is how it says what time it has');
+    t.equal(code(NOW + 2 * 3_600_000, NOW), 'expired', 'of a time to come');
+    t.equal(code(NOW, NOW), 'taken');
+    clocks.learn(alpha, 1_000);
+    steady += 60_000;
+    t.equal(code(61_000, NOW), 'taken', 'now it is known that it is 1970 there');
+    t.equal(clocks.aheadOf(alpha, NOW), 61_000 - NOW);
+    t.equal(code(500, NOW), 'expired', 'old by its own clock');
+    t.equal(code(70_000, NOW), 'taken');
+    steady += 55_000;
+    t.equal(code(61_000, NOW), 'expired', 'it was seen that its clock is further');
+    t.equal(code(NOW, NOW), 'taken', 'its clock is put right');
+    t.equal(code(130_000, NOW), 'expired', 'and what it said before is over');
+    t.equal(code(NOW - 3_600_000, NOW), 'expired', 'its clock is put back: it is asked anew');
+    clocks.learn(alpha, NOW - 3_600_000);
+    t.equal(code(NOW - 3_600_000, NOW), 'taken');
+    clocks.retain(new Set());
+    t.equal(clocks.aheadOf(alpha, NOW), null);
+  },
+);
+
+t.test('a message under a key that was given up is named as such, and says who sent it', async (t) => {
+  const [now, old] = [randomBytes(32), townKey];
+  const lagging: NodeId[] = [];
+  const keyring = {
+    ...opening,
+    townKeys: () => [
+      { key: now, retired: false },
+      { key: old, retired: true },
+    ],
+    sealedWithOld: (from: NodeId) => void lagging.push(from),
+  };
+  const code = (text: string): string => {
+    const opened = openMessage(delivery(text), keyring, NOW);
+    return 'refusal' in opened ? opened.refusal.code : 'taken';
+  };
+  t.equal(code(sealed()), 'old-key');
+  t.same(lagging, [alpha]);
+  t.equal(code(sealMessage(content(), toBeta, { ...sealing, townKey: now }, randomBytes(12))), 'taken');
+  t.equal(
+    code(sealMessage(content(), toBeta, { ...sealing, townKey: randomBytes(32) }, randomBytes(12))),
+    'not-sealed',
+  );
 });
 
 t.test('a sender counts on when its clock stands still or goes back', async (t) => {

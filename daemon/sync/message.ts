@@ -7,6 +7,7 @@ import { openEnvelope, sealEnvelope } from '../ledger/envelope.js';
 import type { Json, JsonObject, KeyId, NodeId, Sha256 } from '../ledger/ids.js';
 import { invariant, isNodeId, TownError } from '../ledger/ids.js';
 import { signText, verifyText } from '../ledger/signature.js';
+import type { SenderClocks } from './sender-clocks.js';
 
 /** A message on the wire has at most this many bytes. */
 export const MESSAGE_BYTES_MAX = 256 * 1024;
@@ -38,6 +39,9 @@ export interface Message extends MessageContent {
   readonly class: MessageClass;
 }
 
+/** The kind of message that is taken whatever its sender's clock says: with it nodes find out what time the other has. */
+export const HELLO = 'hello';
+
 /** A message as the transport hands it over. */
 export interface Delivery {
   readonly topic: string;
@@ -52,6 +56,7 @@ export type RefusalCode =
   | 'other-topic'
   | 'retained-command'
   | 'not-sealed'
+  | 'old-key'
   | 'malformed'
   | 'unknown-node'
   | 'bad-signature'
@@ -145,12 +150,25 @@ function isAddressed(content: MessageContent, topic: TopicParts): boolean {
   return content.to === null && (topic.class === 'consensus' || content.from === topic.node);
 }
 
+/** A key that messages may be sealed with. */
+export interface TownKey {
+  readonly key: Uint8Array;
+  /** A key that the town has given up: what it seals is opened only to see who has not heard of it. */
+  readonly retired: boolean;
+}
+
 /** What opening takes. */
 export interface OpeningKeys {
   readonly town: Sha256;
   readonly townKey: Uint8Array;
+  /** All keys that may seal a message, where there can be several; the likeliest first. */
+  readonly townKeys?: () => readonly TownKey[];
+  /** Told who still seals with a key that was given up. */
+  readonly sealedWithOld?: (from: NodeId) => void;
   /** The key of a node in the charter. */
   readonly keyOf: (node: NodeId) => KeyId | undefined;
+  /** What is known of the senders' clocks; without it this board's own clock judges. */
+  readonly clocks?: SenderClocks;
 }
 
 const refused = (code: RefusalCode, reason: string): { readonly refusal: Refusal } => ({
@@ -177,12 +195,9 @@ export function openMessage(
   if (parts === null) return refused('other-topic', 'Its topic is none of this town.');
   if (retained && parts.class !== 'heads')
     return refused('retained-command', 'Only heads may be kept by the broker.');
-  let value: Json;
-  try {
-    value = openEnvelope(keys.townKey, JSON.parse(Buffer.from(payload).toString('utf8')), topic);
-  } catch {
-    return refused('not-sealed', "It does not open with the town's key on this topic.");
-  }
+  const opened = openSeal(payload, keys, topic);
+  if (opened === null) return refused('not-sealed', "It does not open with the town's key on this topic.");
+  const { value, retired } = opened;
   const problem = problemOf(value);
   if (problem !== null) return refused('malformed', problem);
   const { sig, ...content } = value as unknown as MessageContent & { readonly sig: string };
@@ -193,9 +208,39 @@ export function openMessage(
     return refused('bad-signature', `It is not signed by ${content.from}.`);
   if (!isAddressed(content, parts))
     return refused('misaddressed', 'Sender or addressee are not those of its topic.');
-  if (content.expires <= now)
-    return refused('expired', `It expired ${now - content.expires} ms ago, by this clock.`);
+  if (retired) {
+    keys.sealedWithOld?.(content.from);
+    return refused('old-key', `${content.from} sealed it with a key that the town has given up.`);
+  }
+  const isHello = content.kind === HELLO && parts.class === 'direct';
+  const stale = isHello ? null : staleness(content, keys, now);
+  if (stale !== null) return refused('expired', stale);
   return { message: { ...content, class: parts.class } };
+}
+
+function openSeal(
+  payload: Uint8Array,
+  { townKey, townKeys }: OpeningKeys,
+  topic: string,
+): { readonly value: Json; readonly retired: boolean } | null {
+  let sealed: JsonObject;
+  try {
+    sealed = JSON.parse(Buffer.from(payload).toString('utf8')) as JsonObject;
+  } catch {
+    return null;
+  }
+  for (const { key, retired } of townKeys?.() ?? [{ key: townKey, retired: false }])
+    try {
+      return { value: openEnvelope(key, sealed, topic), retired };
+    } catch {
+      // With another, maybe.
+    }
+  return null;
+}
+
+function staleness(content: MessageContent, { clocks }: OpeningKeys, now: number): string | null {
+  if (clocks !== undefined) return clocks.staleness(content, now);
+  return content.expires <= now ? `It expired ${now - content.expires} ms ago, by this clock.` : null;
 }
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
@@ -219,26 +264,57 @@ function problemOf(value: Json): string | null {
 /** Senders whose counters are kept: no charter names so many nodes. */
 export const SENDERS_MAX = 1_000;
 
-/** Knows the highest counter of every sender and class: what is not above it was there before, or came late. */
-export class ReplayGuard {
-  readonly #highest = new Map<string, number>();
+/** Messages of one sender and class that may overtake each other: where there are several brokers, one is ahead of the other. */
+const WINDOW = 128;
+/** How far behind the first that was heard one may be: counters go on at least as fast as the sender's milliseconds. */
+const OVERTAKEN_MAX = 60_000;
 
-  /** Whether the counter is above all before; then it is the highest. `false` too where there is no room for a new sender. */
+/** The counters of one sender and class that were there: all up to the floor, and these. */
+interface Seen {
+  floor: number;
+  readonly above: Set<number>;
+}
+
+/**
+ * Knows which messages of every sender were there before, by class. Heads count only if they are newer than all before; of the others
+ * the last are known one by one, so that one that was overtaken counts too, once.
+ */
+export class ReplayGuard {
+  readonly #seen = new Map<string, Seen>();
+
+  /** Whether the counter is a new one; from then on it is not. `false` too where there is no room for a new sender. */
   admit(from: NodeId, of: MessageClass, counter: number): boolean {
     const name = `${from} ${of}`;
-    const highest = this.#highest.get(name);
-    if (highest !== undefined && counter <= highest) return false;
-    if (highest === undefined && this.#highest.size >= SENDERS_MAX * 3) return false;
-    this.#highest.set(name, counter);
+    const seen = this.#seen.get(name);
+    if (seen === undefined) {
+      if (this.#seen.size >= SENDERS_MAX * 3) return false;
+      this.#seen.set(
+        name,
+        of === 'heads' ? above(counter) : { floor: counter - OVERTAKEN_MAX, above: new Set([counter]) },
+      );
+      return true;
+    }
+    if (counter <= seen.floor || seen.above.has(counter)) return false;
+    if (of === 'heads') seen.floor = counter;
+    else this.#note(seen, counter);
     return true;
+  }
+
+  #note(seen: Seen, counter: number): void {
+    seen.above.add(counter);
+    if (seen.above.size <= WINDOW) return;
+    seen.floor = Math.min(...seen.above);
+    seen.above.delete(seen.floor);
   }
 
   /** Forgets senders that the charter no longer names. */
   retain(nodes: ReadonlySet<NodeId>): void {
-    for (const name of this.#highest.keys())
-      if (!nodes.has(name.slice(0, 16) as NodeId)) this.#highest.delete(name);
+    for (const name of this.#seen.keys())
+      if (!nodes.has(name.slice(0, 16) as NodeId)) this.#seen.delete(name);
   }
 }
+
+const above = (floor: number): Seen => ({ floor, above: new Set() });
 
 /** Numbers a sender's messages: the clock's milliseconds, or one more than the last where the clock has not moved on. */
 export class MessageCounter {
@@ -273,20 +349,27 @@ export class Inbox {
     private readonly guard: ReplayGuard = new ReplayGuard(),
   ) {}
 
-  /** The message, or null where it is refused or the node's own. */
-  receive(delivery: Delivery, now: number): Message | null {
+  /** The message, or null where it is refused or the node's own. @param refused told why it did not open */
+  receive(
+    delivery: Delivery,
+    now: number,
+    refused: (code: RefusalCode) => void = () => undefined,
+  ): Message | null {
     // An empty retained message only takes a retained one back.
     if (delivery.payload.length === 0 && topicParts(this.keys.town, delivery.topic)?.class === 'heads')
       return null;
     const opened = openMessage(delivery, this.keys, now);
-    if ('refusal' in opened) return this.refuse(opened.refusal, now);
+    if ('refusal' in opened) {
+      refused(opened.refusal.code);
+      return this.refuse(opened.refusal, now);
+    }
     const { message } = opened;
     if (message.from === this.self) return null;
     if (!this.guard.admit(message.from, message.class, message.counter)) {
       // The broker hands out what it kept at every connection: that is no replay.
       if (delivery.retained) return null;
       return this.refuse(
-        { code: 'replayed', reason: `Its number ${message.counter} is not above those before.` },
+        { code: 'replayed', reason: `Its number ${message.counter} was there before, or is too old.` },
         now,
       );
     }

@@ -1,10 +1,11 @@
 /** Messages over an MQTT 3.1.1 broker, with mqtt.js. Every queue, in and out, is bounded here: the client's own are not. */
 import { connect as connectPlain, isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { connect as connectTls } from 'node:tls';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { MqttClient } from 'mqtt';
 import { TownError } from '../ledger/ids.js';
-import { brokerTrouble, NO_ANSWER, NO_SUBSCRIPTION } from './broker-trouble.js';
+import { isPinned, shownChain } from './broker-pin.js';
+import { brokerTrouble, NO_ANSWER, NO_SUBSCRIPTION, NOT_PINNED } from './broker-trouble.js';
 import { MESSAGE_BYTES_MAX } from './message.js';
 import { SievedStream } from './packet-sieve.js';
 import './small-packets.js';
@@ -34,6 +35,8 @@ export interface MqttOptions {
   readonly password?: string;
   /** PEM of the authorities to trust, where not the system's. */
   readonly ca?: string;
+  /** SHA-256 (64 hex digits) of the broker's certificate, or of that of its authority: then nothing else is asked of it. */
+  readonly pin?: string;
   /** Between attempts to connect: milliseconds. */
   readonly reconnectMs?: number;
 }
@@ -109,17 +112,23 @@ export class MqttTransport implements Transport {
   #open(): Duplex {
     this.#isTold = false;
     const { host, port, tls } = this.#address;
-    const { ca } = this.options;
-    const socket = tls
-      ? connectTls({
-          host,
-          port,
-          ...(isIP(host) ? {} : { servername: host }),
-          ...(ca === undefined ? {} : { ca }),
-        })
-      : connectPlain({ host, port });
+    const { ca, pin, events } = this.options;
+    if (!tls) {
+      const socket = connectPlain({ host, port });
+      socket.setNoDelay(true);
+      return new SievedStream(socket, PACKET_BYTES_MAX, events.tooLarge);
+    }
+    const socket = connectTls({
+      host,
+      port,
+      ...(isIP(host) ? {} : { servername: host }),
+      ...(ca === undefined ? {} : { ca }),
+      // Looked at below, before anything is said to it.
+      ...(pin === undefined ? {} : { rejectUnauthorized: false }),
+    });
     socket.setNoDelay(true);
-    return new SievedStream(socket, PACKET_BYTES_MAX, this.options.events.tooLarge);
+    const verified = pin === undefined ? null : pinned(socket, pin);
+    return new SievedStream(socket, PACKET_BYTES_MAX, events.tooLarge, verified);
   }
 
   #connected(client: MqttClient): void {
@@ -206,6 +215,15 @@ export class MqttTransport implements Transport {
     client.stream?.destroy();
   }
 }
+
+/** Resolves when the broker has shown the certificate that it is known by. */
+const pinned = (socket: TLSSocket, pin: string): Promise<void> =>
+  new Promise((resolve, reject) =>
+    socket.once('secureConnect', () => {
+      if (isPinned(shownChain(socket), pin)) resolve();
+      else reject(Object.assign(new Error('The broker is another one.'), { code: NOT_PINNED }));
+    }),
+  );
 
 function withinMs(work: Promise<unknown>, ms: number): Promise<void> {
   return new Promise((resolve) => {

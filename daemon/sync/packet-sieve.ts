@@ -88,16 +88,27 @@ export class PacketSieve {
   }
 }
 
-/** A stream to a broker that only lets packets through up to a size. @param swallowed told for each that was larger */
+/**
+ * A stream to a broker that only lets packets through up to a size.
+ * @param swallowed told for each that was larger
+ * @param verified until then nothing is written: the first packet has the password in it; a rejection ends the stream
+ */
 export class SievedStream extends Duplex {
   readonly #sieve: PacketSieve;
+  #verified: Promise<void> | null;
 
   constructor(
     private readonly inner: Duplex,
     bytesMax: number,
     swallowed: () => void,
+    verified: Promise<void> | null = null,
   ) {
     super();
+    this.#verified = verified;
+    verified?.then(
+      () => (this.#verified = null),
+      (error: Error) => this.destroy(error),
+    );
     this.#sieve = new PacketSieve(bytesMax);
     inner.on('data', (chunk: Buffer) => {
       const sieved = this.#sieve.take(chunk);
@@ -118,7 +129,9 @@ export class SievedStream extends Duplex {
   }
 
   override _write(chunk: Buffer, encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.inner.write(chunk, encoding, done);
+    const write = (): void => void this.inner.write(chunk, encoding, done);
+    if (this.#verified === null) write();
+    else this.#verified.then(write, done);
   }
 
   override _final(done: () => void): void {

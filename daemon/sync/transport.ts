@@ -13,6 +13,13 @@ export interface TransportEvents {
   readonly troubled?: () => void;
 }
 
+/** How one of several brokers stands. */
+export interface BrokerState {
+  readonly connected: boolean;
+  /** Why not, in words for people. */
+  readonly trouble: string | null;
+}
+
 export interface Transport {
   /**
    * Sends a text to a topic, at least once while the connection holds. `retain`: the broker keeps it for those who come later.
@@ -22,6 +29,8 @@ export interface Transport {
   publish(topic: string, text: string, retain: boolean): boolean;
   /** Why there is no connection, in words for people; null while there is one, or before the first attempt has failed. */
   trouble?(): string | null;
+  /** How each of several brokers stands, in the order of the config. */
+  states?(): readonly BrokerState[];
   start(): void;
   stop(): Promise<void>;
 }

@@ -20,7 +20,8 @@ import { storeGenesis } from '../genesis-store.js';
 import type { NodeKeys } from '../key-files.js';
 import { MainLine } from '../main-line.js';
 import { Peering } from '../peering.js';
-import type { PeeringParts, RecordPeering } from '../peering-parts.js';
+import type { MakeTransport, PeeringParts, RecordPeering } from '../peering-parts.js';
+import type { TownKeys } from '../town-keys.js';
 
 export function keysOf(name: string): NodeKeys {
   const secretKey = secretOf(name);
@@ -76,7 +77,8 @@ export interface HeartOptions {
   readonly folder: string;
   readonly name: string;
   readonly genesis: Genesis;
-  readonly clock?: Clock;
+  /** The system's, where not given. */
+  readonly clock?: Clock | undefined;
 }
 
 /** How a heart reaches the others, and what it tells. */
@@ -127,6 +129,9 @@ export const claimOf = (
 export interface CoreNodeOptions extends HeartOptions {
   /** Of the broker; null: it meets nobody. */
   readonly url: string | null;
+  /** In place of a transport to that broker. */
+  readonly makeTransport?: MakeTransport;
+  readonly townKeys?: TownKeys;
   /** Who looks after the keys of records, where somebody does. */
   readonly records?: RecordPeering & { adopted(): void };
   /** Whether it stands on the newest state before the history is here. */
@@ -149,6 +154,8 @@ export class CoreNode {
   static async start({
     url,
     records,
+    townKeys,
+    makeTransport,
     catchesUp = false,
     peering: more = {},
     ...options
@@ -166,6 +173,7 @@ export class CoreNode {
     const peering: Peering = new Peering({
       ...{ store, keys, main: core.main },
       clock: options.clock ?? systemClock,
+      ...(townKeys ? { townKeys } : {}),
       merger: core.merger,
       peerBlocks: core.peerBlocks,
       random: randomBytes,
@@ -182,8 +190,9 @@ export class CoreNode {
     });
     await core.view.rebuild(() => Promise.resolve());
     core.merger.start();
-    if (url !== null)
-      await peering.start((options) => new MqttTransport({ ...options, url, reconnectMs: 200 }));
+    if (makeTransport) await peering.start(makeTransport);
+    else if (url !== null)
+      await peering.start((wanted) => new MqttTransport({ ...wanted, url, reconnectMs: 200 }));
     return new CoreNode(name, alarms, store, repository, core, peering, keys);
   }
 

@@ -329,6 +329,12 @@ export interface Nodes {
     readonly connected: boolean;
     /** Why it is not connected, where that is known. */
     readonly error: string | null;
+    /** Further ones that this board is at. */
+    readonly others?: readonly {
+      readonly url: string | null;
+      readonly connected: boolean;
+      readonly error: string | null;
+    }[];
   };
   readonly pending: { readonly entries: number; readonly blocks: number };
   readonly refused: readonly Refusals[];

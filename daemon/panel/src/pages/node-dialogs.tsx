@@ -62,8 +62,8 @@ export function ValidatorDialog({ node, count, onClose, onDone }: NodeDialogProp
 /** What who has the board can do after all. */
 const stillKnown = ({ roles }: TownNode): string =>
   roles.includes('door')
-    ? 'It still knows the town’s key and the key of the badges: whoever has it can read what the boards tell each other, and tell badges apart. New keys cannot be made yet.'
-    : 'It still knows the town’s key: whoever has it can read what the boards tell each other. A new key cannot be made yet.';
+    ? 'The other boards then give themselves a new key, and it reads nothing new of what they tell each other. It still knows the key of the badges: whoever has it can tell badges apart.'
+    : 'The other boards then give themselves a new key, and it reads nothing new of what they tell each other.';
 
 /** Takes a board out of the town. */
 export function RemoveDialog({ node, onClose, onDone }: NodeDialogProps) {

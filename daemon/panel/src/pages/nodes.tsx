@@ -169,6 +169,13 @@ function Broker({ nodes: { broker } }: { nodes: Nodes }) {
             <code class="hash">{broker.url}</code>
           </p>
           {broker.error !== null && <p class="notice bad">{broker.error}</p>}
+          {broker.others?.map((other) => (
+            <p class="chips" key={other.url}>
+              <Chip tone={other.connected ? 'good' : 'bad'}>{other.connected ? 'connected' : 'away'}</Chip>
+              <code class="hash">{other.url}</code>
+              {other.error}
+            </p>
+          ))}
           <p class="small muted">
             {broker.embedded
               ? 'This board runs the broker itself. While it is off, the others go on alone and catch up later.'
