@@ -72,6 +72,7 @@ export class TownKeyKeeper {
 
   /** Begins once the others had time to say how far they are, and to give what is new. */
   start(): void {
+    this.run(() => this.note());
     this.cancelTurn = this.parts.clock.after(AGAIN_MS, () => {
       this.cancelTurn = null;
       this.adopted();
@@ -129,14 +130,21 @@ export class TownKeyKeeper {
     return { height: seenHead.height, nodes: new Set(isSettled() ? ids : [...ids, ...nodes()]) };
   }
 
+  /** Notes who knows the key by now. */
+  private async note(): Promise<void> {
+    if (!this.isPast) await this.parts.ring.knownTo([...this.place().nodes]);
+  }
+
   /** Notes who knows the key by now, and whether a new one is due. */
   private async look(): Promise<void> {
+    await this.note();
+    if (!this.isPast) this.plan();
+  }
+
+  /** Whether `main` is not yet where the town was when the key was made: who left before that does not know it. */
+  private get isPast(): boolean {
     const { main, ring, isSettled } = this.parts;
-    // Who left before the key was made does not know it.
-    const isPast = main.ahead !== null || main.head.height < ring.current.generation;
-    if (!isSettled() || isPast) return;
-    await ring.knownTo([...this.place().nodes]);
-    this.plan();
+    return !isSettled() || main.ahead !== null || main.head.height < ring.current.generation;
   }
 
   private async consider(from: NodeId, key: HeldKey): Promise<void> {
@@ -158,8 +166,8 @@ export class TownKeyKeeper {
 
   /** Whether this node is one that makes a new key where one is due. */
   private get isDue(): boolean {
-    const { main, keys, ring, isSettled } = this.parts;
-    const isOurs = main.charter.nodes[keys.id] !== undefined && main.ahead === null && isSettled();
+    const { main, keys, ring } = this.parts;
+    const isOurs = main.charter.nodes[keys.id] !== undefined && !this.isPast;
     return isOurs && ring.strangers(this.place().nodes).length > 0 && this.unreached().length === 0;
   }
 

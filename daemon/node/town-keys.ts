@@ -82,7 +82,7 @@ export class TownKeys {
 
   /** Writes the key that a node was welcomed with, and the height at which it was made. Durable when it resolves. */
   static async found(folder: string, key: Uint8Array, generation: number): Promise<void> {
-    const text = keptKeys({ key, generation, knownBy: [] });
+    const text = textOf(newRing({ key, generation, knownBy: [] }));
     await writeFileDurably(townKeyPaths(folder).ring, text, 0o600);
   }
 
@@ -139,9 +139,6 @@ export class TownKeys {
     this.ring = ring;
   }
 }
-
-/** As it is kept: a key that a node was welcomed with. */
-export const keptKeys = (held: HeldKey): string => textOf(newRing(held));
 
 function textOf({ held, retired }: KeyRing): string {
   const { key, generation, knownBy } = held;

@@ -3,6 +3,7 @@ import { ALL_RULES, type SafetyRules } from '../consensus/safety-rules.js';
 import { canonicalize } from '../ledger/canonical.js';
 import type { confirmMerge } from '../ledger/merge.js';
 import { changeTree } from '../ledger/state-tree.js';
+import type { TownKeys } from '../node/town-keys.js';
 
 export const BROKEN_RULES = [
   /** What this node signed is forgotten when its process ends: it votes twice. */
@@ -21,6 +22,8 @@ export const BROKEN_RULES = [
   'forget-last-write',
   /** What other nodes restricted is forgotten until it is merged. */
   'forget-restrictions',
+  /** Nobody makes a new key when a node was taken out of the town. */
+  'keep-town-key',
 ] as const;
 
 export type BrokenRule = (typeof BROKEN_RULES)[number];
@@ -30,6 +33,9 @@ export const rulesWithout = (broken: BrokenRule | null): SafetyRules => ({
   keepsLock: broken !== 'skip-lock' && ALL_RULES.keepsLock,
   needsPolka: broken !== 'drop-polka' && ALL_RULES.needsPolka,
 });
+
+/** It looks as if all who know the key were of the town. */
+export const neverChanged = (keys: TownKeys): TownKeys => Object.assign(keys, { strangers: () => [] });
 
 /** Takes over the own replay under the name of the claimed merge, and looks at nothing. */
 export const believe: typeof confirmMerge = (claimed, _parents, before, result) => {

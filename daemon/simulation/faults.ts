@@ -1,6 +1,6 @@
 /** What goes wrong in one phase of a simulated town, and when: drawn from the seed before the phase begins. */
 import type { Lies, Weather } from './simulated-broker.js';
-import type { Fault, Scenario } from './scenario.js';
+import type { Fault, Scenario, Shape } from './scenario.js';
 import { Chance, DAY, HOUR, SECOND } from './timeline.js';
 
 /** A node is cut off, in both directions or one. */
@@ -22,6 +22,8 @@ export interface BrokerAway {
 export interface Skew {
   readonly node: number;
   readonly offMs: number | '1970';
+  /** Whether nobody sets it right again. */
+  readonly stays: boolean;
 }
 
 /** A node that is lost in this phase; another takes its place. */
@@ -40,6 +42,8 @@ export interface FaultPlan {
   readonly badMs: number;
   readonly weather: Weather;
   readonly lies: Lies | null;
+  /** What the second broker does, where there is one; the first is as the rest says. */
+  readonly secondLies: Lies | null;
   /** How often a process ends at a point where it may. */
   readonly crashes: number;
   /** When the power fails at every node at once; null: it does not. */
@@ -98,6 +102,12 @@ export function planFaults({ seed, shape, faults }: Scenario, phase: number): Fa
       junk: chance.between(0, 0.1),
       withholds: chance.hits(0.5) ? chance.index(shape.nodes) : null,
     })),
+    secondLies: of<Lies | null>('second-broker', null, (chance) => ({
+      replays: chance.between(0, 0.3),
+      tampers: chance.between(0, 0.3),
+      junk: chance.between(0, 0.3),
+      withholds: chance.hits(0.5) ? chance.index(shape.nodes) : null,
+    })),
     crashes: of('crash', 0, (chance) => chance.between(0.001, 0.02)),
     blackoutMs: of('crash', null, (chance) => (chance.hits(0.25) ? chance.between(0, badMs) : null)),
     torn: of('torn', 0, (chance) => chance.between(0.2, 0.8)),
@@ -110,16 +120,12 @@ export function planFaults({ seed, shape, faults }: Scenario, phase: number): Fa
       const fromMs = chance.between(0, badMs / 2);
       return { fromMs, forMs: chance.between(SECOND, badMs / 3), forgets: chance.hits(0.5) };
     }),
-    skews: of('skew', [], (chance) =>
-      Array.from({ length: 1 + chance.index(2) }, () => ({
-        node: chance.index(shape.nodes),
-        offMs: chance.hits(0.3)
-          ? '1970'
-          : chance.hits(0.5)
-            ? chance.between(-12, 12) * HOUR
-            : chance.between(-3, 3) * DAY,
-      })),
-    ),
+    skews: [
+      ...of<readonly Skew[]>('skew', [], (chance) =>
+        Array.from({ length: 1 + chance.index(2) }, () => skewOf(chance, shape, false)),
+      ),
+      ...of<readonly Skew[]>('clock-stays-wrong', [], (chance) => [skewOf(chance, shape, true)]),
+    ],
     diverges: of('diverge', null, (chance) => ({
       node: chance.index(shape.nodes),
       fromMs: chance.between(0, badMs / 3),
@@ -134,6 +140,16 @@ export function planFaults({ seed, shape, faults }: Scenario, phase: number): Fa
     ),
   };
 }
+
+const skewOf = (chance: Chance, { nodes }: Shape, stays: boolean): Skew => ({
+  node: chance.index(nodes),
+  offMs: chance.hits(0.3)
+    ? '1970'
+    : chance.hits(0.5)
+      ? chance.between(-12, 12) * HOUR
+      : chance.between(-3, 3) * DAY,
+  stays,
+});
 
 /** At most one node is lost in a phase, so that a quorum is left; the kinds that a seed has take turns. */
 function lossOf({ seed, shape, faults }: Scenario, phase: number, badMs: number): Loss | null {

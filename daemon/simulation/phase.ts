@@ -1,6 +1,5 @@
 /** One phase of a simulated town: what its plan says goes wrong, while people go on; at its end all of it stops. */
 import { takeOutOwn } from '../node/backup.js';
-import { keptKeys } from '../node/town-keys.js';
 import type { NodeId } from '../ledger/ids.js';
 import type { Cut, FaultPlan, Loss, Skew } from './faults.js';
 import { nodeKeys, nodeRecord } from './founding.js';
@@ -50,6 +49,10 @@ export class Phase {
     town.plan = plan;
     town.broker.weather = plan.weather;
     town.broker.lies = plan.lies;
+    if (town.second !== null) {
+      town.second.lies = plan.secondLies;
+      town.second.swallows = false;
+    }
     for (const node of town.nodes) workload.keepBusy(node, end, this.paceMs);
     for (const cut of plan.cuts) this.#cut(cut);
     for (const skew of plan.skews) this.#skew(skew);
@@ -156,10 +159,11 @@ export class Phase {
   /** The town's keys that a node that comes is welcomed with. */
   #welcome(): string | null {
     const { town } = this;
-    const hosts = town.present();
-    if (hosts.length === 0) return null;
-    const { key, generation } = town.chance.pick(hosts).townKeys.current;
-    return generation === 0 ? null : keptKeys({ key, generation, knownBy: [] });
+    const hosts = town.nodes.filter(({ isApart }) => !isApart);
+    const text = hosts.length === 0 ? null : town.chance.pick(hosts).disk.townKeys;
+    return text === null
+      ? null
+      : JSON.stringify({ ...(JSON.parse(text) as object), knownBy: [], retired: [] });
   }
 
   /** The card was copied, and the copy runs too: one key signs two histories. */
@@ -211,9 +215,12 @@ export class Phase {
     broker.weather = FAIR;
     broker.lies = null;
     broker.comeBack();
+    // From now on it cannot be told from a quiet town: that the other one is honest has to do.
+    if (town.second !== null) town.second.swallows = true;
+    const wrong = new Set(this.plan.skews.flatMap(({ node, stays }) => (stays ? [this.#node(node)] : [])));
     for (const node of nodes) {
       broker.setWay(node.id, { toBroker: true, fromBroker: true });
-      node.setClock(null);
+      if (!wrong.has(node)) node.setClock(null);
       this.#mend(node);
     }
     for (const copy of this.#copies) {

@@ -17,6 +17,8 @@ export const FAULTS = [
   'equivocate',
   'lying-broker',
   'charter',
+  'second-broker',
+  'clock-stays-wrong',
 ] as const;
 
 export type Fault = (typeof FAULTS)[number];
@@ -51,6 +53,8 @@ const SHARES: { readonly [fault in Fault]: number } = {
   equivocate: 0.2,
   'lying-broker': 0.3,
   charter: 0.4,
+  'second-broker': 0.3,
+  'clock-stays-wrong': 0.3,
 };
 
 const SHAPES: readonly Shape[] = [

@@ -80,6 +80,10 @@ interface Way {
 export class SimulatedBroker {
   weather: Weather = FAIR;
   lies: Lies | null = null;
+  /** Whether it takes what it is given and gives nothing on, neither now nor later. */
+  swallows = false;
+  /** Who reads along with what nodes give to the broker. */
+  ear: ((from: NodeId, topic: string, text: string) => void) | null = null;
   /** Whom the lies mean by a number. */
   nodeAt: (index: number) => NodeId | undefined = () => undefined;
   /** Messages that were given to the broker. */
@@ -150,7 +154,7 @@ export class SimulatedBroker {
     if (!this.#sessions.delete(session)) return;
     session.open = false;
     session.process.after(clientMs, session.ended);
-    if (withWill && this.#isHere) this.#take(session.will, new Uint8Array(), true, null);
+    if (withWill && this.#isHere && !this.swallows) this.#take(session.will, new Uint8Array(), true, null);
   }
 
   // What clients do ------------------------------------------------------------------------------------------------------
@@ -162,7 +166,7 @@ export class SimulatedBroker {
     const last = { to: 0, from: 0 };
     const session: Session = { process, subscriptions, will, events, ended, last, open: true };
     this.#sessions.add(session);
-    for (const [topic, payload] of this.#retained)
+    for (const [topic, payload] of this.swallows ? [] : this.#retained)
       if (isWanted(session, topic)) this.#deliver(session, topic, payload, true);
     return session;
   }
@@ -170,10 +174,11 @@ export class SimulatedBroker {
   send(session: Session, topic: string, text: string, retain: boolean): void {
     const { process, open } = session;
     this.messages += 1;
+    this.ear?.(process.node, topic, text);
     const { chance, weather } = this;
     if (!open || !this.#way(process.node).toBroker || chance.hits(weather.loss / 2)) return;
     this.#travel(session, 'to', () => {
-      if (!this.#isHere) return;
+      if (!this.#isHere || this.swallows) return;
       const payload = Buffer.from(text);
       this.#take(topic, payload, retain, process);
       this.#lie({ topic, payload });

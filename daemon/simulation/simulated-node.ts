@@ -11,10 +11,12 @@ import { Core } from '../node/core.js';
 import type { NodeKeys } from '../node/key-files.js';
 import { MainLine } from '../node/main-line.js';
 import { Peering } from '../node/peering.js';
+import type { MakeTransport } from '../node/peering-parts.js';
 import { TownKeys } from '../node/town-keys.js';
 import type { Message } from '../consensus/gossip.js';
 import type { MergeRow } from '../store/rows.js';
-import { believe, rulesWithout, type BrokenRule } from './broken-rules.js';
+import { SeveralBrokers } from '../sync/several-brokers.js';
+import { believe, neverChanged, rulesWithout, type BrokenRule } from './broken-rules.js';
 import type { SimulatedDapp } from './founding.js';
 import type { NetworkedProcess, SimulatedBroker } from './simulated-broker.js';
 import { SimulatedDisk, SimulatedStore } from './simulated-store.js';
@@ -29,7 +31,8 @@ export type Point =
 export interface Surroundings {
   readonly time: Timeline;
   readonly chance: Chance;
-  readonly broker: SimulatedBroker;
+  /** All brokers of the town, the best first. */
+  readonly brokers: readonly SimulatedBroker[];
   readonly dapp: SimulatedDapp;
   readonly broken: BrokenRule | null;
   /** How far clocks are off at most: milliseconds. */
@@ -117,7 +120,7 @@ export class SimulatedNode {
     this.process = null;
     if (chance.hits(around.torn())) process.store.landTorn();
     this.disk.crash();
-    around.broker.processEnded(process);
+    for (const broker of around.brokers) broker.processEnded(process);
     around.watch.crashed(this, point);
     time.after(chance.between(200, 15 * SECOND), () => this.boot());
   }
@@ -231,13 +234,18 @@ export class SimulatedProcess implements NetworkedProcess {
           if (this.reach('committed')) resolve();
         }),
       );
-    return TownKeys.keptBy(disk.townKeys, keys.townKey, keep) as TownKeys;
+    const ring = TownKeys.keptBy(disk.townKeys, keys.townKey, keep) as TownKeys;
+    return around.broken === 'keep-town-key' ? neverChanged(ring) : ring;
   }
 
   start(): void {
-    const { watch, broker } = this.owner.around;
+    const { watch, brokers } = this.owner.around;
     const failed = (error: unknown): void => watch.complained(this.owner, 'start-failed', String(error));
-    this.peering.start(broker.transport(this)).catch(failed);
+    const ways = brokers.map((broker) => broker.transport(this));
+    const [only] = ways as [MakeTransport, ...MakeTransport[]];
+    this.peering
+      .start(ways.length === 1 ? only : (options) => new SeveralBrokers(ways, options))
+      .catch(failed);
     this.core.view
       .settle()
       .then(() => {

@@ -9,6 +9,7 @@ import type { BrokenRule } from './broken-rules.js';
 import { checkEnd, checkViews, type EndReport } from './checks.js';
 import { planFaults, type FaultPlan } from './faults.js';
 import { genesisOf, nodeKeys, nodeNames, TOWN_BEGINS, type SimulatedDapp } from './founding.js';
+import { areAgreed, Outcasts } from './outcasts.js';
 import { Phase } from './phase.js';
 import type { Scenario, Shape } from './scenario.js';
 import { SimulatedBroker } from './simulated-broker.js';
@@ -109,8 +110,11 @@ export class SimulatedTown {
   /** All there ever were: also those that were lost, and copies. */
   readonly everyone: SimulatedNode[];
   readonly broker: SimulatedBroker;
+  /** Another broker that every node is at too, and that lies; null: there is none. */
+  readonly second: SimulatedBroker | null;
   readonly workload: Workload;
   readonly stewards: Stewards;
+  readonly outcasts: Outcasts;
   /** What goes wrong just now; null: nothing. */
   plan: FaultPlan | null = null;
   readonly #around: Surroundings;
@@ -126,8 +130,10 @@ export class SimulatedTown {
     const watch = (this.watch = new Watch(time));
     const chance = (this.chance = new Chance(seed));
     this.broker = new SimulatedBroker(time, chance);
+    this.second = scenario.faults.has('second-broker') ? new SimulatedBroker(time, chance) : null;
+    const brokers = this.second === null ? [this.broker] : [this.broker, this.second];
     this.#around = {
-      ...{ time, chance, broker: this.broker, dapp, broken, watch },
+      ...{ time, chance, brokers, dapp, broken, watch },
       skewMsMax: seed % FAR_APART_EVERY === 0 ? 20 * SECOND : 2 * SECOND,
       crashes: () => this.plan?.crashes ?? 0,
       slowness: () => this.plan?.slowness ?? 0,
@@ -138,7 +144,11 @@ export class SimulatedTown {
     this.nodes = nodeNames(shape.nodes).map((name, index) =>
       this.addNode(nodeKeys(name), index, images[index]),
     );
-    this.broker.nodeAt = (index) => this.nodes[index]?.id;
+    this.outcasts = new Outcasts(watch, this.everyone);
+    for (const broker of brokers) {
+      broker.nodeAt = (index) => this.nodes[index]?.id;
+      broker.ear = (from, topic, text) => this.outcasts.hear(from, topic, text);
+    }
     this.workload = new Workload(time, chance, this.nodes, watch, actsMax);
     this.stewards = new Stewards(time, chance, this.nodes, watch, this.workload);
   }
@@ -180,9 +190,10 @@ export class SimulatedTown {
       await this.#comeTogether(
         CONVERGE_MS_MIN + CONVERGE_SHARE * plan.badMs,
         `one main after phase ${number}`,
-        () => stewards.areContent,
+        () => stewards.areContent && areAgreed(this.present()),
       );
       this.#convergedMs = Math.max(this.#convergedMs, time.now - began);
+      this.outcasts.agreed(this.present());
       if (watch.breaches.length > 0) return;
       this.#end = await checkEnd({
         ...{ processes: this.present(), genesis: this.#genesis, dapp: options.founded.dapp },
