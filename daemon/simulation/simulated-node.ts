@@ -14,6 +14,7 @@ import { Peering } from '../node/peering.js';
 import type { MakeTransport } from '../node/peering-parts.js';
 import { TownKeys } from '../node/town-keys.js';
 import type { Message } from '../consensus/gossip.js';
+import { packAdoption } from '../store/packed-rows.js';
 import type { MergeRow } from '../store/rows.js';
 import { SeveralBrokers } from '../sync/several-brokers.js';
 import { believe, neverChanged, rulesWithout, type BrokenRule } from './broken-rules.js';
@@ -92,11 +93,11 @@ export class SimulatedNode {
     const { merge, writes, objects } = this.genesis;
     const { height, id, oid, content, time, node, raw } = merge;
     const counts = { accepted: 0, rejected: 0, irregular: 0 };
-    const takes = {
+    const takes = packAdoption({
       merge: { height, id, oid, content, time, node, raw, counts },
       ...{ certificate: '', verdicts: [], blocks: [], state: writes, objects },
       refs: [{ name: 'refs/heads/main', oid }],
-    };
+    });
     const fail = (error: unknown): never => {
       throw error;
     };

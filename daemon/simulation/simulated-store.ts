@@ -5,10 +5,17 @@
 import Database from 'better-sqlite3';
 import { InvariantError, TownError } from '../ledger/ids.js';
 import { migrate } from '../store/migrations.js';
+import { packAdoption, packBlock } from '../store/packed-rows.js';
 import { StoreReads } from '../store/reads.js';
 import type { BlockRow, ConsensusRow } from '../store/rows.js';
 import type { Store } from '../store/store.js';
-import { requestsPerTransaction, type OperationName, type Operations } from '../store/writer-protocol.js';
+import {
+  requestsPerTransaction,
+  type AdoptBatch,
+  type BlockBatch,
+  type OperationName,
+  type Operations,
+} from '../store/writer-protocol.js';
 import { makeWrites } from '../store/writes.js';
 import type { BrokenRule } from './broken-rules.js';
 import { LateInMemory } from './late-in-memory.js';
@@ -132,12 +139,12 @@ export class SimulatedStore extends StoreReads implements SimulatedWrites {
     return this.#ports.broken === 'acknowledge-before-durable' ? Promise.resolve({ skipped: [] }) : written;
   }
 
-  putBlock(batch: Operations['putBlock']['takes']): Promise<void> {
-    return this.#write('putBlock', batch);
+  putBlock(batch: BlockBatch): Promise<void> {
+    return this.#write('putBlock', packBlock(batch));
   }
 
-  adopt(batch: Operations['adopt']['takes']): Promise<void> {
-    return this.#write('adopt', batch);
+  adopt(batch: AdoptBatch): Promise<void> {
+    return this.#write('adopt', packAdoption(batch));
   }
 
   cutBranch(batch: Operations['cutBranch']['takes']): Promise<number> {

@@ -175,6 +175,12 @@ export class LedgerReads {
     );
   }
 
+  /** The text of each of the block's entries, in their order. */
+  blockTexts(id: string): string[] {
+    const sql = 'SELECT CAST(bytes AS TEXT) AS text FROM entries WHERE block = ? ORDER BY idx LIMIT ?';
+    return this.query.all<{ text: string }>(sql, 256, id).map(({ text }) => text);
+  }
+
   /** Every branch that has a block. */
   branches(limit: number): BranchRow[] {
     const rows = this.query.all<{ node: NodeId; line: string; unmergedBlocks: number }>(

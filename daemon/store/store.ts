@@ -6,6 +6,7 @@ import type { MemberId, Millis } from '../ledger/ids.js';
 import type { GitObject } from '../ledger/git-object.js';
 import { openForReading, removeLog } from './database.js';
 import { holdsLock, lockFolder } from './folder-lock.js';
+import { packAdoption, packBlock } from './packed-rows.js';
 import { StoreReads } from './reads.js';
 import type { Erasure } from './record-rows.js';
 import type { ConsensusRecord, InvitationRow, NewEntry, PrivateKeyRow, Ref } from './rows.js';
@@ -93,8 +94,7 @@ export class Store extends StoreReads {
    * @throws TownError `duplicate-block`, `entry-not-free`, `block-size`
    */
   putBlock(batch: BlockBatch): Promise<void> {
-    const newEntries = (batch.newEntries ?? []).map(tightEntry);
-    return this.#writer.write('putBlock', { ...batch, newEntries, objects: batch.objects.map(tightObject) });
+    return this.#writer.write('putBlock', packBlock({ ...batch, objects: batch.objects.map(tightObject) }));
   }
 
   /**
@@ -102,7 +102,7 @@ export class Store extends StoreReads {
    * @throws TownError `wrong-height` unless it is the next one (genesis is 0)
    */
   adopt(batch: AdoptBatch): Promise<void> {
-    return this.#writer.write('adopt', { ...batch, objects: batch.objects.map(tightObject) });
+    return this.#writer.write('adopt', packAdoption({ ...batch, objects: batch.objects.map(tightObject) }));
   }
 
   /** Takes the void blocks of a branch, and their entries, out of it; git keeps them. How many blocks. */

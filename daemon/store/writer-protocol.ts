@@ -1,6 +1,7 @@
 /** What the main thread and the writer's thread say to each other. Everything is structured-cloneable. */
 import type { Millis, EntryId, MemberId, NodeId, Sha256 } from '../ledger/ids.js';
 import type { GitObject } from '../ledger/git-object.js';
+import type { PackedAdoption, PackedBlock } from './packed-rows.js';
 import type { Erasure, MissingKey } from './record-rows.js';
 import type {
   ConsensusRecord,
@@ -81,8 +82,8 @@ export interface ArchiveBounds {
 /** Every write there is: name → what it takes and what it gives. */
 export interface Operations {
   append: { takes: AppendBatch; gives: AppendResult };
-  putBlock: { takes: BlockBatch; gives: void };
-  adopt: { takes: AdoptBatch; gives: void };
+  putBlock: { takes: PackedBlock; gives: void };
+  adopt: { takes: PackedAdoption; gives: void };
   cutBranch: { takes: CutBatch; gives: number };
   logConsensus: { takes: readonly ConsensusRecord[]; gives: void };
   forgetConsensus: { takes: number; gives: void };

@@ -8,8 +8,6 @@ import { invariant, InvariantError, TownError } from '../ledger/ids.js';
 import { corrupt, databaseFile, isCorruption, openForWriting } from './database.js';
 import {
   archiveBounds,
-  type AdoptBatch,
-  type BlockBatch,
   type Failure,
   type FromWriter,
   type Outcome,
@@ -17,6 +15,7 @@ import {
   type WriterData,
   type WriteRequest,
 } from './writer-protocol.js';
+import type { PackedAdoption, PackedBlock } from './packed-rows.js';
 import { scrubLog } from './record-rows.js';
 import { makeWrites } from './writes.js';
 
@@ -79,10 +78,8 @@ function ofTheDisk(error: unknown): boolean {
 
 /** How much of the log a request may take, in requests of one entry. */
 function weightOf({ name, takes }: WriteRequest): number {
-  if (name === 'putBlock') return (takes as BlockBatch).entryIds.length;
-  if (name !== 'adopt') return 1;
-  const { verdicts, state } = takes as AdoptBatch;
-  return verdicts.length + state.length;
+  if (name === 'putBlock') return (takes as PackedBlock).entryIds.length;
+  return name === 'adopt' ? (takes as PackedAdoption).rows : 1;
 }
 
 class Writer {

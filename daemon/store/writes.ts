@@ -1,26 +1,36 @@
 /** The writes themselves, each inside a transaction that its caller holds. */
 import { hash } from 'node:crypto';
 import type { Database } from 'better-sqlite3';
-import { type EntryId, invariant, type MemberId, type Oid, TownError } from '../ledger/ids.js';
+import { type EntryId, invariant, type MemberId, type Oid, type Sha256, TownError } from '../ledger/ids.js';
 import type { GitObject } from '../ledger/git-object.js';
 import { eraseRecords, noteMissing, putRecordKeys } from './record-rows.js';
-import type { NewEntry, NewNotice, Ref } from './rows.js';
+import {
+  unpackEntries,
+  unpackState,
+  unpackVerdicts,
+  type PackedAdoption,
+  type PackedBlock,
+} from './packed-rows.js';
+import type { NewBlock, NewEntry, NewNotice, Ref } from './rows.js';
 import { replaced, Tables } from './tables.js';
 import { archiveOldest, isGateRecordSeen } from './archiving.js';
 import {
   entriesPerBlockMax,
   entryBytesMax,
   noticesPerMemberMax,
-  type AdoptBatch,
   type AppendBatch,
   type AppendResult,
-  type BlockBatch,
   type CutBatch,
   type OperationName,
   type Operations,
 } from './writer-protocol.js';
 
 type Handlers = { [Name in OperationName]: (takes: Operations[Name]['takes']) => Operations[Name]['gives'] };
+
+interface EntryPlace {
+  readonly block: Sha256 | null;
+  readonly idx: number | null;
+}
 
 const sha256 = (bytes: Uint8Array): string => hash('sha256', bytes);
 
@@ -92,7 +102,8 @@ function putRefs(batch: { objects: readonly GitObject[]; refs: readonly Ref[] },
   }
 }
 
-function putEntry(entry: NewEntry, tables: Tables): void {
+/** @param place in a block, where it comes with one */
+function putEntry(entry: NewEntry, tables: Tables, place: EntryPlace = { block: null, idx: null }): void {
   requireEntry(entry);
   const { id, node, line, n, type, kind, by, member, at, bytes } = entry;
   const known = tables.one('SELECT archived FROM branches WHERE node = ? AND line = ?', node, line) as
@@ -113,8 +124,8 @@ function putEntry(entry: NewEntry, tables: Tables): void {
     at,
     bytes,
     state: 'pending',
-    block: null,
-    idx: null,
+    block: place.block,
+    idx: place.idx,
     height: null,
     verdict: null,
     code: null,
@@ -162,7 +173,7 @@ const numberTaken = (entry: NewEntry): TownError =>
     'Sign it again with the next number.',
   );
 
-function putBlock(batch: BlockBatch, tables: Tables): void {
+function putBlock(batch: PackedBlock, tables: Tables): void {
   const { block, entryIds, objects, refs } = batch;
   invariant(sha256(block.raw) === block.id, 'a block is named by the SHA-256 of its bytes');
   invariant(block.entries === entryIds.length, 'a block counts the entries it holds');
@@ -176,10 +187,16 @@ function putBlock(batch: BlockBatch, tables: Tables): void {
     throw new TownError('duplicate-block', `Block ${block.id} is in the ledger already.`);
   }
   const { id, node, line } = block;
-  requireGrowing(batch, tables);
-  for (const entry of batch.newEntries ?? []) putEntry(entry, tables);
-  const free = freeRows(batch, tables);
+  const newEntries = unpackEntries(batch.newEntries);
+  requireGrowing(block, newEntries, tables);
+  const placed = putInPlace(batch, newEntries, tables);
+  const free = freeRows(
+    block,
+    entryIds.filter((entry) => !placed.has(entry)),
+    tables,
+  );
   entryIds.forEach((entry, idx) => {
+    if (placed.get(entry) === idx) return;
     const row = free.get(entry);
     const place = { row: row ?? null, block: id, idx };
     if (tables.change('entries', ['block', 'idx'], 'row = @row AND block IS NULL', place) === 1) return;
@@ -202,7 +219,7 @@ function putBlock(batch: BlockBatch, tables: Tables): void {
  * the archive or not: every node refuses the same. And what comes from others stands on its predecessor, also where several blocks
  * are on their way at once and one of them is refused.
  */
-function requireGrowing({ block, newEntries = [] }: BlockBatch, tables: Tables): void {
+function requireGrowing(block: NewBlock, newEntries: readonly NewEntry[], tables: Tables): void {
   const [first] = newEntries;
   if (first === undefined) return;
   const { node, line, prev } = block;
@@ -213,10 +230,33 @@ function requireGrowing({ block, newEntries = [] }: BlockBatch, tables: Tables):
   if (first.n <= last) throw numberTaken(first);
 }
 
-/** The rows of the block's entries as long as they stand in none: the lowest of their branch, or nearly. */
-function freeRows({ block: { node, line }, entryIds }: BlockBatch, tables: Tables): Map<EntryId, number> {
-  const wanted = new Set(entryIds);
+/** Puts the entries that came with a block where they stand in it. Those that are of another branch wait outside, to be refused. */
+function putInPlace(
+  { block, entryIds }: PackedBlock,
+  entries: readonly NewEntry[],
+  tables: Tables,
+): ReadonlyMap<EntryId, number> {
+  const placed = new Map<EntryId, number>();
+  if (entries.length === 0) return placed;
+  const places = new Map(entryIds.map((entry, idx) => [entry, idx]));
+  for (const entry of entries) {
+    const isOfBranch = entry.node === block.node && entry.line === block.line;
+    const idx = isOfBranch ? places.get(entry.id) : undefined;
+    if (idx !== undefined) placed.set(entry.id, idx);
+    putEntry(entry, tables, idx === undefined ? undefined : { block: block.id, idx });
+  }
+  return placed;
+}
+
+/** The rows of these entries as long as they stand in no block: the lowest of their branch, or nearly. */
+function freeRows(
+  { node, line }: NewBlock,
+  entries: readonly EntryId[],
+  tables: Tables,
+): Map<EntryId, number> {
+  const wanted = new Set(entries);
   const rows = new Map<EntryId, number>();
+  if (wanted.size === 0) return rows;
   const sql =
     'SELECT row, id, n FROM entries WHERE node = ? AND line = ? AND n > ? AND block IS NULL ORDER BY n LIMIT ?';
   const blocked = tables.one('SELECT blocked FROM branches WHERE node = ? AND line = ?', node, line);
@@ -235,7 +275,7 @@ interface Free {
   readonly n: number;
 }
 
-function adopt(batch: AdoptBatch, tables: Tables): void {
+function adopt(batch: PackedAdoption, tables: Tables): void {
   const { merge } = batch;
   invariant(sha256(merge.raw) === merge.id, 'a merge is named by the SHA-256 of its bytes');
   const next = (tables.one('SELECT coalesce(max(height), -1) + 1 FROM merges') as number) ?? 0;
@@ -257,12 +297,12 @@ function adopt(batch: AdoptBatch, tables: Tables): void {
   }
   const judged = ['state', 'verdict', 'code', 'reason', 'other', 'writes', 'height'];
   const which = "id = @id AND block IS NOT NULL AND state = 'pending'";
-  for (const verdict of batch.verdicts) {
+  for (const verdict of unpackVerdicts(batch)) {
     const row = { ...verdict, height };
     const count = tables.change('entries', judged, which, row);
     invariant(count === 1, `entry ${verdict.id} is here and no earlier merge has judged it`);
   }
-  for (const { dapp, collection, key, value } of batch.state) {
+  for (const { dapp, collection, key, value } of unpackState(batch)) {
     if (value === null) {
       tables.run('DELETE FROM state WHERE dapp = ? AND collection = ? AND key = ?', dapp, collection, key);
     } else {
