@@ -66,7 +66,7 @@ function subjectOf(entries: readonly VerifiedEntry[]): string {
   return `${entries.length} ${entries.length === 1 ? 'entry' : 'entries'}: ${kinds}`;
 }
 
-function messageOf(place: BlockPlace, entries: readonly VerifiedEntry[]): string {
+function messageOf(place: BlockPlace, entries: readonly VerifiedEntry[], file: Uint8Array): string {
   return [
     subjectOf(entries),
     '',
@@ -75,7 +75,7 @@ function messageOf(place: BlockPlace, entries: readonly VerifiedEntry[]): string
     `Seq: ${place.seq}`,
     `Prev-SHA256: ${place.prev}`,
     `Base: ${place.base}`,
-    `Entries-SHA256: ${sha256(entriesText(entries))}`,
+    `Entries-SHA256: ${sha256(file)}`,
   ].join('\n');
 }
 
@@ -97,8 +97,8 @@ export function makeBlock(
   at: Millis,
   secretKey: Uint8Array,
 ): { readonly block: Block; readonly objects: readonly GitObject[] } {
-  assertEntries(place, entries);
   const [blob, tree] = filesOf(entries);
+  assertEntries(place, entries, blob.data.length);
   const person = personOf(place.node, at);
   const commit = signedCommit(
     {
@@ -106,7 +106,7 @@ export function makeBlock(
       parents: [parents.prev, parents.main].filter((oid) => oid !== null),
       author: person,
       committer: person,
-      message: messageOf(place, entries),
+      message: messageOf(place, entries, blob.data),
     },
     secretKey,
   );
@@ -116,13 +116,20 @@ export function makeBlock(
 
 /** The git objects below a block's commit: its one file, and the tree that holds it. */
 function filesOf(entries: readonly { readonly text: string }[]): readonly [GitObject, GitObject] {
-  const blob = blobObject(Buffer.from(entriesText(entries)));
+  return filesWith(Buffer.from(entriesText(entries)));
+}
+
+function filesWith(entriesJsonl: Uint8Array): readonly [GitObject, GitObject] {
+  const blob = blobObject(entriesJsonl);
   return [blob, treeObject([{ name: 'entries.jsonl', oid: blob.oid, kind: 'file' }])];
 }
 
+/** Of blocks that were read: what was made to check them is what is stored. */
+const filesRead = new WeakMap<Block, readonly [GitObject, GitObject]>();
+
 /** The three git objects of a block. */
 export const objectsOf = (block: Block): readonly GitObject[] => [
-  ...filesOf(block.entries),
+  ...(filesRead.get(block) ?? filesOf(block.entries)),
   { oid: block.oid, type: 'commit', data: block.raw },
 ];
 
@@ -130,10 +137,9 @@ function badBlock(what: string): TownError {
   return new TownError('bad-block', `This is no block of this ledger: ${what}.`);
 }
 
-function assertEntries(place: BlockPlace, entries: readonly VerifiedEntry[]): void {
+function assertEntries(place: BlockPlace, entries: readonly VerifiedEntry[], bytes: number): void {
   if (entries.length === 0 || entries.length > BLOCK_ENTRIES_MAX)
     throw badBlock(`it holds ${entries.length} entries, not 1 to ${BLOCK_ENTRIES_MAX}`);
-  const bytes = Buffer.byteLength(entriesText(entries));
   if (bytes > BLOCK_BYTES_MAX)
     throw badBlock(`its entries have ${bytes} bytes, more than ${BLOCK_BYTES_MAX}`);
   let last = 0;
@@ -170,19 +176,21 @@ export function readBlock(
   if (!Buffer.from(text).equals(entriesJsonl)) throw badBlock('entries.jsonl is not UTF-8');
   if (!text.endsWith('\n')) throw badBlock('entries.jsonl does not end with a line feed');
   const entries = text.slice(0, -1).split('\n').map(verifyEntry);
-  assertEntries(place, entries);
-  const blob = blobObject(entriesJsonl);
-  const tree = treeObject([{ name: 'entries.jsonl', oid: blob.oid, kind: 'file' }]);
+  assertEntries(place, entries, entriesJsonl.length);
+  const files = filesWith(entriesJsonl);
+  const [, tree] = files;
   if (fields.tree !== tree.oid) throw badBlock('its tree holds something else than its entries');
-  if (fields.message !== messageOf(place, entries)) throw badBlock('its message does not fit its entries');
+  if (fields.message !== messageOf(place, entries, entriesJsonl))
+    throw badBlock('its message does not fit its entries');
   const expected = [parents.prev, parents.main].filter((oid) => oid !== null);
   if (fields.parents.join() !== expected.join())
     throw badBlock('its parents are not its predecessor and base');
   const person = JSON.stringify(personOf(place.node, (fields.author.seconds * 1000) as Millis));
   if (JSON.stringify(fields.author) !== person || JSON.stringify(fields.committer) !== person)
     throw badBlock('author and committer are not its node');
-  const oid = commitOid(raw);
-  return { ...place, id: sha256(raw), oid, raw, entries };
+  const block: Block = { ...place, id: sha256(raw), oid: commitOid(raw), raw, entries };
+  filesRead.set(block, files);
+  return block;
 }
 
 /** The place that a block's bytes claim, before anything is verified: to find its predecessor and base. */

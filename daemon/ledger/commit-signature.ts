@@ -1,8 +1,8 @@
 /** Whether a commit is signed by a key; what was found good lately is known for a while, as with entries. */
-import type { ParsedCommit } from './git-object.js';
+import { parseCommit, type ParsedCommit } from './git-object.js';
 import { sha256 } from './hash.js';
-import type { KeyId } from './ids.js';
-import { sshVerify } from './sshsig.js';
+import { TownError, type KeyId } from './ids.js';
+import { sshVerify, sshVerifyAside } from './sshsig.js';
 
 /** Commits found good, as SHA-256 of the raw bytes and the key: 1 MiB at most; what fell out is checked again. */
 const KNOWN_GOOD_MAX = 4096;
@@ -22,6 +22,21 @@ export function isSignedBy(
   if (signature === null) return false;
   if (knownGood.size > 0 && knownGood.has(nameOf(raw, key))) return true;
   return sshVerify(signature, payload, key);
+}
+
+/** Has the signature of a raw commit checked on another thread; what is good is remembered. @returns whether it is good */
+export async function verifyCommitAhead(raw: Uint8Array, key: KeyId): Promise<boolean> {
+  let commit: ParsedCommit;
+  try {
+    commit = parseCommit(raw);
+  } catch (error) {
+    if (error instanceof TownError) return false;
+    throw error;
+  }
+  if (knownGood.has(nameOf(raw, key))) return true;
+  if (commit.signature === null || !(await sshVerifyAside(commit.signature, commit.payload, key))) return false;
+  rememberSigned(raw, key);
+  return true;
 }
 
 /** Takes over that this commit was found to be signed by this key: only from a `parseCommit` and `sshVerify` of this program's own. */

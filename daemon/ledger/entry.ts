@@ -6,7 +6,7 @@ import { assertIntegers, canonicalize, parseCanonical } from './canonical.js';
 import { sha256 } from './hash.js';
 import type { EntryId, Json, JsonObject, KeyId, Millis, NodeId, Sha256 } from './ids.js';
 import { TownError, isKeyId, isNodeId, isSha256 } from './ids.js';
-import { isSignatureText, signText, verifyText } from './signature.js';
+import { isSignatureText, signText, verifyText, verifyTextAside } from './signature.js';
 
 /** At most this many bytes of canonical JSON. */
 export const ENTRY_BYTES_MAX = 16 * 1024;
@@ -192,6 +192,27 @@ export function checkEntry(text: string): EntryId {
   return id;
 }
 
+/**
+ * Reads a line and has every signature on it checked on other threads; what is good is remembered, so that `verifyEntry` finds it
+ * known. What is not is left for that to refuse, with its words. @returns whether it is good
+ */
+export async function verifyEntryAhead(text: string): Promise<boolean> {
+  const id = entryIdOf(text);
+  if (knownGood.has(id)) return true;
+  let entry: Entry;
+  try {
+    entry = parseEntry(text);
+  } catch (error) {
+    if (error instanceof TownError) return false;
+    throw error;
+  }
+  const message = signedText(entry, text);
+  for (const { by, sig } of signaturesOf(entry))
+    if (!(await verifyTextAside(by, DOMAIN, message, sig))) return false;
+  rememberGood(id);
+  return true;
+}
+
 /** Takes over what a thread of this program found with `checkEntry`. Never for what anybody else says of an entry. */
 export function rememberVerified(ids: Iterable<EntryId>): void {
   for (const id of ids) rememberGood(id);
@@ -211,10 +232,14 @@ function signedText({ sig, cosigned }: Entry, text: string): string {
   return content.slice(0, at) + content.slice(at + others.length);
 }
 
+const signaturesOf = ({ by, sig, cosigned }: Entry): readonly { readonly by: KeyId; readonly sig: string }[] => [
+  { by, sig },
+  ...(cosigned ?? []),
+];
+
 function assertSigned(entry: Entry, id: EntryId, text: string): void {
   const message = signedText(entry, text);
-  const signatures = [{ by: entry.by, sig: entry.sig }, ...(entry.cosigned ?? [])];
-  for (const { by, sig } of signatures)
+  for (const { by, sig } of signaturesOf(entry))
     if (!verifyText(by, DOMAIN, message, sig))
       throw new TownError(
         'bad-signature',

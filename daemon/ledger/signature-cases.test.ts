@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { Point } from '@noble/ed25519';
 import t from 'tap';
 import { sha256Bytes } from './hash.js';
+import { verifySignatureAside } from './signature.js';
 import { bigOf, L, little, lowOrder, lowOrderEncodings, verdict } from './testing/odd-points.js';
 
 t.setTimeout(600_000); // arithmetic in JavaScript, a few milliseconds each on a small machine
@@ -28,6 +29,14 @@ t.test(
     const pick = <T>(list: readonly T[]): T =>
       list[Number(bigOf(sha256Bytes(`pick ${(random += 1)}`)) % BigInt(list.length))] as T;
     const tally = { counts: 0, refused: 0 };
+    const aside: Promise<boolean>[] = [];
+    const judged: boolean[] = [];
+    const judge = (key: Uint8Array, message: Uint8Array, signature: Uint8Array): void => {
+      const isGood = verdict(t, key, message, signature);
+      judged.push(isGood);
+      aside.push(verifySignatureAside(key, message, signature));
+      tally[isGood ? 'counts' : 'refused'] += 1;
+    };
     for (let i = 0; i < 6000; i += 1) {
       const message = Buffer.from(`message ${i % 50}`);
       let key = pick(encodings);
@@ -42,9 +51,10 @@ t.test(
         const made = Point.BASE.multiply(r).add(low).toBytes();
         const k = bigOf(createHash('sha512').update(made).update(key).update(message).digest()) % L;
         S = little((r + k * signer.n) % L);
-        tally[verdict(t, key, message, Buffer.concat([made, S])) ? 'counts' : 'refused'] += 1;
-      } else tally[verdict(t, key, message, Buffer.concat([R, S])) ? 'counts' : 'refused'] += 1;
+        judge(key, message, Buffer.concat([made, S]));
+      } else judge(key, message, Buffer.concat([R, S]));
     }
+    t.same(await Promise.all(aside), judged, 'and so does what is verified on other threads');
     t.ok(tally.counts > 300 && tally.refused > 2000, JSON.stringify(tally));
   },
 );

@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { bytesOf } from './hash.js';
 import { TownError, type KeyId } from './ids.js';
-import { publicKeyOf, sign, verifySignature } from './signature.js';
+import { publicKeyOf, sign, verifySignature, verifySignatureAside } from './signature.js';
 
 const BEGIN = '-----BEGIN SSH SIGNATURE-----\n';
 const END = '-----END SSH SIGNATURE-----\n';
@@ -59,13 +59,30 @@ export function sshSign(secretKey: Uint8Array, payload: Uint8Array, namespace = 
 
 /** Whether `armored` is the one form of a signature of this payload by this key in this namespace. Never throws. */
 export function sshVerify(armored: string, payload: Uint8Array, key: KeyId, namespace = 'git'): boolean {
-  if (!armored.startsWith(BEGIN) || !armored.endsWith(END)) return false;
+  const signature = signatureIn(armored, key, namespace);
+  return signature !== null && verifySignature(bytesOf(key), signedBytes(payload, namespace), signature);
+}
+
+/** As `sshVerify`, with the same verdicts, on a thread of its own. */
+export async function sshVerifyAside(
+  armored: string,
+  payload: Uint8Array,
+  key: KeyId,
+  namespace = 'git',
+): Promise<boolean> {
+  const signature = signatureIn(armored, key, namespace);
+  if (signature === null) return false;
+  return verifySignatureAside(bytesOf(key), signedBytes(payload, namespace), signature);
+}
+
+/** The signature's 64 bytes; null where the armour is not the one form of one by this key. */
+function signatureIn(armored: string, key: KeyId, namespace: string): Uint8Array | null {
+  if (!armored.startsWith(BEGIN) || !armored.endsWith(END)) return null;
   const blob = Buffer.from(armored.slice(BEGIN.length, -END.length), 'base64');
-  if (blob.length < 64) return false;
+  if (blob.length < 64) return null;
   // The signature's own bytes stand last. All else follows from key and namespace: write it again and compare.
   const signature = blob.subarray(-64);
-  if (armoured(key, namespace, signature) !== armored) return false;
-  return verifySignature(bytesOf(key), signedBytes(payload, namespace), signature);
+  return armoured(key, namespace, signature) === armored ? signature : null;
 }
 
 /**

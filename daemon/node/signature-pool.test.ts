@@ -1,12 +1,14 @@
 /** Bulk verification on threads: the same verdicts, in order, however many threads there are. */
 import t from 'tap';
 import { makeBlock, NO_BLOCK, readBlock, entriesText } from '../ledger/block.js';
-import { signEntry, verifyEntry, type VerifiedEntry } from '../ledger/entry.js';
+import { verifyCommitAhead } from '../ledger/commit-signature.js';
+import { signEntry, verifyEntry, verifyEntryAhead, type VerifiedEntry } from '../ledger/entry.js';
 import { sha256, sha256Bytes } from '../ledger/hash.js';
 import type { KeyId, Millis } from '../ledger/ids.js';
 import { nodeIdOf, publicKeyOf, signText } from '../ledger/signature.js';
 import { canonicalize } from '../ledger/canonical.js';
 import { SignaturePool } from './signature-pool.js';
+import { prepareSignatures } from './signatures-ahead.js';
 
 const seeds = [1, 2, 3].map((n) => sha256Bytes(`signer ${n}`));
 const keys = seeds.map((seed) => publicKeyOf(seed));
@@ -108,6 +110,34 @@ t.test('commits are checked too, and what was found good need not be checked aga
   await pool.close();
   await t.rejects(pool.check([good[0]!.text]), { code: 'stopping' });
 });
+
+t.test(
+  'ahead of need, on the threads that the process has: the same verdicts, and refusals keep their words',
+  async (t) => {
+    const fresh = Array.from({ length: 60 }, (_, i) => entry(5_000 + i).text);
+    const words = bad.map(refusalOf);
+    t.same(
+      await Promise.all(bad.map(verifyEntryAhead)),
+      bad.map(() => false),
+    );
+    await prepareSignatures([...fresh, ...bad]);
+    t.same(bad.map(refusalOf), words);
+    t.ok((await Promise.all(fresh.map(verifyEntryAhead))).every(Boolean));
+    const [key, other] = [keys[0]!, keys[1]!];
+    const { block } = makeBlock(
+      { ...place, node: nodeIdOf(key), seq: 1, prev: NO_BLOCK },
+      { prev: null, main: null },
+      [entry(6_000)],
+      1_000 as Millis,
+      seeds[0]!,
+    );
+    const forged = Buffer.from(block.raw);
+    forged[forged.length - 2]! ^= 1;
+    const verdicts = [block.raw, forged, Buffer.from('no commit')].map((raw) => verifyCommitAhead(raw, key));
+    t.same(await Promise.all(verdicts), [true, false, false]);
+    t.equal(await verifyCommitAhead(block.raw, other), false);
+  },
+);
 
 t.test('a signature over the text with its fields in the body counts for that text alone', async (t) => {
   // What is signed is cut out of the line: the same message as that of an entry written field by field.

@@ -28,7 +28,7 @@ import { Readiness } from './readiness.js';
 import { RecordKeeper } from './record-keeper.js';
 import { observingRefusal, observingTrouble, type Restored } from './restored.js';
 import { SetupLock } from './setup-lock.js';
-import { SignaturePool } from './signature-pool.js';
+import { prepareSignatures } from './signatures-ahead.js';
 import { Signers } from './signers.js';
 import { TownCases, type TownCasesParts } from './town-cases.js';
 import type { TownKeys } from './town-keys.js';
@@ -66,7 +66,6 @@ export class RunningNode {
   private readonly readiness: Readiness;
   private readonly bulletin: Bulletin;
   private readonly signers: Signers;
-  private readonly signatures = new SignaturePool();
   /** Held while this board goes into another town. */
   readonly setupLock = new SetupLock();
   private repository: Repository | null = null;
@@ -130,7 +129,7 @@ export class RunningNode {
       ...(parts.townKeys ? { townKeys: parts.townKeys } : {}),
       merger: core.merger,
       peerBlocks: core.peerBlocks,
-      prepare: (texts, commits) => this.signatures.prepare(texts, commits),
+      prepare: prepareSignatures,
       readObject,
       catchUp: { view, late: new LateObjects(join(folder, 'ahead.objects')) },
       bytesPerSecond: config.sync?.bytesPerSecond,
@@ -268,7 +267,6 @@ export class RunningNode {
     await this.cases.forks.stop();
     await this.recordKeeper.stop();
     await this.peering.stop();
-    await this.signatures.close();
     await this.invitations.stop();
     await this.brokerWork;
     await this.cases.doors.stop(gateToo && this.parts.restored === null);
