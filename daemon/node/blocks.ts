@@ -18,6 +18,8 @@ const BRANCHES_MAX = 1000;
 const BLOCKS_MAX = 4096;
 /** Entries of blocks that came from others and are soon to be replayed: two merges' worth, 8 MiB or so. */
 const REMEMBERED_MAX = 4096;
+/** After so many blocks that found no room, and no merge, what is remembered is no use. */
+const NOT_REMEMBERED_MAX = 256;
 
 /** A block that this node has just made. */
 export type MadeBlock = Pick<BlockRow, 'node' | 'seq' | 'id'>;
@@ -30,9 +32,11 @@ export class Blocks {
   private readonly cuts = new Serial(64);
   /** Bytes of the entries of blocks that wait, by id. */
   private readonly sizes = new Map<string, number>();
-  /** Entries by block, the oldest first: read when they came, and not again for the replay. */
+  /** Entries by block: read when they came, and not again for the replay. */
   private readonly remembered = new Map<string, readonly VerifiedEntry[]>();
   private rememberedCount = 0;
+  /** Blocks for which there was no room since the last merge. */
+  private notRemembered = 0;
   private lastParts: { readonly of: string; readonly parts: readonly BranchPart[] } | null = null;
 
   constructor(
@@ -146,10 +150,14 @@ export class Blocks {
   private bytesOf({ id }: BlockRow): number {
     const known = this.sizes.get(id);
     if (known !== undefined) return known;
-    const size = this.store.blockEntries(id).reduce((sum, { bytes }) => sum + bytes.length + 1, 0);
+    const size = this.store.blockTexts(id).reduce((sum, text) => sum + Buffer.byteLength(text) + 1, 0);
+    this.keepSize(id, size);
+    return size;
+  }
+
+  private keepSize(id: string, size: number): void {
     if (this.sizes.size >= BLOCKS_MAX) this.sizes.clear();
     this.sizes.set(id, size);
-    return size;
   }
 
   /**
@@ -197,20 +205,40 @@ export class Blocks {
   remember(blocks: readonly Pick<Block, 'id' | 'entries'>[]): void {
     for (const { id, entries } of blocks) {
       if (this.remembered.has(id)) continue;
+      this.keepSize(
+        id,
+        entries.reduce((sum, { text }) => sum + Buffer.byteLength(text) + 1, 0),
+      );
+      // The first to come are the first to be merged: where there is no room, the later ones are read when it is their turn.
+      if (this.rememberedCount + entries.length > REMEMBERED_MAX) {
+        if ((this.notRemembered += 1) > NOT_REMEMBERED_MAX) this.forgetAll();
+        continue;
+      }
       this.remembered.set(id, entries);
       this.rememberedCount += entries.length;
     }
-    for (const [id, entries] of this.remembered) {
-      if (this.rememberedCount <= REMEMBERED_MAX) break;
+  }
+
+  /** They are merged. */
+  forget(blocks: Iterable<string>): void {
+    for (const id of blocks) {
+      this.rememberedCount -= this.remembered.get(id)?.length ?? 0;
       this.remembered.delete(id);
-      this.rememberedCount -= entries.length;
+      this.sizes.delete(id);
     }
+    this.notRemembered = 0;
+  }
+
+  /** Blocks that nobody ever merges would keep others out for ever. */
+  private forgetAll(): void {
+    this.remembered.clear();
+    this.rememberedCount = this.notRemembered = 0;
   }
 
   private entriesOf(block: string): readonly VerifiedEntry[] {
     const known = this.remembered.get(block);
     if (known) return known;
-    return this.store.blockEntries(block).map((row) => verifyEntry(textOf(row)));
+    return this.store.blockTexts(block).map((text) => verifyEntry(text));
   }
 }
 

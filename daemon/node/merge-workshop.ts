@@ -171,6 +171,7 @@ export class MergeWorkshop {
         refs: [{ name: 'refs/heads/main', oid: merge.oid }, note.ref],
         notices: merge.height <= silentUpTo ? [] : noticesOf(built, folded, main.state, keys.id),
       });
+      this.parts.blocks.forget(blocks.map(({ id }) => id));
       main.advance({ height: merge.height, id: merge.id, oid: merge.oid, time: merge.time }, tree, writes);
     });
     await store.forgetConsensus(merge.height + 1);

@@ -81,6 +81,7 @@ export class Offers implements OfferTaker, OfferCase {
     const { keys: _, undisturbed: __, ...others } = parts;
     this.intake = new PeerIntake({
       ...others,
+      received: () => undefined,
       lacking: (heads) => (this.lacking = heads),
       collected: (_head, upTo) => (this.isCollecting = upTo !== null),
       settled: () => (this.isSettled = true),

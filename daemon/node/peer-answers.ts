@@ -1,5 +1,4 @@
 /** What peers ask for, read from the store as far as it fits into a message; old entries from git. */
-import { entriesText } from '../ledger/block.js';
 import type { GitObject } from '../ledger/git-object.js';
 import { TownError, type Oid } from '../ledger/ids.js';
 import type { BlockRow } from '../store/rows.js';
@@ -56,7 +55,7 @@ export class PeerAnswers {
     };
     const [first] = blocks;
     // A branch goes to the archive from its beginning on.
-    if (first === undefined || this.store.blockEntries(first.id).length > 0) return answer(this.hot(blocks));
+    if (first === undefined || this.store.blockTexts(first.id).length > 0) return answer(this.hot(blocks));
     return this.old(blocks).then(answer);
   }
 
@@ -108,11 +107,10 @@ export class PeerAnswers {
 
   private *hot(blocks: readonly BlockRow[]): Generator<RawBlock> {
     for (const { id, raw, entries } of blocks) {
-      const rows = this.store.blockEntries(id);
+      const texts = this.store.blockTexts(id);
       // It went to the archive this moment: who asked gets what stands before it, and asks again.
-      if (rows.length !== entries) return;
-      const texts = rows.map(({ bytes }) => ({ text: Buffer.from(bytes).toString('utf8') }));
-      yield { raw, entries: Buffer.from(entriesText(texts)) };
+      if (texts.length !== entries) return;
+      yield { raw, entries: Buffer.from(texts.map((text) => `${text}\n`).join('')) };
     }
   }
 

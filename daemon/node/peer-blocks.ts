@@ -42,7 +42,7 @@ export class PeerBlocks {
     const failed = writes.findIndex(({ status }) => status === 'rejected');
     const taken = failed < 0 ? blocks : blocks.slice(0, failed);
     if (taken.length > 0) {
-      await this.view.takeForeign(taken.flatMap(({ entries }) => entries));
+      await this.view.takeForeign(taken);
       this.changed(taken);
     }
     const first = writes[failed];

@@ -3,6 +3,7 @@
  * holds. Blocks go to their branches, merges to `main` with their certificate and an own replay.
  */
 import { parseCertificate } from '../consensus/certificate.js';
+import { claimedPlace } from '../ledger/block.js';
 import { sha256 } from '../ledger/hash.js';
 import type { NodeId, Sha256 } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
@@ -16,10 +17,12 @@ import {
   type RawMerge,
 } from '../sync/block-batch.js';
 import { placeOf, type Branch, type HaveBody, type Tip } from '../sync/bodies.js';
-import { admitBlocks, Quarantine } from '../sync/quarantine.js';
+import { admitBlocks, Quarantine, QUARANTINE_BYTES_MAX } from '../sync/quarantine.js';
 import { isHead, type Item } from '../sync/sync-state.js';
+import { Lane } from './lane.js';
 import { MAIN } from './main-line.js';
 import { NOT_STORED } from './peer-blocks.js';
+import { PreparedBatches } from './prepared-batches.js';
 import type { SignedCommit } from './signature-batch.js';
 import { missingHeads, SoughtBlocks, type SoughtBlocksParts } from './sought-blocks.js';
 import type { Welcomed } from './welcomed.js';
@@ -30,6 +33,8 @@ export interface PeerIntakeParts extends SoughtBlocksParts {
     ((texts: readonly string[], commits: readonly SignedCommit[]) => Promise<void>) | undefined;
   /** A merge that the history must contain; null where nothing is known of it. */
   readonly checkpoint: () => Welcomed['checkpoint'] | null;
+  /** Blocks of a branch up to this one wait here, and there is room for those after them. */
+  readonly received: (branch: Branch, upTo: number) => void;
   /** A branch has grown, durably. */
   readonly stored: (branch: Branch, tip: Tip) => void;
   /** Blocks left a branch and others came: it ends here now. */
@@ -46,16 +51,39 @@ export interface PeerIntakeParts extends SoughtBlocksParts {
   readonly failed: (code: string, reason: string) => void;
 }
 
+/**
+ * Batches of a branch that may wait, one of them at work, when more is asked for: one is checked while the one before it is stored
+ * and the one after it is on its way. And what a peer may have waiting then, so that many branches keep within their bound.
+ */
+const BATCHES_WAITING_MAX = 2;
+const BYTES_WAITING_MAX = QUARANTINE_BYTES_MAX / 4;
+/** Entries whose signatures are checked ahead of their turn, and one batch: those found good are known for a while, and not for ever. */
+const PREPARED_MAX = 6_000;
+
+/** The number that a block claims to have; null where it is none: that is found out in its turn. */
+function claimedSeq({ raw }: RawBlock): number | null {
+  try {
+    return claimedPlace(raw).seq;
+  } catch (error) {
+    if (error instanceof TownError) return null;
+    throw error;
+  }
+}
+
 const sizeOfMerge = (merge: RawMerge): number => merge.raw.length + merge.certificate.length;
 
 export class PeerIntake {
   private readonly blocks = new Quarantine<RawBlock>(sizeOfBlock);
   private readonly merges = new Quarantine<RawMerge>(sizeOfMerge);
   private readonly sought: SoughtBlocks;
+  private readonly prepared = new PreparedBatches();
   /** What waits for its turn between two batches. */
   private readonly tasks: (() => Promise<void>)[] = [];
-  private isPumping = false;
-  private again = false;
+  /** Blocks and merges are taken beside each other: while a merge is written, blocks are checked. */
+  private readonly lanes = {
+    blocks: new Lane(() => this.pumpBlocks()),
+    merges: new Lane(() => this.attempt(() => this.pumpMerges())),
+  };
   private stopped = false;
 
   constructor(private readonly parts: PeerIntakeParts) {
@@ -64,12 +92,14 @@ export class PeerIntake {
 
   stop(): void {
     this.stopped = true;
+    this.lanes.blocks.stop();
+    this.lanes.merges.stop();
   }
 
-  /** Takes what a peer has sent of an item, in place of what waited for that. */
-  admit(from: NodeId, item: Item, body: HaveBody): void {
+  /** Takes what a peer has sent of an item: in place of what waited for that, or of a branch behind it. */
+  admit(from: NodeId, item: Item, body: HaveBody, follows = false): void {
     try {
-      if ('blocks' in body) this.blocks.put(item, from, unpackBlocks(body.blocks.packed));
+      if ('blocks' in body) this.putBlocks(from, item as Branch, unpackBlocks(body.blocks.packed), follows);
       else if ('head' in body) this.sought.put(from, body.head);
       else if ('merges' in body) this.merges.put(item, from, unpackMerges(body.merges.packed));
     } catch (error) {
@@ -77,6 +107,22 @@ export class PeerIntake {
       return this.refuse(item, from, error.code, error.message);
     }
     this.pump();
+  }
+
+  private putBlocks(from: NodeId, branch: Branch, batch: readonly RawBlock[], follows: boolean): void {
+    if (follows) this.blocks.append(branch, from, batch);
+    else this.blocks.put(branch, from, batch);
+    this.prepareAhead();
+    this.tellRoom(branch);
+  }
+
+  /** More of a branch may be asked for while what has come is worked off. */
+  private tellRoom(branch: Branch): void {
+    const found = this.blocks.last(branch);
+    if (found === null || found.count > BATCHES_WAITING_MAX) return;
+    if (this.blocks.bytesOf(found.peer) > BYTES_WAITING_MAX) return;
+    const seq = claimedSeq(found.batch[found.batch.length - 1] as RawBlock);
+    if (seq !== null) this.parts.received(branch, seq);
   }
 
   discard(item: Item): void {
@@ -92,23 +138,18 @@ export class PeerIntake {
 
   /** Takes out of quarantine what can be taken by now, until nothing more goes; one run at a time. */
   pump(): void {
-    this.again = true;
-    if (!this.isPumping) void this.pumpAll();
+    this.lanes.blocks.pump();
+    this.lanes.merges.pump();
   }
 
-  private async pumpAll(): Promise<void> {
-    this.isPumping = true;
-    try {
-      while (this.again && !this.stopped) {
-        this.again = false;
-        for (const task of this.tasks.splice(0)) await this.attempt(task);
-        for (const head of this.sought.heads()) await this.attempt(() => this.pumpSought(head));
-        for (const item of this.blocks.items()) await this.attempt(() => this.pumpBranch(item as Branch));
-        await this.attempt(() => this.pumpMerges());
-      }
-    } finally {
-      this.isPumping = false;
-    }
+  private async pumpBlocks(): Promise<void> {
+    const tasks = this.tasks.splice(0);
+    if (tasks.length > 0)
+      await this.lanes.merges.halted(async () => {
+        for (const task of tasks) await this.attempt(task);
+      });
+    for (const head of this.sought.heads()) await this.attempt(() => this.pumpSought(head));
+    for (const item of this.blocks.items()) await this.attempt(() => this.pumpBranch(item as Branch));
   }
 
   /** What fails of one branch holds up no other. */
@@ -134,7 +175,7 @@ export class PeerIntake {
     const found = this.blocks.get(branch);
     if (found === null) return;
     const { store, main, peerBlocks } = this.parts;
-    await this.prepare(node, found.batch);
+    await this.prepare(branch, found.batch);
     // It was given up, or others came in its place, meanwhile: those are looked at in the next turn.
     if (this.blocks.get(branch)?.batch !== found.batch) return;
     const before = store.lastBlock(node, line);
@@ -161,13 +202,19 @@ export class PeerIntake {
     const last = store.lastBlock(node, line);
     if (last !== null && last.seq > (before?.seq ?? 0)) {
       this.parts.stored(branch, { seq: last.seq, head: last.id });
-      this.again = true;
+      this.pump();
     }
     // It was given up, or others came in its place, while the store was at work.
     if (this.blocks.get(branch)?.batch !== found.batch) return;
     if (refusal !== null) return this.refuse(branch, found.peer, refusal.code, refusal.reason);
     this.blocks.keepRest(branch, waiting);
-    if (waiting.length === 0) this.parts.settled(branch);
+    this.prepared.isRestOf(waiting, found.batch);
+    const next = this.blocks.get(branch);
+    if (next === null) return this.parts.settled(branch);
+    if (waiting.length > 0) return;
+    this.prepareAhead();
+    this.tellRoom(branch);
+    this.lanes.blocks.pump();
   }
 
   private async pumpSought(head: Sha256): Promise<void> {
@@ -177,7 +224,7 @@ export class PeerIntake {
       const { upTo, replaced } = await this.sought.take(head);
       if (replaced?.isCut) this.parts.replaced(replaced.branch, replaced.tip);
       else if (replaced?.tip) this.parts.stored(replaced.branch, replaced.tip);
-      if (replaced) this.again = true;
+      if (replaced) this.pump();
       if (replaced?.refused) throw replaced.refused;
       this.parts.collected(head, upTo);
       if (upTo === null) this.sought.discard(head);
@@ -188,15 +235,28 @@ export class PeerIntake {
     }
   }
 
-  private async prepare(node: NodeId, batch: readonly RawBlock[]): Promise<void> {
-    const key = this.parts.keyOf(node);
-    if (!this.parts.prepare || key === undefined) return;
-    const texts = batch.flatMap(({ entries }) =>
-      Buffer.from(entries).toString('utf8').split('\n').slice(0, -1),
-    );
-    await this.parts.prepare(
-      texts,
-      batch.map(({ raw }) => ({ raw, key })),
+  /** Signatures of what waits, as many as will still be known when its turn comes. */
+  private prepareAhead(): void {
+    let count = 0;
+    for (const item of this.blocks.items())
+      for (const batch of this.blocks.batches(item)) {
+        if (count >= PREPARED_MAX) return;
+        // What fails here fails again in its turn, and is told then.
+        this.prepare(item as Branch, batch).catch(() => undefined);
+        count += this.prepared.countOf(batch);
+      }
+  }
+
+  /** Once for each batch. */
+  private prepare(branch: Branch, batch: readonly RawBlock[]): Promise<void> {
+    const { prepare } = this.parts;
+    const key = this.parts.keyOf(placeOf(branch).node);
+    if (!prepare || key === undefined) return Promise.resolve();
+    return this.prepared.once(batch, (texts) =>
+      prepare(
+        texts,
+        batch.map(({ raw }) => ({ raw, key })),
+      ),
     );
   }
 
@@ -215,7 +275,7 @@ export class PeerIntake {
       if (isCurrent()) this.refuse('merges', found.peer, error.code, error.message);
       return;
     }
-    if (taken > 0) this.again = true;
+    if (taken > 0) this.pump();
     if (!isCurrent()) return;
     this.merges.keepRest('merges', found.batch.slice(taken));
     if (taken === found.batch.length) this.parts.settled('merges');

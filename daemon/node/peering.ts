@@ -122,6 +122,7 @@ export class Peering {
     this.offers = new Offers({ ...common, keys, undisturbed: (task) => this.intake.undisturbed(task) });
     this.intake = new PeerIntake({
       ...common,
+      received: (node, upTo) => this.feed({ t: 'received', node, upTo }),
       lacking: (heads, holders) => {
         this.provenAt = main.head.height + 1;
         this.feed({ t: 'sought', heads, holders });
@@ -427,8 +428,8 @@ export class Peering {
     }
   }
 
-  private admit({ from, item, body }: Output & { readonly t: 'admit' }): void {
-    if (item !== 'state') return this.intake.admit(from, item, body);
+  private admit({ from, item, body, follows }: Output & { readonly t: 'admit' }): void {
+    if (item !== 'state') return this.intake.admit(from, item, body, follows);
     const { trouble } = this.parts;
     this.catchUp?.admit(from, body).catch((error: unknown) => trouble('sync-failed', String(error)));
   }

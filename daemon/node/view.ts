@@ -5,6 +5,7 @@
 import type { Exchange } from './drive.js';
 import { Conversations, Serial } from './drive.js';
 import type { MainLine } from './main-line.js';
+import type { Block } from '../ledger/block.js';
 import { verifyEntry, type VerifiedEntry } from '../ledger/entry.js';
 import type { EntryId, Json, JsonObject, Millis, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
@@ -26,7 +27,7 @@ import type { Clock } from './clock.js';
 const WAITING_MAX = 1000;
 /** Unmerged entries are judged again so many at a time; all of them, or the doors would forget a revocation. */
 const PAGE = 1000;
-/** Blocks of other nodes that are looked through for restrictions. */
+/** Blocks of other nodes that are looked through for restrictions, and that are known to have been. */
 const FOREIGN_BLOCKS_MAX = 10_000;
 
 const entryOf = ({ bytes }: { readonly bytes: Uint8Array }): VerifiedEntry =>
@@ -47,6 +48,8 @@ export class View {
   private included: ReadonlySet<EntryId> = new Set();
   private readonly tasks = new Serial(WAITING_MAX);
   readonly conversations: Conversations;
+  /** By block of another node. */
+  private readonly restrictive = new Map<string, readonly VerifiedEntry[]>();
   private readonly watchers = new Set<() => void>();
 
   constructor(
@@ -141,11 +144,16 @@ export class View {
   }
 
   /** Takes in what another node's block restricts, at once: revocations do not wait for a merge; grants do. */
-  takeForeign(entries: readonly VerifiedEntry[]): Promise<void> {
-    return this.hold(async () => {
-      for (const entry of entries)
+  async takeForeign(blocks: readonly Pick<Block, 'id' | 'entries'>[]): Promise<void> {
+    const restrictive = blocks.flatMap(({ id, entries }) => {
+      const found = entries.filter((entry) => isRestrictive(entry, this.manifests));
+      this.rememberRestrictive(id, found);
+      return found;
+    });
+    if (restrictive.length === 0) return;
+    await this.hold(async () => {
+      for (const entry of restrictive)
         if (
-          isRestrictive(entry, this.manifests) &&
           !isSuspended(this.main.seen, entry.node) &&
           entry.n > this.mergedTo(entry.node, entry.line)
         )
@@ -173,13 +181,30 @@ export class View {
     const { nodes } = this.main.seenCharter;
     for (const block of this.store.blocksUnmergedOn(line, FOREIGN_BLOCKS_MAX))
       if (block.node !== this.node && nodes[block.node] && !isSuspended(state, block.node))
-        for (const entry of this.store.blockEntries(block.id).map(entryOf))
-          if (isRestrictive(entry, this.manifests) && entry.n > this.mergedTo(block.node))
+        for (const entry of this.restrictiveOf(block.id))
+          if (entry.n > this.mergedTo(block.node))
             await this.judgeOn(fresh, entry);
     this.overlay = fresh;
     this.included = included;
     this.isBehind = false;
     this.changed();
+  }
+
+  /** The entries of another node's block that restrict: looked for once, for most blocks have none. */
+  private restrictiveOf(block: string): readonly VerifiedEntry[] {
+    const known = this.restrictive.get(block);
+    if (known) return known;
+    const found = this.store
+      .blockTexts(block)
+      .map(verifyEntry)
+      .filter((entry) => isRestrictive(entry, this.manifests));
+    this.rememberRestrictive(block, found);
+    return found;
+  }
+
+  private rememberRestrictive(block: string, entries: readonly VerifiedEntry[]): void {
+    if (this.restrictive.size >= FOREIGN_BLOCKS_MAX) this.restrictive.clear();
+    this.restrictive.set(block, entries);
   }
 
   /** The last entry of a node's branch that is in the state which the view stands on. */

@@ -16,10 +16,10 @@ import type { Item, Sought, SyncState, Want } from './sync-state.js';
  * When what is sought is asked for by its id: milliseconds; Infinity where nothing is. Not before what is on its way had time
  * to come; that more and more comes of some branch does not put it off for ever.
  */
-export function seekAt({ sought, wants }: SyncState): number {
+export function seekAt({ sought, wants, following }: SyncState): number {
   const isAsked = ([item, { phase }]: [Item, Want]): boolean =>
     phase === 'asked' && item !== 'merges' && item !== 'state' && !S.isHead(item);
-  const isFetching = [...wants].some(isAsked);
+  const isFetching = following.size > 0 || [...wants].some(isAsked);
   const since = Math.min(...[...sought.values()].map((head) => head.since));
   return since + (isFetching ? S.SEEK_LATE_MS : S.SEEK_AFTER_MS);
 }
@@ -50,12 +50,32 @@ export function ask(before: SyncState, now: number): Stepped {
       const head = sought.get(item) as Sought;
       if (head.of !== choice.peer) sought.set(item, { ...head, upTo: (had = 0), of: choice.peer });
     }
-    wants.set(item, { ...choice, had, phase: 'asked', deadline: now + S.ANSWER_MS });
+    wants.set(item, { ...choice, had, phase: 'asked', deadline: now + S.ANSWER_MS, ...S.NOTHING_CAME });
     outputs.push({ t: 'send-want', to: choice.peer, body: choice.body });
   }
-  return outputs.length === 0
-    ? { state: before, outputs: [] }
-    : { state: { ...before, wants, sought }, outputs };
+  const state = outputs.length === 0 ? before : { ...before, wants, sought };
+  const next = askNext(state, now);
+  return { state: next.state, outputs: [...outputs, ...next.outputs] };
+}
+
+/**
+ * Asks for the blocks after those that have come and are being checked, so that they are on their way meanwhile: of the peer that
+ * gave those, for its blocks follow each other.
+ */
+function askNext(state: SyncState, now: number): Stepped {
+  const outputs: Output[] = [];
+  const wants = new Map(state.wants);
+  const following = new Map(state.following);
+  for (const [item, want] of state.wants) {
+    if (!want.mayFollow || following.has(item) || !S.isConnected(state, want.peer, now)) continue;
+    if ((state.failures.get(S.failureKey(item, want.peer))?.until ?? 0) > now) continue;
+    wants.set(item, { ...want, mayFollow: false });
+    const body = lacking(state, item, want.peer, want.cameTo);
+    if (body === null) continue;
+    following.set(item, { peer: want.peer, body, deadline: now + S.ANSWER_MS });
+    outputs.push({ t: 'send-want', to: want.peer, body });
+  }
+  return outputs.length === 0 ? { state, outputs } : { state: { ...state, wants, following }, outputs };
 }
 
 /** Whom to ask for an item, and for what: who failed least, the branch's own node before others; else spread over all. */
@@ -85,8 +105,11 @@ function firstAsked(state: SyncState, item: Item): NodeId | null {
   return S.isHead(item) ? (state.sought.get(item)?.of ?? null) : placeOf(item).node;
 }
 
-/** What a peer says it has of an item and this node has not: the next range; null for nothing. */
-function lacking(state: SyncState, item: Item, peer: NodeId): WantBody | null {
+/**
+ * What a peer says it has of an item and this node has not: the next range; null for nothing.
+ * @param cameTo of a branch: what is on its way into the store goes up to there; 0: nothing is
+ */
+function lacking(state: SyncState, item: Item, peer: NodeId, cameTo = 0): WantBody | null {
   const heads = state.peers.get(peer)?.heads;
   if (heads === undefined) return null;
   if (item === 'state') return state.ahead && heads.height >= state.ahead.height ? state.ahead.body : null;
@@ -102,12 +125,12 @@ function lacking(state: SyncState, item: Item, peer: NodeId): WantBody | null {
   }
   const theirs = heads.tips[item] ?? mergedThere(state, item, heads);
   const ours = state.tips.get(item);
-  const last = ours?.seq ?? 0;
+  const last = Math.max(cameTo, ours?.seq ?? 0);
   if (theirs === undefined) return null;
   // Another block at the end of our branch: fetched too, for it is evidence against the branch's node if it is signed.
-  const isOther = theirs.seq === last && theirs.head !== ours?.head;
+  const isOther = theirs.seq === ours?.seq && theirs.head !== ours.head;
   const overlap = state.failures.get(S.failureKey(item, peer))?.overlap === true;
-  const from = (isOther || overlap) && last > 0 ? last : last + 1;
+  const from = (isOther || overlap) && last > 0 && cameTo === 0 ? last : last + 1;
   const end = Math.min(theirs.seq, state.drafts.get(item)?.seq ?? Infinity);
   if (end < from) return null;
   return { blocks: { node: item, from, to: Math.min(end, from + WANT_BLOCKS_MAX - 1) } };

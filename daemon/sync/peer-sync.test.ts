@@ -104,6 +104,74 @@ t.test(
 );
 
 t.test(
+  'while blocks are checked the next ones are asked for, of the same peer, one answer ahead',
+  async (t) => {
+    const bench = new Bench();
+    bench.heads(beta, heads(1, { [beta]: tip(300) }));
+    bench.heads(gamma, heads(1, { [beta]: tip(300) }));
+    const have = (from: number) => ({ blocks: { node: beta, from, packed: 'x' } });
+    const asked = (from: number) => [[beta, { blocks: { node: beta, from, to: Math.min(300, from + 255) } }]];
+    t.match(bench.feed({ t: 'have', from: beta, body: have(1) }), [{ t: 'admit', follows: false }]);
+    t.same(wantOf(bench.feed({ t: 'received', node: beta, upTo: 40 })), asked(41));
+    t.same(wantOf(bench.feed({ t: 'received', node: beta, upTo: 40 })), [], 'once');
+    t.match(
+      bench.feed({ t: 'have', from: gamma, body: have(41) }),
+      [{ code: 'unsolicited' }],
+      'of that peer',
+    );
+    t.match(
+      bench.feed({ t: 'have', from: beta, body: have(42) }),
+      [{ code: 'unsolicited' }],
+      'of that place',
+    );
+    t.match(bench.feed({ t: 'have', from: beta, body: have(41) }), [
+      { t: 'admit', item: beta, follows: true },
+    ]);
+    t.same(
+      wantOf(bench.feed({ t: 'received', node: beta, upTo: 40 })),
+      [],
+      'who sends the same again is not asked for more',
+    );
+    t.same(wantOf(bench.feed({ t: 'received', node: beta, upTo: 90 })), asked(91));
+    bench.feed({ t: 'stored', node: beta, tip: tip(90) });
+    t.same(wantOf(bench.feed({ t: 'settled', item: beta, refused: null })), [], 'it is asked for already');
+    t.match(bench.feed({ t: 'have', from: beta, body: have(91) }), [{ t: 'admit', follows: false }]);
+
+    t.same(wantOf(bench.feed({ t: 'received', node: beta, upTo: 140 })), asked(141));
+    const late = bench.after(ANSWER_MS);
+    t.same(
+      [wantOf(late), named(late, 'discard')],
+      [[], []],
+      'what came stays, and is all there is from there',
+    );
+    t.same(
+      wantOf(bench.feed({ t: 'received', node: beta, upTo: 141 })),
+      [],
+      'not soon after it gave nothing',
+    );
+    bench.feed({ t: 'stored', node: beta, tip: tip(140) });
+    t.match(bench.feed({ t: 'settled', item: beta, refused: null }), [{ t: 'send-want', to: beta }]);
+  },
+);
+
+t.test('what follows blocks that do not hold is not taken, and nothing of it stays', async (t) => {
+  const bench = new Bench();
+  bench.heads(beta, heads(1, { [beta]: tip(300) }));
+  bench.feed({ t: 'have', from: beta, body: { blocks: { node: beta, from: 1, packed: 'x' } } });
+  bench.feed({ t: 'received', node: beta, upTo: 40 });
+  bench.feed({ t: 'settled', item: beta, refused: 'bad-block' });
+  t.equal(bench.state.following.size, 0);
+  const body = { blocks: { node: beta, from: 41, packed: 'x' } };
+  t.match(bench.feed({ t: 'have', from: beta, body }), [{ code: 'unsolicited' }]);
+  t.match(wantOf(bench.after(BACK_OFF_MS_MIN)), [[beta, { blocks: { from: 1 } }]]);
+  bench.feed({ t: 'have', from: beta, body: { blocks: { node: beta, from: 1, packed: 'x' } } });
+  bench.feed({ t: 'received', node: beta, upTo: 40 });
+  bench.feed({ t: 'disconnected' });
+  t.equal(bench.state.following.size, 0);
+  t.same(wantOf(bench.feed({ t: 'received', node: beta, upTo: 80 })), [], 'not while nobody is there');
+});
+
+t.test(
   'no answer, junk or nothing new: another peer is asked, the same one only after a while',
   async (t) => {
     const bench = new Bench();
@@ -402,4 +470,14 @@ t.test('what waits in quarantine is bounded for each peer', async (t) => {
   quarantine.discard('merges');
   t.same(quarantine.items(), [self]);
   t.equal(quarantine.get(beta), null);
+  quarantine.append(self, beta, parts(59));
+  t.throws(() => quarantine.append(self, beta, parts(1)), { code: 'quarantine-full' });
+  t.match(
+    [quarantine.last(self)?.count, quarantine.batches(self).length, quarantine.bytesOf(beta)],
+    [2, 2, 100],
+  );
+  quarantine.keepRest(self, []);
+  t.equal(quarantine.get(self)?.batch[0]?.length, 59, 'the next is the first now');
+  quarantine.put(self, beta, parts(1));
+  t.equal(quarantine.bytesOf(beta), 1, 'in place of all that waited');
 });

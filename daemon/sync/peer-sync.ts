@@ -8,7 +8,7 @@ import { ask, seekAt } from './asking.js';
 import { TIPS_MAX, type Branch, type HaveBody, type HeadsBody, type Tip, type WantBody } from './bodies.js';
 import type { Output, Stepped } from './sync-output.js';
 import * as S from './sync-state.js';
-import type { Ahead, Draft, Failure, Item, Sought, SyncState, Want } from './sync-state.js';
+import type { Ahead, Draft, Failure, Following, Item, Sought, SyncState, Want } from './sync-state.js';
 
 /** What happened; `now` in milliseconds, never going back. */
 export type Input = { readonly now: number } & (
@@ -25,6 +25,8 @@ export type Input = { readonly now: number } & (
     }
   /** Blocks of a branch (also the own one) are durable up to here. */
   | { readonly t: 'stored'; readonly node: Branch; readonly tip: Tip }
+  /** Blocks of a branch up to this one wait to be checked, and there is room for those after them. */
+  | { readonly t: 'received'; readonly node: Branch; readonly upTo: number }
   /** Blocks were taken out of a branch: what is held of it may end earlier, and more of it is fetched again. */
   | { readonly t: 'resumed'; readonly node: Branch; readonly tip: Tip | null }
   /**
@@ -65,6 +67,7 @@ export function startSync(start: {
     changed: false,
     peers: new Map(),
     wants: new Map(),
+    following: new Map(),
     failures: new Map(),
     answering: new Map(),
     frozen: new Set(),
@@ -91,7 +94,7 @@ export function step(state: SyncState, input: Input): Stepped {
  * @param now of the last step: what became due since is told, and not passed over
  */
 export function nextDue(state: SyncState, now: number): number {
-  const times = [...state.wants.values()].map(({ deadline }) => deadline);
+  const times = [...state.wants.values(), ...state.following.values()].map(({ deadline }) => deadline);
   for (const { until } of state.failures.values()) if (until > now) times.push(until);
   times.push(...[seekAt(state)].filter((at) => at > now));
   const { online, publishedAt, changed } = state;
@@ -114,13 +117,13 @@ function take(state: SyncState, input: Input): Stepped {
     case 'disconnected': {
       const peers = new Map([...state.peers].map(([node, peer]) => [node, { ...peer, present: false }]));
       const wants = new Map([...state.wants].filter(([, { phase }]) => phase === 'admitting'));
-      return only({ ...state, online: false, peers, wants });
+      return only({ ...state, online: false, peers, wants, following: new Map() });
     }
     case 'gone': {
       const peer = state.peers.get(input.node);
       if (peer === undefined) return only(state);
       const peers = new Map(state.peers).set(input.node, { ...peer, present: false });
-      return only({ ...state, peers, wants: hurried(state, input.node, now) });
+      return only({ ...state, peers, ...hurried(state, input.node, now) });
     }
     case 'nodes': {
       const nodes = new Set(input.nodes);
@@ -135,6 +138,14 @@ function take(state: SyncState, input: Input): Stepped {
       return only(
         progressed({ ...state, tips: new Map(state.tips).set(node, tip), frozen, changed: true }, now),
       );
+    }
+    case 'received': {
+      const want = state.wants.get(input.node);
+      // Who sends again what came before is not asked for more meanwhile.
+      if (want?.phase !== 'admitting' || input.upTo <= want.cameTo) return only(state);
+      const next = { ...want, cameTo: input.upTo, mayFollow: true };
+      const wants = new Map(state.wants).set(input.node, next);
+      return only({ ...state, wants });
     }
     case 'resumed':
       return only(resumed(state, input.node, input.tip, now));
@@ -200,12 +211,14 @@ function resumed(state: SyncState, node: Branch, tip: Tip | null, now: number): 
 }
 
 /** What was asked of a node that is gone is soon asked of another, or of itself when it is back. */
-function hurried(state: SyncState, gone: NodeId, now: number): SyncState['wants'] {
-  const hurry = (want: Want): Want =>
-    want.peer === gone && want.phase === 'asked'
-      ? { ...want, deadline: Math.min(want.deadline, now + S.GONE_MS) }
-      : want;
-  return new Map([...state.wants].map(([item, want]) => [item, hurry(want)]));
+function hurried(state: SyncState, gone: NodeId, now: number): Pick<SyncState, 'wants' | 'following'> {
+  const hurry = <W extends Following>(want: W): W =>
+    want.peer === gone ? { ...want, deadline: Math.min(want.deadline, now + S.GONE_MS) } : want;
+  const wants = [...state.wants].map(
+    ([item, want]) => [item, want.phase === 'asked' ? hurry(want) : want] as const,
+  );
+  const following = [...state.following].map(([item, want]) => [item, hurry(want)] as const);
+  return { wants: new Map(wants), following: new Map(following) };
 }
 
 /** What waits in quarantine may get on now: it has time again. */
@@ -270,12 +283,23 @@ function withinOurs(state: SyncState, body: WantBody): WantBody | null {
 function takeHave(state: SyncState, from: NodeId, body: HaveBody, now: number): Stepped {
   const item = itemOf(body);
   const want = state.wants.get(item);
-  const first = firstOf(body);
-  if (want?.phase !== 'asked' || want.peer !== from || firstOf(want.body) !== first)
+  const asked = want?.phase === 'admitting' ? state.following.get(item) : want;
+  if (want === undefined || asked?.peer !== from || firstOf(asked.body) !== firstOf(body))
     return only(state, { t: 'refused', from, code: 'unsolicited' });
+  const follows = want.phase === 'admitting';
   const admitting: Want = { ...want, phase: 'admitting', deadline: now + S.ADMIT_MS };
   const wants = new Map(state.wants).set(item, admitting);
-  return only({ ...state, wants }, { t: 'admit', from, item, body });
+  return only(
+    { ...state, wants, following: without(state.following, item) },
+    { t: 'admit', from, item, body, follows },
+  );
+}
+
+function without<Key, Value>(map: ReadonlyMap<Key, Value>, key: Key): ReadonlyMap<Key, Value> {
+  if (!map.has(key)) return map;
+  const others = new Map(map);
+  others.delete(key);
+  return others;
 }
 
 /** Where a range begins: an answer is for the question that began there. */
@@ -293,9 +317,14 @@ function settle(state: SyncState, item: Item, refused: string | null, now: numbe
   if (want?.phase !== 'admitting') return only(state);
   const wants = new Map(state.wants);
   wants.delete(item);
-  const settled = { ...state, wants };
+  const following = state.following.get(item);
+  // What was asked for meanwhile is what comes next now; of what did not hold nothing more is taken.
+  const had = S.reachedOf(state, item);
+  if (following !== undefined && refused === null)
+    wants.set(item, { ...following, had, phase: 'asked', ...S.NOTHING_CAME });
+  const settled = { ...state, wants, following: without(state.following, item) };
   const isFound = S.isHead(item) && !state.sought.has(item);
-  if (refused === null && (isFound || S.reachedOf(state, item) > want.had)) {
+  if (refused === null && (isFound || had > want.had)) {
     const failures = new Map(state.failures);
     failures.delete(S.failureKey(item, want.peer));
     return only({ ...settled, failures });
@@ -333,8 +362,11 @@ function expire(before: SyncState, now: number): Stepped {
     if (phase === 'admitting') outputs.push({ t: 'discard', item });
     const wants = new Map(state.wants);
     wants.delete(item);
-    state = failed({ ...state, wants }, item, peer, now);
+    state = failed({ ...state, wants, following: without(state.following, item) }, item, peer, now);
   }
+  for (const [item, { deadline, peer }] of state.following)
+    if (deadline <= now)
+      state = failed({ ...state, following: without(state.following, item) }, item, peer, now);
   const isPast = ({ until }: Failure): boolean => until + 2 * S.BACK_OFF_MS_MAX < now;
   if ([...state.failures.values()].some(isPast))
     state = { ...state, failures: new Map([...state.failures].filter(([, failure]) => !isPast(failure))) };

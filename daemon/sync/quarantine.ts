@@ -167,9 +167,9 @@ interface Waiting<T> {
   readonly bytes: number;
 }
 
-/** Batches that wait, one for each item that is fetched (a branch, or the merges); bounded for each peer. */
+/** Batches that wait, in the order they came, of each item that is fetched (a branch, or the merges); bounded for each peer. */
 export class Quarantine<T> {
-  readonly #items = new Map<string, Waiting<T>>();
+  readonly #items = new Map<string, readonly Waiting<T>[]>();
 
   constructor(
     private readonly sizeOf: (part: T) => number,
@@ -178,25 +178,50 @@ export class Quarantine<T> {
 
   /** Keeps a batch in place of what waited for that item. @throws TownError `quarantine-full` */
   put(item: string, peer: NodeId, batch: readonly T[]): void {
-    const bytes = batch.reduce((sum, part) => sum + this.sizeOf(part), 0);
     this.discard(item);
+    this.append(item, peer, batch);
+  }
+
+  /** Keeps a batch behind what waits for that item. @throws TownError `quarantine-full` */
+  append(item: string, peer: NodeId, batch: readonly T[]): void {
+    const bytes = this.#bytesOfBatch(batch);
     if (this.bytesOf(peer) + bytes > this.bytesMax)
       throw new TownError(
         'quarantine-full',
         `What came from ${peer} and waits has reached ${this.bytesMax} bytes.`,
       );
-    if (batch.length > 0) this.#items.set(item, { peer, batch, bytes });
+    if (batch.length > 0) this.#items.set(item, [...(this.#items.get(item) ?? []), { peer, batch, bytes }]);
   }
 
+  #bytesOfBatch(batch: readonly T[]): number {
+    return batch.reduce((sum, part) => sum + this.sizeOf(part), 0);
+  }
+
+  /** The first batch that waits for an item. */
   get(item: string): { readonly peer: NodeId; readonly batch: readonly T[] } | null {
-    return this.#items.get(item) ?? null;
+    return this.#items.get(item)?.[0] ?? null;
   }
 
-  /** Leaves the last of a batch waiting: those that were not taken. */
+  /** All that wait for an item, the first first. */
+  batches(item: string): readonly (readonly T[])[] {
+    return (this.#items.get(item) ?? []).map(({ batch }) => batch);
+  }
+
+  /** The last batch that waits for an item, and how many do. */
+  last(item: string): { readonly peer: NodeId; readonly batch: readonly T[]; readonly count: number } | null {
+    const all = this.#items.get(item) ?? [];
+    const last = all[all.length - 1];
+    return last === undefined ? null : { ...last, count: all.length };
+  }
+
+  /** Leaves the last of the first batch waiting: those that were not taken. The item goes behind the others. */
   keepRest(item: string, rest: readonly T[]): void {
-    const waiting = this.#items.get(item);
-    invariant(waiting !== undefined && rest.length <= waiting.batch.length, 'a rest is of what waited');
-    this.put(item, waiting.peer, rest);
+    const [first, ...others] = this.#items.get(item) ?? [];
+    invariant(first !== undefined && rest.length <= first.batch.length, 'a rest is of what waited');
+    const kept = { ...first, batch: rest, bytes: this.#bytesOfBatch(rest) };
+    const left = rest.length > 0 ? [kept, ...others] : others;
+    this.discard(item);
+    if (left.length > 0) this.#items.set(item, left);
   }
 
   discard(item: string): void {
@@ -209,7 +234,8 @@ export class Quarantine<T> {
 
   bytesOf(peer: NodeId): number {
     let bytes = 0;
-    for (const waiting of this.#items.values()) if (waiting.peer === peer) bytes += waiting.bytes;
+    for (const all of this.#items.values())
+      for (const waiting of all) if (waiting.peer === peer) bytes += waiting.bytes;
     return bytes;
   }
 }

@@ -9,8 +9,15 @@ export type Output =
   | { readonly t: 'send-want'; readonly to: NodeId; readonly body: WantBody }
   /** Read these from the store, pack as many as fit, send them, and tell `answered`. */
   | { readonly t: 'send-have'; readonly to: NodeId; readonly item: Item; readonly what: WantBody }
-  /** Unpack, put into quarantine, check, store; tell `stored` or `adopted` as it goes and `settled` at the end. */
-  | { readonly t: 'admit'; readonly from: NodeId; readonly item: Item; readonly body: HaveBody }
+  /** Unpack, put into quarantine, check, store; tell `received`, `stored` or `adopted` as it goes and `settled` at the end. */
+  | {
+      readonly t: 'admit';
+      readonly from: NodeId;
+      readonly item: Item;
+      readonly body: HaveBody;
+      /** It goes behind what waits of the item already, and does not take its place. */
+      readonly follows: boolean;
+    }
   /** Forget what of this item waits in quarantine: it did not get on. */
   | { readonly t: 'discard'; readonly item: Item }
   | { readonly t: 'refused'; readonly from: NodeId; readonly code: 'unsolicited' | 'busy' }

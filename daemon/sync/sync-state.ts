@@ -79,7 +79,15 @@ export interface Want {
   /** `asked`: no answer yet; `admitting`: it is being checked, or waits in quarantine. */
   readonly phase: 'asked' | 'admitting';
   readonly deadline: number;
+  /** While it is admitted: the highest block that came of the branch, and whether those after it may be asked for. */
+  readonly cameTo: number;
+  readonly mayFollow: boolean;
 }
+
+export const NOTHING_CAME: Pick<Want, 'cameTo' | 'mayFollow'> = { cameTo: 0, mayFollow: false };
+
+/** The blocks after those that are being checked, asked of the same peer so that they are on their way meanwhile. */
+export type Following = Pick<Want, 'peer' | 'body' | 'deadline'>;
 
 export interface Failure {
   readonly count: number;
@@ -107,6 +115,8 @@ export interface SyncState {
 
   readonly peers: ReadonlyMap<NodeId, Peer>;
   readonly wants: ReadonlyMap<Item, Want>;
+  /** One at most for each branch that is being admitted. */
+  readonly following: ReadonlyMap<Item, Following>;
   /** By `failureKey`. */
   readonly failures: ReadonlyMap<string, Failure>;
   /** Until when an answer counts as being made, by peer and item. */

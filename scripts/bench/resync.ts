@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { CoreNode } from '../../daemon/node/testing/core-town.js';
-import { SignaturePool } from '../../daemon/node/signature-pool.js';
+import { prepareSignatures } from '../../daemon/node/signatures-ahead.js';
 import { rateLine, timeLine, type BenchLine } from './bench-line.js';
 import { benchGenesis, CoreChild, type BenchTown } from '../../daemon/node/testing/core-process.js';
 
@@ -17,13 +17,12 @@ const waitMs = 120_000;
 const town: BenchTown = { names: ['alpha', 'beta'], validators: ['alpha'], interactiveMs: 600_000 };
 
 /**
- * Entries per second until all of them are verified, durable and applied and `main` is the same at both; and the seconds until
- * the node is of use, which is then. Baseline: the bare loop over the same entries.
+ * Entries per second from the connection until all of them are verified, durable and applied and `main` is the same at both; and
+ * the seconds until the node is of use, which is then. Baseline: the bare loop over the same entries.
  */
 export async function run(): Promise<BenchLine[]> {
   const folder = mkdtempSync(join(tmpdir(), 'bench-resync-'));
   const alpha = new CoreChild();
-  const signatures = new SignaturePool();
   try {
     const url = await alpha.ask('broker');
     await alpha.ask('start', { folder: join(folder, 'alpha'), name: 'alpha', town, url });
@@ -32,11 +31,12 @@ export async function run(): Promise<BenchLine[]> {
     await alpha.ask('mergeAll');
     const head = await alpha.ask('head');
     const genesis = benchGenesis(town);
-    const began = performance.now();
+    let began = 0;
     const beta = await CoreNode.start({
       ...{ folder: join(folder, 'beta'), name: 'beta', genesis, url },
       // As the daemon has it.
-      peering: { prepare: (...batch) => signatures.prepare(...batch) },
+      peering: { prepare: prepareSignatures },
+      meeting: () => (began = performance.now()),
     });
     try {
       while (beta.head.id !== head.id) {
@@ -54,7 +54,6 @@ export async function run(): Promise<BenchLine[]> {
       ];
     } finally {
       await beta.stop();
-      await signatures.close();
     }
   } finally {
     await alpha.end();

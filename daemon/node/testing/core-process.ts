@@ -8,7 +8,7 @@ import type { Genesis } from '../../ledger/merge.js';
 import { CoreNode, genesisOf, keysOf } from './core-town.js';
 import { startBroker, type Broker } from '../../sync/broker.js';
 import { systemClock, type Clock } from '../clock.js';
-import { SignaturePool } from '../signature-pool.js';
+import { prepareSignatures } from '../signatures-ahead.js';
 
 const answerMs = 900_000;
 /** Entries on their way to the disk at once. */
@@ -129,7 +129,6 @@ class Child implements Work {
   private broke: Broker | null = null;
   private n = 0;
   private aheadMs = 0;
-  private readonly signatures = new SignaturePool();
 
   private get core(): CoreNode {
     if (this.node === null) throw new Error('The node is not started.');
@@ -153,7 +152,7 @@ class Child implements Work {
     const clock: Clock = { ...systemClock, now: () => (Date.now() + this.aheadMs) as Millis };
     this.node = await CoreNode.start({
       ...{ folder, name, url, clock, catchesUp, genesis: benchGenesis(town) },
-      peering: { prepare: (...batch) => this.signatures.prepare(...batch) },
+      peering: { prepare: prepareSignatures },
     });
   }
 
@@ -212,7 +211,6 @@ class Child implements Work {
 
   async stop(): Promise<void> {
     await this.node?.stop();
-    await this.signatures.close();
     await this.broke?.close();
   }
 }

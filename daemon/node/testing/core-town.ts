@@ -136,6 +136,8 @@ export interface CoreNodeOptions extends HeartOptions {
   readonly records?: RecordPeering & { adopted(): void };
   /** Whether it stands on the newest state before the history is here. */
   readonly catchesUp?: boolean;
+  /** Called when it is about to meet the others. */
+  readonly meeting?: () => void;
   /** As `PeeringParts` has them. */
   readonly peering?: Pick<PeeringParts, 'bytesPerSecond' | 'prepare'>;
 }
@@ -157,6 +159,7 @@ export class CoreNode {
     townKeys,
     makeTransport,
     catchesUp = false,
+    meeting,
     peering: more = {},
     ...options
   }: CoreNodeOptions): Promise<CoreNode> {
@@ -190,6 +193,7 @@ export class CoreNode {
     });
     await core.view.rebuild(() => Promise.resolve());
     core.merger.start();
+    meeting?.();
     if (makeTransport) await peering.start(makeTransport);
     else if (url !== null)
       await peering.start((wanted) => new MqttTransport({ ...wanted, url, reconnectMs: 200 }));

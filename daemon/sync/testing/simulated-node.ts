@@ -1,5 +1,5 @@
 /** For tests: one node of the simulated town: its disk, its process, its writing and merging. */
-import { commitOid, makeBlock, NO_BLOCK, type Block } from '../../ledger/block.js';
+import { claimedPlace, commitOid, makeBlock, NO_BLOCK, type Block } from '../../ledger/block.js';
 import { signEntry } from '../../ledger/entry.js';
 import { sha256 } from '../../ledger/hash.js';
 import { invariant } from '../../ledger/ids.js';
@@ -26,7 +26,7 @@ import { directTopic, headsTopic, Inbox, MessageCounter, sealMessage } from '../
 import { nextDue, startSync, step, type Input } from '../peer-sync.js';
 import type { Output } from '../sync-output.js';
 import { admitBlocks, Quarantine } from '../quarantine.js';
-import { heldByQuorum, type Item, type SyncState } from '../sync-state.js';
+import { heldByQuorum, type SyncState } from '../sync-state.js';
 
 import { SECOND } from './timeline.js';
 import type { SimulatedTown } from './simulated-town.js';
@@ -231,7 +231,7 @@ export class SimulatedNode {
         });
         return;
       case 'admit':
-        this.later(town.random() * 100, () => this.#admit(output.from, output.item, output.body));
+        this.later(town.random() * 100, () => this.#admit(output));
         return;
       case 'discard':
         this.#blocks.discard(output.item);
@@ -328,14 +328,25 @@ export class SimulatedNode {
     return this.town.chance(0.2) ? null : { blocks: { node, from, packed } };
   }
 
-  #admit(from: NodeId, item: Item, body: HaveBody): void {
+  #admit({ from, item, body, follows }: Output & { readonly t: 'admit' }): void {
     try {
-      if ('blocks' in body) this.#blocks.put(item, from, unpackBlocks(body.blocks.packed));
-      else if ('merges' in body) this.#waiting.put('merges', from, unpackMerges(body.merges.packed));
+      if ('blocks' in body) {
+        const blocks = unpackBlocks(body.blocks.packed);
+        if (follows) this.#blocks.append(item, from, blocks);
+        else this.#blocks.put(item, from, blocks);
+        this.#tellRoom(item as NodeId);
+      } else if ('merges' in body) this.#waiting.put('merges', from, unpackMerges(body.merges.packed));
     } catch (error) {
       return this.feed({ t: 'settled', item, refused: (error as { code: string }).code });
     }
     this.#pump();
+  }
+
+  #tellRoom(node: NodeId): void {
+    const found = this.#blocks.last(node);
+    const last = found?.batch[found.batch.length - 1];
+    if (!found || !last || found.count > 2) return;
+    this.feed({ t: 'received', node, upTo: claimedPlace(last.raw).seq });
   }
 
   /** Takes from quarantine what can be taken by now. */
@@ -360,13 +371,16 @@ export class SimulatedNode {
       heldAt: (seq) => mine[seq - 1]?.id ?? null,
       mergeOid: (base) => this.#merges.find(({ id }) => id === base)?.oid ?? null,
     });
-    this.#blocks.keepRest(node, waiting);
+    if (refused === null) this.#blocks.keepRest(node, waiting);
+    else this.#blocks.discard(node);
     if (admitted.length > 0) {
       this.#branches.set(node, [...mine, ...admitted]);
       this.feed({ t: 'stored', node, tip: tipOf(this.branch(node)) });
     }
-    if (waiting.length === 0) this.feed({ t: 'settled', item: node, refused: refused?.code ?? null });
-    return admitted.length > 0;
+    const isThrough = this.#blocks.get(node) === null;
+    if (isThrough) this.feed({ t: 'settled', item: node, refused: refused?.code ?? null });
+    else if (waiting.length === 0) this.#tellRoom(node);
+    return admitted.length > 0 || (!isThrough && waiting.length === 0);
   }
 
   #pumpMerges(): boolean {
