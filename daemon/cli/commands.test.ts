@@ -1,6 +1,7 @@
 /** The `town` command by itself, against a small server that says what each test needs. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -42,6 +43,29 @@ t.test('what is wrong with a command line is said in a line, with exit code 2', 
   const json = await runTown(['statsu', '--json']);
   t.match(JSON.parse(json.stderr), { error: { code: 'usage' } }, 'with --json the error is JSON as well');
 });
+
+t.test(
+  'a data folder that cannot be made is an error that says why, and at once',
+  { skip: !existsSync('/proc/self') && 'there is no /proc' },
+  async (t) => {
+    const file = join(t.testdir({ file: '' }), 'file');
+    const cases: readonly (readonly [string, RegExp])[] = [
+      [
+        '/proc/x',
+        /folder \/proc\/x cannot be made: \/proc takes no new folders.*\n.*Name a folder on a disk/,
+      ],
+      ['/proc/x/y/z', /folder \/proc\/x cannot be made/],
+      [file, /[Aa] part of the path .* is a file/],
+      [join(file, 'x'), /[Aa] part of the path .* is a file/],
+    ];
+    for (const command of ['init', 'start'])
+      for (const [folder, message] of cases) {
+        const ended = await runTown([command, '--data', folder]);
+        t.equal(ended.code, 1, `${command} ${folder}`);
+        t.match(ended.stderr, message);
+      }
+  },
+);
 
 t.test('help is no error', async (t) => {
   for (const words of [['--help'], ['gig', '--help'], ['badge', 'enrol', '--help'], ['--version']]) {

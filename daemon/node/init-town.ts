@@ -1,6 +1,6 @@
 /** Founds a town in a data folder: keys, config, genesis. All of it, or nothing that a second try would trip over. */
 import { randomBytes } from 'node:crypto';
-import { access, mkdir } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { PRESETS } from '../ledger/charter.js';
@@ -40,7 +40,7 @@ export const hasTown = (folder: string): Promise<boolean> =>
 /**
  * Founds a town.
  * @returns its id
- * @throws TownError `town-exists`, `joining`, `no-such-preset`, `bad-name`, `folder-in-use`
+ * @throws TownError `town-exists`, `joining`, `no-such-preset`, `bad-name`, `folder-in-use`, `no-folder`
  */
 export async function initTown(folder: string, options: InitOptions): Promise<Sha256> {
   if (await hasTown(folder))
@@ -59,7 +59,6 @@ export async function initTown(folder: string, options: InitOptions): Promise<Sh
     );
   const name = cleanName(options.name);
   const packages = await readPackages(options.packagesFolder);
-  await mkdir(folder, { recursive: true, mode: 0o700 });
   const release = await lockFolder(folder);
   try {
     const keys = await makeNodeKeys(folder);

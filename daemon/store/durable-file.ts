@@ -1,7 +1,8 @@
 /** Files that are either wholly there or not there, whatever the power does. */
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, rename, unlink } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { type FileHandle, mkdir, open, rename, stat, unlink } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { TownError } from '../ledger/ids.js';
 
 /** Makes renames, new files and removals in a folder survive a power cut. */
 export async function syncFolder(path: string): Promise<void> {
@@ -13,14 +14,38 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-/** Makes the folder and the ones above it where missing, each durable in its parent. */
+/**
+ * Makes the folder and the ones above it where missing, each durable in its parent. Not by Node's own `recursive`: that tries for ever
+ * where the system says ENOENT of a folder whose parent is there, as `/proc` does.
+ * @throws TownError `no-folder` where folders cannot be made; the system's error otherwise
+ */
 export async function makeFolderDurably(path: string, mode = 0o700): Promise<void> {
-  const first = await mkdir(path, { recursive: true, mode });
-  if (first === undefined) return;
-  for (let made = path; ; made = dirname(made)) {
-    await syncFolder(dirname(made));
-    if (made === first || made === dirname(made)) return;
+  const missing: string[] = [];
+  for (let folder = resolve(path); !(await isFolder(folder)); folder = dirname(folder)) missing.push(folder);
+  for (const folder of missing.reverse()) {
+    await mkdir(folder, { mode }).catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EEXIST' && (await isFolder(folder))) return; // Another process was faster.
+      if (error.code !== 'ENOENT') throw error;
+      throw new TownError(
+        'no-folder',
+        `The folder ${folder} cannot be made: ${dirname(folder)} takes no new folders (ENOENT).`,
+        'Name a folder on a disk.',
+      );
+    });
+    await syncFolder(dirname(folder));
   }
+}
+
+/** @throws TownError `no-folder` where it or a part of its path is a file */
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    if ((await stat(path)).isDirectory()) return true;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return false;
+    if (code !== 'ENOTDIR') throw error;
+  }
+  throw new TownError('no-folder', `A part of the path ${path} is a file.`, 'Name a folder.');
 }
 
 /** Writes and syncs a new file; fails with EEXIST where there is one. Not yet durable in its folder. */
