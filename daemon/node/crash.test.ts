@@ -12,16 +12,18 @@ import { killedRounds } from '../store/testing/killed-rounds.js';
 import { OwnFileSystem } from '../store/testing/own-file-system.js';
 import { powerCutRounds } from '../store/testing/power-cut-rounds.js';
 import { heartProblems } from './testing/heart-problems.js';
+import { sweepMsMax } from '../store/testing/sweep-time.js';
 
 const program = fileURLToPath(new URL('./testing/merge-until-killed.js', import.meta.url));
 const disk = OwnFileSystem.make(process.env['DATA']);
 
-t.setTimeout(3_600_000);
+t.setTimeout(sweepMsMax);
 
 t.test('a heart that is killed at any moment loses nothing and goes on', (t) =>
   killedRounds(t, {
     program,
     rounds: 70,
+    share: 0.5,
     withinMs: 1500,
     newFolder: () => {
       const folder = mkdtempSync(join(tmpdir(), 'town-crash-'));

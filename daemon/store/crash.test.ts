@@ -8,10 +8,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { killedRounds } from './testing/killed-rounds.js';
+import { sweepMsMax } from './testing/sweep-time.js';
 
 const program = fileURLToPath(new URL('./testing/write-until-killed.js', import.meta.url));
 
-t.setTimeout(3_600_000);
+t.setTimeout(sweepMsMax);
 
 t.test('killed at any moment, nothing acknowledged is lost and git stays clean', (t) =>
   killedRounds(t, {

@@ -6,11 +6,12 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { OwnFileSystem } from './testing/own-file-system.js';
 import { powerCutRounds } from './testing/power-cut-rounds.js';
+import { sweepMsMax } from './testing/sweep-time.js';
 
 const program = fileURLToPath(new URL('./testing/write-until-killed.js', import.meta.url));
 const disk = OwnFileSystem.make(process.env['DATA']);
 
-t.setTimeout(3_600_000);
+t.setTimeout(sweepMsMax);
 
 t.test(
   'a power cut loses nothing acknowledged and leaves a clean repository',

@@ -3,6 +3,7 @@ import type { Test } from 'tap';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Acknowledged } from './acknowledged.js';
 import { problemsAfter, randomMoment, roundsWanted, Writer } from './rounds.js';
+import { isTimeUp } from './sweep-time.js';
 
 /** Damage adds up over so many rounds; then a new folder keeps the rounds short. */
 const roundsPerFolder = 100;
@@ -16,6 +17,8 @@ export interface KilledRounds {
   readonly rounds: number;
   /** The writer works at most so long, after it is open. */
   readonly withinMs: number;
+  /** See sweep-time.ts. */
+  readonly share?: number;
   newFolder(): { readonly folder: string; remove(): void };
   /** What else must hold after a round; [] when it does. */
   also?(folder: string, round: number): Promise<readonly string[]>;
@@ -24,20 +27,22 @@ export interface KilledRounds {
 /** Passes when no round lost anything; after a round that did, it stops, and says everything that is known. */
 export async function killedRounds(
   t: Test,
-  { program, rounds, withinMs, newFolder, also }: KilledRounds,
+  { program, rounds, withinMs, share, newFolder, also }: KilledRounds,
 ): Promise<void> {
-  const wanted = roundsWanted(rounds);
+  let wanted = roundsWanted(rounds);
   const total = { entry: 0, block: 0, merge: 0 };
   const tidied = { combined: 0, removed: 0, archived: 0 };
   const began = performance.now();
   let done = 0;
   while (done < wanted) {
+    if (done > 0) t.comment(`${done} rounds`);
     const place = newFolder();
     t.teardown(place.remove);
     const acknowledged = new Acknowledged();
-    const until = Math.min(wanted, done + roundsPerFolder);
+    let until = Math.min(wanted, done + roundsPerFolder);
     let next = new Writer(program, place.folder);
     for (; done < until; done += 1) {
+      if (isTimeUp(share)) wanted = until = done + 1; // looked at as the last one is
       const writer = next;
       const isLast = done + 1 === until;
       const moment = randomMoment(withinMs);

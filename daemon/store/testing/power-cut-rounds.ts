@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Acknowledged } from './acknowledged.js';
 import type { OwnFileSystem } from './own-file-system.js';
 import { problemsAfter, randomMoment, roundsWanted, Writer } from './rounds.js';
+import { isTimeUp } from './sweep-time.js';
 
 /** Damage adds up over so many rounds; then a new folder keeps the rounds short. */
 const roundsPerFolder = 100;
@@ -27,12 +28,14 @@ export async function powerCutRounds(
   t: Test,
   { disk, program, rounds, withinMs, also }: PowerCutRounds,
 ): Promise<void> {
-  const wanted = roundsWanted(rounds);
+  let wanted = roundsWanted(rounds);
   const began = performance.now();
   let entries = 0;
   const tidied = { combined: 0, removed: 0, archived: 0 };
   let acknowledged = new Acknowledged();
   for (let round = 0; round < wanted; round += 1) {
+    if (isTimeUp()) wanted = round + 1; // looked at as the last one is
+    if (round > 0 && round % roundsPerFolder === 0) t.comment(`${round} rounds`);
     if (round % roundsPerFolder === 0) acknowledged = new Acknowledged();
     const folder = join(disk.mount, `town-${Math.floor(round / roundsPerFolder)}`);
     const writer = new Writer(program, folder);
