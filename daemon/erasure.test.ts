@@ -114,6 +114,11 @@ t.test('after erasure no byte of the records or of their keys is in any file of 
     await mkdir(join(board.folder, 'damaged'));
     await writeFile(join(board.folder, 'damaged', '1700000000000-town.db'), keys[0] as Buffer);
     await writeFile(join(board.folder, 'gate', 'journal.bad-1700000000000'), REASON);
+    const aside = join(board.folder, 'set-aside-2026-01-01T00-00-00-000Z');
+    await mkdir(join(aside, 'keys', 'members'), { recursive: true });
+    await writeFile(join(aside, 'town.db'), keys[1] as Buffer);
+    await writeFile(join(aside, 'keys', 'members', `${session.member}.json`), NAME);
+    await writeFile(join(board.folder, 'keys', 'members', `${'0'.repeat(64)}.json.unused`), NAME);
   }
   t.ok(
     (await filesWith(house.folder, [NAME])).some((path) => path.startsWith('keys/members/')),

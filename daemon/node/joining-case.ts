@@ -9,7 +9,7 @@ import type { Clock } from './clock.js';
 import { readConfig } from './config.js';
 import { Serial } from './drive.js';
 import { askDurably, joinedOf, readAsk } from './join-town.js';
-import { dropAsking, putJoined, readAsking, type Asking } from './joining-files.js';
+import { dropAsking, putJoined, readAsking, type Asking, SET_ASIDE } from './joining-files.js';
 import type { NodeKeys } from './key-files.js';
 import type { SetupLock } from './setup-lock.js';
 import type { StatusView } from './use-cases.js';
@@ -246,4 +246,4 @@ const busy = (): TownError =>
 const same = (a: Asking, b: Asking): boolean => a.code === b.code && a.name === b.name;
 
 /** A folder name that sorts by time. */
-const asideAt = (now: number): string => `set-aside-${new Date(now).toISOString().replace(/[:.]/g, '-')}`;
+const asideAt = (now: number): string => `${SET_ASIDE}${new Date(now).toISOString().replace(/[:.]/g, '-')}`;

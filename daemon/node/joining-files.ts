@@ -25,6 +25,8 @@ import { WELCOME_META, type Welcomed } from './welcomed.js';
 
 const ASKING = 'joining.json';
 const JOINED = 'joined.json';
+/** How folders in the data folder begin that hold a town that was there before. */
+export const SET_ASIDE = 'set-aside-';
 
 /** What a node asks with. `waiting`: the host has the ask. */
 export interface Asking {

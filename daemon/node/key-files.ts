@@ -6,7 +6,7 @@ import { hexOf, bytesOf } from '../ledger/hash.js';
 import type { KeyId, MemberId, NodeId } from '../ledger/ids.js';
 import { TownError, isKeyId, isMemberId } from '../ledger/ids.js';
 import { memberIdOf, nodeIdOf, publicKeyOf } from '../ledger/signature.js';
-import { makeFolderDurably, writeFileDurably } from '../store/durable-file.js';
+import { makeFolderDurably, syncFolder, writeFileDurably } from '../store/durable-file.js';
 
 export interface NodeKeys {
   /** Ed25519 seed that signs for the node. */
@@ -199,9 +199,11 @@ export class KeyStore {
   static async open(dataFolder: string): Promise<KeyStore> {
     const store = new KeyStore(join(keysFolder(dataFolder), 'members'));
     await mkdir(store.folder, { recursive: true, mode: 0o700 });
-    const names = (await readdir(store.folder))
-      .filter((name) => name.endsWith('.json'))
-      .slice(0, MEMBERS_MAX);
+    const found = await readdir(store.folder);
+    // Killed while a file was written: it may hold a name, and nothing would ever look at it.
+    for (const name of found)
+      if (/^\..*\.tmp$/.test(name)) await rm(join(store.folder, name), { force: true });
+    const names = found.filter((name) => name.endsWith('.json')).slice(0, MEMBERS_MAX);
     for (const name of names) {
       const path = join(store.folder, name);
       const text = await readFile(path, 'utf8');
@@ -352,8 +354,8 @@ export class KeyStore {
   }
 
   /**
-   * Members whose records were erased sign in by their id from now on: the name they chose stands nowhere any more. Keys that were
-   * laid aside go, for they keep a name as well. Durable when it resolves.
+   * Members whose records were erased sign in by their id from now on: the name they chose stands nowhere any more. All keys
+   * that were laid aside go, for they keep names as well. Durable when it resolves.
    */
   async forgetNames(members: readonly string[]): Promise<void> {
     const wanted = new Set(members);
@@ -366,9 +368,11 @@ export class KeyStore {
       await this.write(nameless);
       this.remember(nameless);
     }
-    for (const file of await readdir(this.folder))
-      if (file.endsWith('.unused') && [...wanted].some((member) => file.startsWith(member)))
-        await rm(join(this.folder, file), { force: true });
+    // By the name of the file nobody can tell whose name is in it: that of a member who never was, or of a second key.
+    if (wanted.size > 0)
+      for (const file of await readdir(this.folder))
+        if (file.endsWith('.unused')) await rm(join(this.folder, file), { force: true });
+    await syncFolder(this.folder);
   }
 
   /** Takes a key back whose entry was refused, or that nobody registered: nobody can sign in with it. */

@@ -29,6 +29,8 @@ class RecordNode {
     readonly records: PrivateRecords,
     readonly keeper: RecordKeeper,
     readonly erased: string[],
+    /** What the database still had whenever copies of it had to go. */
+    readonly copiesGone: ReadonlySet<string>[],
     readonly failures: unknown[],
   ) {}
 
@@ -48,6 +50,7 @@ class RecordNode {
       },
     });
     const erased: string[] = [];
+    const copiesGone: Set<string>[] = [];
     const failures: unknown[] = [];
     const { store } = core;
     const keeper: RecordKeeper | undefined = new RecordKeeper({
@@ -57,6 +60,7 @@ class RecordNode {
       connected: () => core.peering.heard(),
       send: (kind, to, body) => core.peering.sendWhileOnline(kind, to, body),
       changed: () => records.forget(),
+      forgetCopies: async () => void copiesGone.push(new Set(store.records.handlesBefore('9999-12', 1_000))),
       erased: async (owners) => void erased.push(...owners),
       failed: (error) => void failures.push(error),
     });
@@ -67,7 +71,7 @@ class RecordNode {
     });
     keeper.start();
     keeper.peersChanged();
-    return new RecordNode(core, records, keeper, erased, failures);
+    return new RecordNode(core, records, keeper, erased, copiesGone, failures);
   }
 
   get id(): string {
@@ -232,6 +236,7 @@ t.test('erasure destroys the keys everywhere, also those that come later', async
   for (const node of nodes) {
     for (const key of ['first', 'own', 'apart']) t.equal(node.reads(key), null);
     t.same(node.erased, [ANN]);
+    t.ok(node.copiesGone.length > 0);
     await t.rejects(node.records.seal(`${ANN} doors`, ABOUT, 'again', Date.now()), { code: 'record-erased' });
   }
   t.equal(beta.reads('ben'), 'Ben', 'others are as they were');
@@ -259,6 +264,10 @@ t.test(
     await settled('the old key to go', () => [alpha, beta].every((node) => !node.has(gone)));
     for (const node of [alpha, beta]) {
       t.ok(node.has(fresh));
+      t.ok(
+        node.copiesGone.some((had) => had.has(gone)),
+        'copies of the database went before',
+      );
       t.equal(node.reads('kept'), 'Ann', 'what people still go by is not over');
     }
     await alpha.core.claim('ada', 'charter.change', {
@@ -268,6 +277,10 @@ t.test(
     await settled(
       'beta to forget what it was given',
       () => !beta.has(kept) && !beta.has(fresh) && !beta.has(hubs),
+    );
+    t.ok(
+      beta.copiesGone.some((had) => had.has(kept) && !had.has(gone)),
+      'in copies as well',
     );
     t.ok(hub.has(hubs), 'who made a key keeps it');
     await alpha.core.claim('ada', 'charter.change', {

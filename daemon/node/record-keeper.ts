@@ -36,6 +36,8 @@ export interface RecordKeeperParts extends Omit<KeyGivingParts, 'store' | 'send'
   readonly send: (kind: 'keys-ask' | 'keys-give', to: NodeId, body: JsonObject) => void;
   /** Records can be read now that could not, or the other way round. */
   readonly changed: () => void;
+  /** Keys go from the database now: copies of it that have them go first, so that a crash in between leaves this to be done again. */
+  readonly forgetCopies: () => Promise<void>;
   /** The records of these people and members were erased: whatever else is kept of them in plain has to go. */
   readonly erased: (owners: readonly string[]) => Promise<void>;
   readonly failed: (error: unknown) => void;
@@ -286,6 +288,7 @@ export class RecordKeeper {
     const given = isBarred ? store.records.handlesGiven(HANDLES_MAX) : [];
     for (const handle of given) gone.add(handle);
     const fresh = owners.filter((owner) => store.meta(erasedMeta(owner)) === null);
+    if (gone.size > 0) await this.parts.forgetCopies();
     await this.destroy({ handles: [...gone], persons: fresh, missing });
     // Should this node be let read again, it asks for them.
     if (given.length > 0) {

@@ -22,6 +22,7 @@ import { setAside } from '../store/set-aside.js';
 import { Store } from '../store/store.js';
 import type { MergeRow, NewEntry } from '../store/rows.js';
 import { manifestsOf } from './dapp-set.js';
+import { REBUILT } from './erased-files.js';
 import { storeGenesis } from './genesis-store.js';
 import { readNodeKeys } from './key-files.js';
 import { LedgerSource } from './ledger-source.js';
@@ -51,7 +52,7 @@ export async function rebuildDatabase(
   repair: DatabaseRepair,
 ): Promise<{ readonly said: readonly string[]; readonly lost: readonly string[] }> {
   const { folder, rows } = repair;
-  const half = join(folder, '.rebuilt');
+  const half = join(folder, REBUILT);
   await rm(half, { recursive: true, force: true });
   await makeFolderDurably(half);
   try {

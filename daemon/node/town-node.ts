@@ -155,6 +155,7 @@ export class RunningNode {
       connected: () => this.peering.heard(),
       send: (kind, to, body) => this.peering.sendWhileOnline(kind, to, body),
       changed: () => this.recordsChanged(),
+      forgetCopies: () => forgetFiles(this.parts.folder),
       erased: (owners) => this.forgetErased(owners),
       failed: (error) =>
         logger.warn({ error: String(error) }, 'The keys of records could not be looked after.'),
