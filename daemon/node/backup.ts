@@ -11,8 +11,10 @@ import { readCharter } from '../ledger/kernel.js';
 import type { MergeRow } from '../store/rows.js';
 import { TownError } from '../ledger/ids.js';
 import { State } from '../ledger/state.js';
+import { followFromLast, noteCut } from '../store/arrivals.js';
 import { copyDatabase } from '../store/database-snapshot.js';
 import { StoreReads } from '../store/reads.js';
+import { Tables } from '../store/tables.js';
 import { writeBackup, type BackupHead, type BackupLock, type PackedFile } from './backup-file.js';
 import type { Clock } from './clock.js';
 import { BACKUP_WORK } from './erased-files.js';
@@ -86,9 +88,12 @@ export function takeOutOwn(db: Database.Database): readonly Buffer[] {
     .prepare<[], Buffer>('SELECT bytes FROM entries WHERE block IS NULL ORDER BY node, line, n')
     .pluck()
     .all();
+  const tables = new Tables(db);
   db.transaction(() => {
+    noteCut(db.prepare<[], number>('SELECT row FROM entries WHERE block IS NULL').pluck().all(), tables);
     db.exec(`DELETE FROM gate_records WHERE entry IN (${free})`);
     db.exec('DELETE FROM entries WHERE block IS NULL');
+    followFromLast(tables);
     db.exec('DELETE FROM consensus_log');
     db.exec('DELETE FROM node_invitations');
   })();

@@ -8,6 +8,7 @@ import type { Json, JsonObject } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { monthOf, recordHandle } from '../ledger/record-key.js';
 import type { StateReader } from '../ledger/state.js';
+import type { RecordReads } from '../store/record-rows.js';
 import type { PrivateKeyRow } from '../store/rows.js';
 import type { Store } from '../store/store.js';
 import { isErased } from './record-rules.js';
@@ -27,6 +28,20 @@ export interface PrivateRecordsParts {
 
 /** What an envelope is bound to beside its key. */
 const boundTo = (about: string): string => `mergetown/private/v1 ${about}`;
+
+/** What an envelope holds; null where it is none, does not open, or its key is not among these. */
+export function openRecord(records: RecordReads, about: string, envelope: unknown): Json {
+  if (!isEnvelope(envelope as Json)) return null;
+  const sealed = envelope as JsonObject;
+  const row = records.key(envelopeHandle(sealed));
+  if (!row) return null;
+  try {
+    return openEnvelope(row.key, sealed, boundTo(about));
+  } catch (error) {
+    if (error instanceof TownError) return null;
+    throw error;
+  }
+}
 
 export class PrivateRecords {
   /** Keys that are on their way to the disk, by subject and month. */
@@ -66,17 +81,11 @@ export class PrivateRecords {
     const place = `${about} ${String(sealed['iv'])} ${String(sealed['ct']).slice(-32)}`;
     const known = this.opened.get(place);
     if (known !== undefined) return known;
-    const row = this.parts.store.records.key(envelopeHandle(sealed));
-    if (!row) return null;
-    try {
-      const value = openEnvelope(row.key, sealed, boundTo(about));
-      if (this.opened.size >= OPENED_MAX) this.opened.delete(this.opened.keys().next().value as string);
-      this.opened.set(place, value);
-      return value;
-    } catch (error) {
-      if (error instanceof TownError) return null;
-      throw error;
-    }
+    const value = openRecord(this.parts.store.records, about, sealed);
+    if (value === null) return null;
+    if (this.opened.size >= OPENED_MAX) this.opened.delete(this.opened.keys().next().value as string);
+    this.opened.set(place, value);
+    return value;
   }
 
   /** Why this envelope does not open here. */

@@ -6,6 +6,7 @@
 import type { NodeId, JsonObject } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { handlesIn, recordHandle, type RecordKey } from '../ledger/record-key.js';
+import { FOLLOWED_META } from '../store/arrivals.js';
 import type { Erasure, MissingKey } from '../store/record-rows.js';
 import type { PrivateKeyRow } from '../store/rows.js';
 import type { Store } from '../store/store.js';
@@ -24,7 +25,6 @@ const EARLY_MAX = 1_000;
 const TOGETHER_MS = 50;
 /** What failed for a passing reason is tried again after this. */
 const AGAIN_MS = 5_000;
-const FOLLOWED_META = 'records-followed';
 const erasedMeta = (owner: string): string => `erased ${owner}`;
 
 export interface RecordKeeperParts extends Omit<KeyGivingParts, 'store' | 'send'> {
@@ -76,6 +76,8 @@ export class RecordKeeper {
     this.cancelAsk?.();
     this.cancelWork?.();
     await this.work;
+    // How far the numbers of arrival go is noted with it: from then on no entry can go unseen.
+    if (this.started) await this.follow(true).catch(this.parts.failed);
   }
 
   /** Entries have come, of this node or of others. */
@@ -214,7 +216,7 @@ export class RecordKeeper {
   }
 
   /** Goes through the entries that came since it was here last, and notes which keys they name that are not here. */
-  private async follow(): Promise<void> {
+  private async follow(isLast = false): Promise<void> {
     const { store, keys, main, clock } = this.parts;
     let row = Number(store.meta(FOLLOWED_META) ?? '-1');
     if (row < 0) {
@@ -224,7 +226,7 @@ export class RecordKeeper {
       row = 0;
       await this.note(row, named);
     }
-    while (!this.stopped) {
+    while (isLast || !this.stopped) {
       const entries = store.records.arrivedAfter(row, PAGE);
       const last = entries[entries.length - 1];
       if (last === undefined) return;

@@ -14,12 +14,15 @@ import type { NodeId, Oid, Sha256 } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { readCharter } from '../ledger/kernel.js';
 import { readBranch } from '../ledger/order.js';
+import { missingArrivals, runsText, startArrivals } from '../store/arrivals.js';
 import { databaseFile } from '../store/database.js';
 import { makeFolderDurably, syncFolder } from '../store/durable-file.js';
 import type { LedgerRows } from '../store/ledger-rows.js';
+import { StoreReads } from '../store/reads.js';
 import { salvageRows } from '../store/salvage-rows.js';
 import { setAside } from '../store/set-aside.js';
 import { Store } from '../store/store.js';
+import { Tables } from '../store/tables.js';
 import type { MergeRow, NewEntry } from '../store/rows.js';
 import { manifestsOf } from './dapp-set.js';
 import { REBUILT } from './erased-files.js';
@@ -31,6 +34,7 @@ import { VOTES_LOST_META } from './merger.js';
 import { blockRow, foreignEntryRow } from './new-rows.js';
 import { NOTES_REF } from './proof-notes.js';
 import type { SignaturePool } from './signature-pool.js';
+import { mendGateRecords } from './verify-gate-records.js';
 import { walkHistory, type HistorySink, type Walked } from './verify-history.js';
 import { gitRefs } from './verify-repository.js';
 
@@ -81,6 +85,10 @@ export async function rebuildDatabase(
         const height = (fresh.prepare('SELECT max(height) FROM merges').pluck().get() as number) + 1;
         putMeta(fresh, VOTES_LOST_META, String(height));
       }
+      lost.push(...gone(folder));
+      startArrivals(new Tables(fresh));
+      const { id } = await readNodeKeys(folder);
+      mendGateRecords(fresh, new StoreReads(fresh).records, id);
       fresh.pragma('wal_checkpoint(TRUNCATE)');
       fresh.pragma('journal_mode = DELETE');
     } finally {
@@ -98,6 +106,22 @@ export async function rebuildDatabase(
     };
   } finally {
     await rm(half, { recursive: true, force: true });
+  }
+}
+
+/** Entries that are gone from the old database without a trace: those that were in a block have come back. */
+function gone(folder: string): readonly string[] {
+  const old = new Database(databaseFile(folder), { readonly: true });
+  try {
+    const missing = missingArrivals(old);
+    if (missing.length === 0) return [];
+    return [
+      `of what arrived here as number ${runsText(missing)}, the entries that were in no block yet: record them again`,
+    ];
+  } catch {
+    return []; // what cannot be read is told as such
+  } finally {
+    old.close();
   }
 }
 

@@ -5,7 +5,7 @@
 import { open } from 'node:fs/promises';
 import { NO_BLOCK, claimedPlace, entriesText, objectsOf, readBlock } from '../ledger/block.js';
 import { keyOfNode } from '../ledger/charter.js';
-import { verifyEntry } from '../ledger/entry.js';
+import { verifyEntry, type VerifiedEntry } from '../ledger/entry.js';
 import { TownError } from '../ledger/ids.js';
 import { readCharter } from '../ledger/kernel.js';
 import { databaseFile } from '../store/database.js';
@@ -17,7 +17,7 @@ import type { OpenedDatabase } from './opened-database.js';
 import type { SignaturePool } from './signature-pool.js';
 import type { Walked } from './verify-history.js';
 import type { Findings } from './verify-report.js';
-import { compareBlockRow, compareEntryRow, compareMarks } from './verify-rows.js';
+import { compareArrivals, compareBlockRow, compareEntryRow, compareMarks } from './verify-rows.js';
 
 /** The name under which problems of the database's log are told. */
 export const LOG_FILE = 'town.db-wal';
@@ -88,12 +88,18 @@ async function verifyLog(folder: string, findings: Findings): Promise<void> {
     );
 }
 
+/** Is told each entry that no merge has judged yet. */
+interface PendingSink {
+  pending(entry: VerifiedEntry): void;
+}
+
 /** What stands beside the history: blocks and entries that no merge has judged, the archive's count, the state's rows. */
 export async function verifyPending(
   database: OpenedDatabase,
   walked: Walked,
   pool: SignaturePool,
   source: LedgerSource,
+  sink: PendingSink,
   findings: Findings,
 ): Promise<void> {
   const { rows } = database;
@@ -125,6 +131,7 @@ export async function verifyPending(
       if (block.id !== id || block.oid !== oid)
         throw new TownError('bad-block', 'It has another name than its bytes.');
       compareBlockRow(database, block, null, findings);
+      for (const entry of block.entries) sink.pending(entry);
       for (const object of objectsOf(block)) await source.lookFor(object.oid);
       findings.checked.blocks += 1;
       findings.checked.entries += block.entries.length;
@@ -138,12 +145,16 @@ export async function verifyPending(
   findings.checked.entries += loose.length;
   entries.forEach((verdict, i) => {
     const { id, bytes } = loose[i] as (typeof loose)[number];
-    if (verdict === id)
-      return compareEntryRow(database, verifyEntry(Buffer.from(bytes).toString('utf8')), findings);
+    if (verdict === id) {
+      const entry = verifyEntry(Buffer.from(bytes).toString('utf8'));
+      sink.pending(entry);
+      return compareEntryRow(database, entry, findings);
+    }
     const what = typeof verdict === 'string' ? 'Its bytes have another name.' : verdict.message;
     findings.problem('database', `entry ${id.slice(0, 12)}…`, what);
   });
   compareMarks(database, findings);
+  compareArrivals(database, findings);
   compareState(database, walked, findings);
 }
 

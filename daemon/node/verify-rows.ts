@@ -7,6 +7,7 @@ import type { VerifiedEntry } from '../ledger/entry.js';
 import type { Sha256 } from '../ledger/ids.js';
 import type { BuiltMerge } from '../ledger/merge.js';
 import { recordHandle } from '../ledger/record-key.js';
+import { missingArrivals, runsText } from '../store/arrivals.js';
 import type { PrivateKeyRow } from '../store/rows.js';
 import type { OpenedDatabase } from './opened-database.js';
 import type { Findings } from './verify-report.js';
@@ -77,6 +78,19 @@ export function compareEntryRow(
     )
   )
     findings.problem('database', `entry ${shortId(entry.id)}`, 'Its row says something else than its bytes.');
+}
+
+/** Whether each number of arrival that was given is still somewhere: what stands in no block yet, nothing else would miss. */
+export function compareArrivals({ db, read }: OpenedDatabase, findings: Findings): void {
+  const missing = read(() => missingArrivals(db)) ?? [];
+  if (missing.length === 0) return;
+  findings.problem(
+    'database',
+    'entries',
+    `Entries are gone: those that arrived here as number ${runsText(missing)}.`,
+    'Stop the daemon, and run `town verify --repair`: what a block has comes back from git. What this node recorded and put into no ' +
+      'block yet is nowhere else, and has to be recorded again.',
+  );
 }
 
 /** The marks of the branches, by which entries are put into blocks and judged anew; and the names of keys of records. */

@@ -4,20 +4,26 @@
  * Reads only; the daemon may run.
  */
 import type { DappPackage } from '../dapps/package.js';
+import type { VerifiedEntry } from '../ledger/entry.js';
 import type { GitObject } from '../ledger/git-object.js';
-import type { Oid } from '../ledger/ids.js';
+import type { NodeId, Oid } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
+import { readCharter } from '../ledger/kernel.js';
 import type { BuiltMerge, Genesis } from '../ledger/merge.js';
+import type { State, StateReader } from '../ledger/state.js';
 import { readPackages } from './dapp-set.js';
 import { NOTES_REF, notesProblem } from './proof-notes.js';
 import { HistoryError } from './history-reader.js';
 import { hasTown } from './init-town.js';
+import { readNodeKeys } from './key-files.js';
 import { LedgerSource } from './ledger-source.js';
 import { SignaturePool } from './signature-pool.js';
 import { closeDatabase, openDamaged, type OpenedDatabase } from './opened-database.js';
 import { verifyDatabase, verifyPending } from './verify-database.js';
 import { verifyFiles } from './verify-files.js';
+import { GateRecordCheck } from './verify-gate-records.js';
 import { walkHistory, type FoldedPart, type HistorySink, type Walked } from './verify-history.js';
+import { compareOrigins, SteadyDapps } from './verify-origins.js';
 import { mainInGit, verifyRepository } from './verify-repository.js';
 import { Findings, type VerifyReport } from './verify-report.js';
 import { compareBlockRow, compareMergeRow } from './verify-rows.js';
@@ -73,10 +79,11 @@ async function verifyHistory(
   const began = performance.now();
   const entriesTotal = database?.rows.mergedEntries() ?? 0;
   let walked: Walked;
+  const comparison = new Comparison(source, database, packages, findings);
   try {
     walked = await walkHistory({
       ...{ source, head, packages, driver, pool },
-      sink: new Comparison(source, database, findings),
+      sink: comparison,
       onProgress: ({ merges, mergesTotal, blocks, entries }) => {
         Object.assign(findings.checked, { merges, blocks, entries });
         const rate = Math.round(entries / Math.max(0.001, (performance.now() - began) / 1000));
@@ -90,7 +97,12 @@ async function verifyHistory(
     return findings.problem('history', where, error.message);
   }
   if (database !== null) {
-    await verifyPending(database, walked, pool, source, findings);
+    await verifyPending(database, walked, pool, source, comparison, findings);
+    const own = await readNodeKeys(folder).then(
+      ({ id }) => id,
+      () => null, // told with the files
+    );
+    comparison.end(walked.state, own);
     await verifyNotes(database, source, findings);
   }
   for (const [oid, what] of source.notInGit) findings.problem('git', oid, what);
@@ -115,11 +127,29 @@ const NOTHING_JUDGED = { height: 0, entries: [], expired: [], notices: [] };
 
 /** Holds what the walk leads to against the repository and the rows. */
 class Comparison implements HistorySink {
+  private readonly gateRecords: GateRecordCheck | null;
+  private readonly steady: SteadyDapps;
+
   constructor(
     private readonly source: LedgerSource,
     private readonly database: OpenedDatabase | null,
+    packages: readonly DappPackage[],
     private readonly findings: Findings,
-  ) {}
+  ) {
+    this.gateRecords = database && new GateRecordCheck(database, findings);
+    this.steady = new SteadyDapps(packages);
+  }
+
+  /** An entry that is in no merge yet. */
+  pending(entry: VerifiedEntry): void {
+    this.gateRecords?.see(entry);
+  }
+
+  /** Once all of it was compared. */
+  end(state: StateReader, own: NodeId | null): void {
+    this.gateRecords?.end(own);
+    if (this.database) compareOrigins(this.database, state, this.steady, own, this.findings);
+  }
 
   problem(where: string, what: string): void {
     // Of certificates there are two copies, and the repair takes the one that holds.
@@ -136,10 +166,12 @@ class Comparison implements HistorySink {
     { merge, objects, receipt }: BuiltMerge,
     parts: readonly FoldedPart[],
     certificate: string | null,
+    state: State,
   ): Promise<void> {
     const where = `merge ${merge.height}`;
     await this.compare(where, objects);
     if (this.database === null) return;
+    this.steady.see(readCharter(state));
     const { store } = this.database;
     compareMergeRow(this.database, { merge, receipt }, this.findings);
     if (certificate !== null && this.database.read(() => store.certificate(merge.height)) !== certificate)
@@ -149,7 +181,10 @@ class Comparison implements HistorySink {
         'The database does not have the one that proves it.',
       );
     for (const { blocks } of parts)
-      for (const block of blocks) compareBlockRow(this.database, block, merge.height, this.findings);
+      for (const block of blocks) {
+        compareBlockRow(this.database, block, merge.height, this.findings);
+        for (const entry of block.entries) this.gateRecords?.see(entry);
+      }
     for (const { id, verdict, code, reason, other, writes } of receipt.entries) {
       const entry = this.database.read(() => store.placedEntry(id)) ?? null;
       if (entry === null) {

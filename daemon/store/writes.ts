@@ -13,6 +13,7 @@ import {
 } from './packed-rows.js';
 import type { NewBlock, NewEntry, NewNotice, Ref } from './rows.js';
 import { replaced, Tables } from './tables.js';
+import { followFromLast, noteCut } from './arrivals.js';
 import { archiveOldest, isGateRecordSeen } from './archiving.js';
 import {
   entriesPerBlockMax,
@@ -325,7 +326,13 @@ function cutBranch({ node, line, from, next, refs, notice }: CutBatch, tables: T
     `SELECT DISTINCT member FROM entries WHERE member IS NOT NULL AND ${inThem}`,
     ...place,
   ) as { readonly member: MemberId }[];
+  const rows = tables.all(`SELECT row FROM entries WHERE ${inThem}`, ...place) as { readonly row: number }[];
+  noteCut(
+    rows.map(({ row }) => row),
+    tables,
+  );
   tables.run(`DELETE FROM entries WHERE ${inThem}`, ...place);
+  followFromLast(tables);
   const cut = tables.run(`DELETE FROM blocks WHERE ${which}`, ...place);
   const sql = 'SELECT max(n) FROM entries WHERE node = ? AND line = ? AND block IS NOT NULL';
   const known = tables.one(
