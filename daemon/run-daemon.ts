@@ -232,6 +232,10 @@ async function run(
   let broker: Broker | null = null;
   const packages = await readPackages(packagesFolder);
   const keyStore = await KeyStore.open(folder);
+  for (const name of keyStore.flipped)
+    process.stderr.write(
+      `warning: a bit of keys/members/${name} has flipped: who signs in with that key cannot. Stop, and run \`town verify --repair\`.\n`,
+    );
   const node = new RunningNode({
     folder,
     store,

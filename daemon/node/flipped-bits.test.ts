@@ -25,8 +25,7 @@ const withoutGit = spawnSync('git', ['--version']).error !== undefined && proces
  * No second copy and no sum says what should stand there; their form is checked. The log of the last run, locks and the SQLite index
  * of the log are made anew.
  */
-const UNKNOWABLE =
-  /^(config\.json|gate\/|keys\/(badge|town)\.key|keys\/members\/|lock|daemon\.json|town\.db-shm|sessions|ledger\.git\/info\/)/;
+const UNKNOWABLE = /^(config\.json|gate\/|lock|daemon\.json|town\.db-shm|sessions|ledger\.git\/info\/)/;
 
 /** Of these the node may have no second copy: what git alone has, keys, files that only their form is known of. */
 const SINGLE: readonly ProblemKind[] = ['history', 'keys', 'files'];

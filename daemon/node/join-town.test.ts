@@ -327,7 +327,7 @@ t.test(
         ownTown,
         `the town that was there is whole, after ${round * 12} ms`,
       );
-      t.equal((await text(aside, 'keys/town.key')).trim(), hexOf(own.townKey));
+      t.equal((await text(aside, 'keys/town.key')).slice(0, 64), hexOf(own.townKey));
       t.notOk((await readdir(join(aside, 'keys'))).includes('node.key'));
     }
   },

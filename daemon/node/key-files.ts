@@ -2,11 +2,12 @@
 import { createCipheriv, createDecipheriv, randomBytes, scrypt } from 'node:crypto';
 import { mkdir, readFile, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { hexOf, bytesOf } from '../ledger/hash.js';
+import { bytesOf } from '../ledger/hash.js';
 import type { KeyId, MemberId, NodeId } from '../ledger/ids.js';
-import { TownError, isKeyId, isMemberId } from '../ledger/ids.js';
+import { TownError } from '../ledger/ids.js';
 import { memberIdOf, nodeIdOf, publicKeyOf } from '../ledger/signature.js';
 import { makeFolderDurably, syncFolder, writeFileDurably } from '../store/durable-file.js';
+import { keptKeyText, keyText, readKeptKey, readKeyText, type KeptKey } from './key-text.js';
 
 export interface NodeKeys {
   /** Ed25519 seed that signs for the node. */
@@ -22,11 +23,17 @@ export interface NodeKeys {
 }
 
 const keysFolder = (folder: string): string => join(folder, 'keys');
-const NAMES = { node: 'node.key', sealing: 'sealing.key', badge: 'badge.key', town: 'town.key' } as const;
+/** The files in `keys`, but for those of members. */
+export const NODE_KEYS = {
+  node: 'node.key',
+  sealing: 'sealing.key',
+  badge: 'badge.key',
+  town: 'town.key',
+} as const;
 /** All keys of the town that a node knows, once there was more than one; see town-keys.ts. */
-const RING = 'town-keys.json';
+export const RING = 'town-keys.json';
 /** In place of a key that this node is not given. */
-const NO_KEY = 'none\n';
+export const NO_KEY = 'none\n';
 
 /** The two keys that are the node itself: it makes them before it has a town, and keeps them through every try to join one. */
 export type OwnKeys = Pick<NodeKeys, 'secretKey' | 'key' | 'id' | 'sealingSecret'>;
@@ -34,7 +41,7 @@ export type OwnKeys = Pick<NodeKeys, 'secretKey' | 'key' | 'id' | 'sealingSecret
 /** Where the keys of the town lie. */
 export const townKeyPaths = (folder: string): { readonly ring: string; readonly copy: string } => ({
   ring: join(keysFolder(folder), RING),
-  copy: join(keysFolder(folder), NAMES.town),
+  copy: join(keysFolder(folder), NODE_KEYS.town),
 });
 
 const isThere = (path: string): Promise<boolean> =>
@@ -48,20 +55,19 @@ async function makeMissing(folder: string, names: readonly string[]): Promise<vo
   await makeFolderDurably(join(keysFolder(folder), 'members'));
   for (const name of names) {
     const path = join(keysFolder(folder), name);
-    if (!(await isThere(path)))
-      await writeFileDurably(path, Buffer.from(`${hexOf(randomBytes(32))}\n`), 0o600);
+    if (!(await isThere(path))) await writeFileDurably(path, keyText(name, randomBytes(32)), 0o600);
   }
 }
 
 /** Makes the keys of a node that founds a town; what is there is kept. @throws TownError `no-keys` */
 export async function makeNodeKeys(folder: string): Promise<NodeKeys> {
-  await makeMissing(folder, Object.values(NAMES));
+  await makeMissing(folder, Object.values(NODE_KEYS));
   return readNodeKeys(folder);
 }
 
 /** Makes the keys of a node that is about to join a town; what is there is kept. @throws TownError `no-keys` */
 export async function makeOwnKeys(folder: string): Promise<OwnKeys> {
-  await makeMissing(folder, [NAMES.node, NAMES.sealing]);
+  await makeMissing(folder, [NODE_KEYS.node, NODE_KEYS.sealing]);
   return readOwnKeys(folder);
 }
 
@@ -75,57 +81,39 @@ export async function putTownKeys(
   await makeFolderDurably(join(keysFolder(folder), 'members'));
   // What it knew before was of another time, or of another town.
   await rm(townKeyPaths(folder).ring, { force: true });
-  await put(NAMES.town, `${townKey}\n`);
-  await put(NAMES.badge, badgeKey === null ? NO_KEY : `${badgeKey}\n`);
+  await put(NODE_KEYS.town, keyText(NODE_KEYS.town, bytesOf(townKey)));
+  await put(NODE_KEYS.badge, badgeKey === null ? NO_KEY : keyText(NODE_KEYS.badge, bytesOf(badgeKey)));
 }
 
 const textOf = (folder: string, name: string): Promise<string> =>
   readFile(join(keysFolder(folder), name), 'utf8').catch(() => '');
 
 async function readKey(folder: string, name: string): Promise<Uint8Array> {
-  const text = await textOf(folder, name);
-  if (!/^[0-9a-f]{64}\n?$/.test(text))
-    throw new TownError(
-      'no-keys',
-      `${join(keysFolder(folder), name)} does not hold a key (64 hex digits).`,
-      'Put back the file from this board; a node without its key must join anew.',
-    );
-  return bytesOf(text.trim());
+  const found = readKeyText(name, await textOf(folder, name));
+  if (found?.t === 'key') return found.value;
+  throw new TownError(
+    'no-keys',
+    found === null
+      ? `${join(keysFolder(folder), name)} does not hold a key (64 hex digits, and their sum).`
+      : `A bit of ${join(keysFolder(folder), name)} has flipped: it does not hold the key that was written.`,
+    'One flipped bit is set right by `town verify --repair`. Else put back the file from this board; a node without its key must join anew.',
+  );
 }
 
 async function readOwnKeys(folder: string): Promise<OwnKeys> {
-  const secretKey = await readKey(folder, NAMES.node);
+  const secretKey = await readKey(folder, NODE_KEYS.node);
   const key = publicKeyOf(secretKey);
-  return { secretKey, key, id: nodeIdOf(key), sealingSecret: await readKey(folder, NAMES.sealing) };
+  return { secretKey, key, id: nodeIdOf(key), sealingSecret: await readKey(folder, NODE_KEYS.sealing) };
 }
 
 /** @throws TownError `no-keys` that names the file and what to do */
 export async function readNodeKeys(folder: string): Promise<NodeKeys> {
   return {
     ...(await readOwnKeys(folder)),
-    badgeKey: (await textOf(folder, NAMES.badge)) === NO_KEY ? null : await readKey(folder, NAMES.badge),
-    townKey: await readKey(folder, NAMES.town),
+    badgeKey:
+      (await textOf(folder, NODE_KEYS.badge)) === NO_KEY ? null : await readKey(folder, NODE_KEYS.badge),
+    townKey: await readKey(folder, NODE_KEYS.town),
   };
-}
-
-/** A member's key as it lies on this node: under the member's passphrase. */
-interface KeptKey {
-  readonly v: 1;
-  readonly member: MemberId;
-  /** The name the member signs in with. Personal: it stands here and nowhere in the ledger. */
-  readonly name: string;
-  readonly key: KeyId;
-  /** When it was asked for: milliseconds. Absent: the member's, by the ledger or by an entry of this node. */
-  readonly requested?: number;
-  readonly kdf: {
-    readonly name: 'scrypt';
-    readonly n: number;
-    readonly r: number;
-    readonly p: number;
-    readonly salt: string;
-  };
-  readonly iv: string;
-  readonly ct: string;
 }
 
 /** RFC 7914; 32 MiB and about 0.1 s here. */
@@ -194,6 +182,9 @@ export class KeyStore {
   /** Names whose key is on its way to the disk. */
   private readonly arriving = new Set<string>();
 
+  /** Files in which a bit has flipped: who they are of cannot be told. */
+  readonly flipped: string[] = [];
+
   private constructor(private readonly folder: string) {}
 
   static async open(dataFolder: string): Promise<KeyStore> {
@@ -207,17 +198,16 @@ export class KeyStore {
     for (const name of names) {
       const path = join(store.folder, name);
       const text = await readFile(path, 'utf8');
-      try {
-        const kept = JSON.parse(text) as KeptKey;
-        if (kept.v !== 1 || !isMemberId(kept.member) || !isKeyId(kept.key)) throw new Error('not a kept key');
-        store.remember(kept);
-      } catch {
+      const found = readKeptKey(text);
+      if (found === null)
         throw new TownError(
           'bad-key-file',
           `${path} is not a member's key file.`,
-          'Put back a good copy, or move it aside.',
+          'One flipped bit is set right by `town verify --repair`. Else put back a good copy, or move it aside.',
         );
-      }
+      // One member's trouble: the doors and everybody else go on.
+      if (found.t === 'flipped') store.flipped.push(name);
+      else store.remember(found.value);
     }
     return store;
   }
@@ -328,7 +318,7 @@ export class KeyStore {
   }
 
   private write(kept: KeptKey): Promise<void> {
-    return writeFileDurably(this.pathOf(kept), Buffer.from(`${JSON.stringify(kept, null, 2)}\n`), 0o600);
+    return writeFileDurably(this.pathOf(kept), keptKeyText(kept), 0o600);
   }
 
   /** The ledger has the key: it is its member's from now on. */
@@ -398,7 +388,9 @@ export class KeyStore {
     const wrong = new TownError(
       'wrong-passphrase',
       'Name and passphrase do not fit together.',
-      'Check both; names are those of people whose key lies on this node.',
+      this.flipped.length === 0
+        ? 'Check both; names are those of people whose key lies on this node.'
+        : `Check both. A bit has flipped in ${this.flipped.length} key files of this node: whoever runs it sets that right with \`town verify --repair\`.`,
     );
     if (!kept) throw wrong;
     const bytes = Buffer.from(kept.ct, 'base64url');

@@ -87,8 +87,8 @@ export async function rebuildDatabase(
       }
       lost.push(...gone(folder));
       startArrivals(new Tables(fresh));
-      const { id } = await readNodeKeys(folder);
-      mendGateRecords(fresh, new StoreReads(fresh).records, id);
+      const own = await readNodeKeys(folder).catch(() => null);
+      if (own !== null) mendGateRecords(fresh, new StoreReads(fresh).records, own.id);
       fresh.pragma('wal_checkpoint(TRUNCATE)');
       fresh.pragma('journal_mode = DELETE');
     } finally {

@@ -10,6 +10,7 @@ import { repairPacks } from '../store/pack-repair.js';
 import { mendWal } from '../store/wal-mend.js';
 import { readPackages } from './dapp-set.js';
 import { LedgerSource } from './ledger-source.js';
+import { mendKeyFiles } from './key-check.js';
 import { repairNotes } from './repair-notes.js';
 import { repairObjects, repairRefs } from './repair-git.js';
 import { rebuildDatabase } from './repair-database.js';
@@ -44,6 +45,7 @@ export async function repairTown(folder: string, options: VerifyOptions): Promis
     if (before.ok) return { report: before, before, done: [], lost: [] };
     const done: string[] = [];
     const lost: string[] = [];
+    done.push(...(await mendKeyFiles(folder)));
     const now = (await repairLog(folder, before, done, lost)) ? await verifyTown(folder, options) : before;
     if (now.ok) return { report: now, before, done, lost };
     await repair(folder, now, options, done, lost);

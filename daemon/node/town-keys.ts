@@ -22,7 +22,8 @@ import {
 } from '../sync/key-ring.js';
 import type { TownKey } from '../sync/message.js';
 import type { HeldKey } from '../sync/town-key-gift.js';
-import { townKeyPaths } from './key-files.js';
+import { NODE_KEYS, townKeyPaths } from './key-files.js';
+import { keyText } from './key-text.js';
 
 interface Kept {
   readonly v: 1;
@@ -70,7 +71,7 @@ export class TownKeys {
     });
     const keys = TownKeys.keptBy(text, key, async (kept, next) => {
       await writeFileDurably(path, kept, 0o600);
-      if (next !== null) await writeFileDurably(copy, `${hexOf(next)}\n`, 0o600);
+      if (next !== null) await writeFileDurably(copy, keyText(NODE_KEYS.town, next), 0o600);
     });
     if (keys !== null) return keys;
     throw new TownError(

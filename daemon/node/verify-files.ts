@@ -1,12 +1,12 @@
 /** The small files of a data folder under verification: whose signatures count, keys, settings, the gate's table. */
-import { readFile, readdir } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseRights } from '../gate/parse.js';
 import { parseCharter } from '../ledger/charter.js';
-import { TownError, isKeyId, isMemberId } from '../ledger/ids.js';
+import { TownError } from '../ledger/ids.js';
 import { sealingKeyOf } from '../ledger/sealing.js';
-import { memberIdOf } from '../ledger/signature.js';
 import { readConfig } from './config.js';
+import { verifyKeyFiles } from './key-check.js';
 import { readNodeKeys } from './key-files.js';
 import { readRestored } from './restored.js';
 import { SIGNERS_META } from './signers.js';
@@ -21,7 +21,6 @@ export async function verifyFiles(
 ): Promise<void> {
   await signers(folder, database, findings);
   await nodeKeys(folder, database, findings);
-  await memberKeys(folder, findings);
   await form('config.json', () => readConfig(folder), findings);
   await form('gate/rights.json', () => gateTable(folder), findings);
 }
@@ -69,9 +68,9 @@ async function signers(folder: string, database: OpenedDatabase | null, findings
 }
 
 async function nodeKeys(folder: string, database: OpenedDatabase | null, findings: Findings): Promise<void> {
+  findings.checked.files += await verifyKeyFiles(folder, findings);
   try {
     const keys = await readNodeKeys(folder);
-    findings.checked.files += 4;
     const text = database?.read(() => database.store.stateValue('kernel', 'charter', 'charter')) ?? null;
     // A node that was restored observes with a key of its own; one that joins is not in the charter yet.
     if (text === null || (await readRestored(folder).catch(() => null)) !== null) return;
@@ -87,41 +86,8 @@ async function nodeKeys(folder: string, database: OpenedDatabase | null, finding
         'The key is not the one that the charter names for this node.',
       );
   } catch (error) {
-    if (!(error instanceof TownError)) return; // the charter's row is damaged: told with the rows
-    findings.problem('keys', 'keys', error.message, error.advice);
-  }
-}
-
-async function memberKeys(folder: string, findings: Findings): Promise<void> {
-  const names = await readdir(join(folder, 'keys', 'members')).catch(() => []);
-  for (const name of names.filter((one) => one.endsWith('.json'))) {
-    findings.checked.files += 1;
-    const where = `keys/members/${name}`;
-    try {
-      const kept = JSON.parse((await textOf(folder, 'keys', 'members', name)) ?? '') as {
-        [field: string]: unknown;
-        kdf: { [field: string]: unknown };
-      };
-      const bytes = (value: unknown): number =>
-        typeof value === 'string' && /^[A-Za-z0-9_-]*$/.test(value)
-          ? Buffer.from(value, 'base64url').length
-          : -1;
-      const { v, member, key, kdf } = kept;
-      const isSound =
-        v === 1 &&
-        isMemberId(member) &&
-        isKeyId(key) &&
-        typeof kept['name'] === 'string' &&
-        bytes(kept['iv']) === 12 &&
-        bytes(kept['ct']) === 48 &&
-        kdf['name'] === 'scrypt' &&
-        bytes(kdf['salt']) === 16 &&
-        [kdf['n'], kdf['r'], kdf['p']].join() === '32768,8,1' &&
-        name === `${memberIdOf(key) === member ? member : key}.json`;
-      if (!isSound)
-        throw new TownError('bad-key-file', 'It is not a member’s key as this program writes it.');
-    } catch (error) {
-      findings.problem('keys', where, `It is no member's key file: ${(error as Error).message}.`);
-    }
+    // A file of a key is told by its name; a charter's row that is damaged with the rows.
+    if (error instanceof TownError && !findings.has('keys'))
+      findings.problem('keys', 'keys', error.message, error.advice);
   }
 }
