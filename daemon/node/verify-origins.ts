@@ -83,9 +83,16 @@ export function compareOrigins(
 /** Whether the entry that registered a key was merged when the other one was made. */
 function wasKnown(db: OpenedDatabase['db'], registered: string, bytes: Uint8Array): boolean {
   const { base } = JSON.parse(Buffer.from(bytes).toString('utf8')) as { base: string };
-  const heightOf = (sql: string, id: string): number | null =>
-    (db.prepare(sql).pluck().get(id) as number | null | undefined) ?? null;
+  const heightOf = (sql: string, ...of: string[]): number | null =>
+    (db
+      .prepare(sql)
+      .pluck()
+      .get(...of) as number | null | undefined) ?? null;
   const at = heightOf('SELECT height FROM merges WHERE id = ?', base);
-  const since = heightOf('SELECT height FROM entries WHERE id = ?', registered);
+  const isHere = db.prepare('SELECT 1 FROM entries WHERE id = ?').get(registered) !== undefined;
+  // What is in the archive was merged no later than any entry that is not.
+  const since = isHere
+    ? heightOf('SELECT height FROM entries WHERE id = ?', registered)
+    : heightOf('SELECT min(height) FROM entries');
   return at !== null && since !== null && since <= at;
 }
