@@ -89,10 +89,11 @@ function wasKnown(db: OpenedDatabase['db'], registered: string, bytes: Uint8Arra
       .pluck()
       .get(...of) as number | null | undefined) ?? null;
   const at = heightOf('SELECT height FROM merges WHERE id = ?', base);
-  const isHere = db.prepare('SELECT 1 FROM entries WHERE id = ?').get(registered) !== undefined;
+  const isHere =
+    db.prepare('SELECT 1 FROM entries WHERE id = ? AND block IS NOT NULL').get(registered) !== undefined;
   // What is in the archive was merged no later than any entry that is not.
   const since = isHere
-    ? heightOf('SELECT height FROM entries WHERE id = ?', registered)
+    ? heightOf('SELECT height FROM entries WHERE id = ? AND block IS NOT NULL', registered)
     : heightOf('SELECT min(height) FROM entries');
   return at !== null && since !== null && since <= at;
 }
