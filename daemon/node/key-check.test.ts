@@ -6,8 +6,9 @@ import { hexOf } from '../ledger/hash.js';
 import type { MemberId } from '../ledger/ids.js';
 import { memberIdOf, publicKeyOf } from '../ledger/signature.js';
 import { mendKeyFiles, verifyKeyFiles } from './key-check.js';
-import { KeyStore, makeNodeKeys, NODE_KEYS, putTownKeys, readNodeKeys } from './key-files.js';
+import { KeyStore, makeNodeKeys, NODE_KEYS, putTownKeys, readNodeKeys, RING } from './key-files.js';
 import { readKeptKey, readKeyText } from './key-text.js';
+import { readRing, TownKeys } from './town-keys.js';
 import { Findings } from './verify-report.js';
 
 const PASSPHRASE = 'correct horse battery';
@@ -34,15 +35,16 @@ t.test('whatever bit of the file of a key flips is found and set right', async (
   const store = await KeyStore.open(folder);
   await store.put(member, 'Zoë “Ada” Müller', seed, PASSPHRASE, 1_000);
   await store.settle(publicKeyOf(seed));
+  await TownKeys.found(folder, keys.townKey, 7);
   t.same(await wrongIn(folder), []);
-  const files = [...Object.values(NODE_KEYS), join('members', `${member}.json`)];
+  const files = [...Object.values(NODE_KEYS), RING, join('members', `${member}.json`)];
   for (const name of files) {
     const path = join(folder, 'keys', name);
     const whole = readFileSync(path);
     const isMember = name.startsWith('members');
     for (const flipped of flips(whole)) {
       const text = flipped.toString('utf8');
-      const found = isMember ? readKeptKey(text) : readKeyText(name, text);
+      const found = isMember ? readKeptKey(text) : name === RING ? readRing(text) : readKeyText(name, text);
       if (found?.t === 'key') t.fail(`${name} is taken as ${text}`);
     }
     for (const flipped of flips(whole, isMember ? 397 : 97)) {

@@ -1,10 +1,11 @@
 /** The files of keys under verification and repair. */
-import { readFile, readdir } from 'node:fs/promises';
+import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { memberIdOf } from '../ledger/signature.js';
 import { writeFileDurably } from '../store/durable-file.js';
-import { NODE_KEYS, NO_KEY } from './key-files.js';
+import { NODE_KEYS, NO_KEY, RING, townKeyPaths } from './key-files.js';
 import { readKeptKey, readKeyText, withoutFlip } from './key-text.js';
+import { readRing } from './town-keys.js';
 import type { Findings } from './verify-report.js';
 
 const MEMBERS_MAX = 100_000;
@@ -38,6 +39,20 @@ async function keyFiles(folder: string): Promise<readonly KeyFile[]> {
       },
     };
   });
+  const ring: KeyFile = {
+    where: `keys/${RING}`,
+    path: townKeyPaths(folder).ring,
+    isWhole: (text) => isSummed(readRing(text)),
+    problem: (text) => {
+      const found = readRing(text);
+      if (found?.t === 'key') return null;
+      return found === null ? 'It does not hold the keys of the town.' : FLIPPED;
+    },
+  };
+  const hasRing = await stat(ring.path).then(
+    () => true,
+    () => false,
+  );
   const names = (await readdir(join(folder, 'keys', 'members')).catch(() => [])).sort();
   const members = names
     .filter((name) => name.endsWith('.json'))
@@ -48,7 +63,7 @@ async function keyFiles(folder: string): Promise<readonly KeyFile[]> {
       isWhole: (text) => isSummed(readKeptKey(text)),
       problem: (text) => memberProblem(name, text),
     }));
-  return [...nodes, ...members];
+  return [...nodes, ...(hasRing ? [ring] : []), ...members];
 }
 
 const isSummed = (found: { readonly t: string; readonly summed?: boolean } | null): boolean =>

@@ -48,29 +48,40 @@ export function readKeyText(name: string, text: string): Read<Uint8Array> {
   return { t: 'key', value: bytesOf(hex), summed: summed !== undefined };
 }
 
-const FIELDS = new Set(['v', 'member', 'name', 'key', 'requested', 'kdf', 'iv', 'ct', 'sum']);
+/** A JSON object with its sum. @param about what it is, which the sum is bound to */
+export const summed = <T extends object>(about: string, value: T): T & { readonly sum: string } => ({
+  ...value,
+  sum: sumOf(about, canonicalize(value as unknown as Json)),
+});
 
-export function keptKeyText(kept: KeptKey): string {
-  const sum = sumOf('member', canonicalize(kept as unknown as Json));
-  return `${JSON.stringify({ ...kept, sum }, null, 2)}\n`;
-}
-
-export function readKeptKey(text: string): Read<KeptKey> {
-  let found: KeptKey & { readonly sum?: unknown };
+/** The object in a text of `summed`. @param fields that it may have: a word that flipped would be another one */
+export function readSummed(about: string, text: string, fields: ReadonlySet<string>): Read<object> {
+  let found: { readonly sum?: unknown };
   let canonical: string;
   try {
     found = JSON.parse(text) as typeof found;
+    if (typeof found !== 'object' || found === null || Array.isArray(found)) return null;
     const { sum: _, ...rest } = found;
     canonical = canonicalize(rest as unknown as Json);
   } catch {
     return null;
   }
   const { sum, ...value } = found;
-  // Without a sum it is of before; but not where the very word has flipped.
-  const isStrange = Object.keys(found).some((field) => !FIELDS.has(field));
-  if (isStrange || (sum !== undefined && sum !== sumOf('member', canonical))) return { t: 'flipped' };
-  if (found.v !== 1 || !isMemberId(found.member) || !isKeyId(found.key)) return null;
+  const isStrange = Object.keys(value).some((field) => !fields.has(field));
+  if (isStrange || (sum !== undefined && sum !== sumOf(about, canonical))) return { t: 'flipped' };
   return { t: 'key', value, summed: sum !== undefined };
+}
+
+const MEMBER = 'member';
+const FIELDS: ReadonlySet<string> = new Set(['v', 'member', 'name', 'key', 'requested', 'kdf', 'iv', 'ct']);
+
+export const keptKeyText = (kept: KeptKey): string => `${JSON.stringify(summed(MEMBER, kept), null, 2)}\n`;
+
+export function readKeptKey(text: string): Read<KeptKey> {
+  const found = readSummed(MEMBER, text, FIELDS);
+  if (found?.t !== 'key') return found;
+  const value = found.value as KeptKey;
+  return value.v === 1 && isMemberId(value.member) && isKeyId(value.key) ? { ...found, value } : null;
 }
 
 /**

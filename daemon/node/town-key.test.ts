@@ -150,7 +150,7 @@ t.test('who stays has one new key, who was taken out reads nothing more, who was
     key: string;
   };
   t.equal(kept.key, keyOf('gamma'));
-  t.equal(readFileSync(join(folder.path, 'gamma', 'keys', 'town.key'), 'utf8'), `${kept.key}\n`);
+  t.equal(readFileSync(join(folder.path, 'gamma', 'keys', 'town.key'), 'utf8').slice(0, 64), kept.key);
   const known = rings.get('gamma')?.current.knownBy ?? [];
   t.notOk(known.includes(outcastId));
 

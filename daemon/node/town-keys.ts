@@ -22,8 +22,8 @@ import {
 } from '../sync/key-ring.js';
 import type { TownKey } from '../sync/message.js';
 import type { HeldKey } from '../sync/town-key-gift.js';
-import { NODE_KEYS, townKeyPaths } from './key-files.js';
-import { keyText } from './key-text.js';
+import { NODE_KEYS, RING, townKeyPaths } from './key-files.js';
+import { keyText, readSummed, summed } from './key-text.js';
 
 interface Kept {
   readonly v: 1;
@@ -77,7 +77,7 @@ export class TownKeys {
     throw new TownError(
       'no-keys',
       `${path} does not hold the keys of the town.`,
-      'Put back the file from this board; without it the node must join anew.',
+      'One flipped bit is set right by `town verify --repair`. Else put back the file from this board; without it the node must join anew.',
     );
   }
 
@@ -144,18 +144,20 @@ export class TownKeys {
 function textOf({ held, retired }: KeyRing): string {
   const { key, generation, knownBy } = held;
   const kept: Kept = { v: 1, key: hexOf(key), generation, knownBy, retired: retired.map(hexOf) };
-  return `${JSON.stringify(kept)}\n`;
+  return `${JSON.stringify(summed(RING, kept))}\n`;
 }
 
 const isKey = (value: unknown): value is string => typeof value === 'string' && /^[0-9a-f]{64}$/.test(value);
 
+const FIELDS: ReadonlySet<string> = new Set(['v', 'key', 'generation', 'knownBy', 'retired']);
+
+/** The text of the ring's file, by its sum. */
+export const readRing = (text: string): ReturnType<typeof readSummed> => readSummed(RING, text, FIELDS);
+
 function keptIn(text: string): Kept | null {
-  let found: Partial<Kept>;
-  try {
-    found = JSON.parse(text) as Partial<Kept>;
-  } catch {
-    return null;
-  }
+  const read = readRing(text);
+  if (read?.t !== 'key') return null;
+  const found = read.value as Partial<Kept>;
   const { v, key, generation, knownBy, retired } = found;
   if (v !== 1 || !isKey(key) || !Number.isSafeInteger(generation)) return null;
   const lists =
