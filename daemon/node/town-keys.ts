@@ -83,8 +83,12 @@ export class TownKeys {
 
   /** Writes the key that a node was welcomed with, and the height at which it was made. Durable when it resolves. */
   static async found(folder: string, key: Uint8Array, generation: number): Promise<void> {
-    const text = textOf(newRing({ key, generation, knownBy: [] }));
-    await writeFileDurably(townKeyPaths(folder).ring, text, 0o600);
+    await writeFileDurably(townKeyPaths(folder).ring, TownKeys.foundText(key, generation), 0o600);
+  }
+
+  /** What a node that is welcomed keeps first. */
+  static foundText(key: Uint8Array, generation: number): string {
+    return textOf(newRing({ key, generation, knownBy: [] }));
   }
 
   /** The one that this node seals with. */

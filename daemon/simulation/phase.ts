@@ -1,6 +1,8 @@
 /** One phase of a simulated town: what its plan says goes wrong, while people go on; at its end all of it stops. */
-import { takeOutOwn } from '../node/backup.js';
+import { bytesOf } from '../ledger/hash.js';
 import type { NodeId } from '../ledger/ids.js';
+import { takeOutOwn } from '../node/backup.js';
+import { TownKeys } from '../node/town-keys.js';
 import type { Cut, FaultPlan, Loss, Skew } from './faults.js';
 import { nodeKeys, nodeRecord } from './founding.js';
 import { FAIR } from './simulated-broker.js';
@@ -161,9 +163,9 @@ export class Phase {
     const { town } = this;
     const hosts = town.nodes.filter(({ isApart }) => !isApart);
     const text = hosts.length === 0 ? null : town.chance.pick(hosts).disk.townKeys;
-    return text === null
-      ? null
-      : JSON.stringify({ ...(JSON.parse(text) as object), knownBy: [], retired: [] });
+    if (text === null) return null;
+    const { key, generation } = JSON.parse(text) as { key: string; generation: number };
+    return TownKeys.foundText(bytesOf(key), generation);
   }
 
   /** The card was copied, and the copy runs too: one key signs two histories. */
