@@ -13,6 +13,8 @@ export interface SeedOptions {
   readonly faults?: readonly Fault[] | undefined;
   readonly phases?: number | undefined;
   readonly actsMax?: number | undefined;
+  /** The share of the messages that is lost while things go wrong, in place of the seed's own. */
+  readonly loss?: number | undefined;
   readonly broken?: BrokenRule | undefined;
 }
 
@@ -27,7 +29,7 @@ function founded(shape: Shape): Promise<Founded> {
 
 /** Plays one seed. */
 export async function playSeed(seed: number, options: SeedOptions = {}): Promise<TownReport> {
-  const { nodes, faults = FAULTS, phases, days, actsMax, broken } = options;
+  const { nodes, faults = FAULTS, phases, days, actsMax, loss, broken } = options;
   const scenario = scenarioOf(seed, nodes, faults);
   return playTown({
     scenario,
@@ -35,6 +37,7 @@ export async function playSeed(seed: number, options: SeedOptions = {}): Promise
     ...(phases === undefined ? {} : { phases }),
     ...(days === undefined ? {} : { days }),
     ...(actsMax === undefined ? {} : { actsMax }),
+    ...(loss === undefined ? {} : { loss }),
     ...(broken === undefined ? {} : { broken }),
   });
 }

@@ -38,6 +38,8 @@ export interface TownOptions {
   readonly days?: number;
   /** Things that people do, at most. */
   readonly actsMax?: number;
+  /** The share of the messages that is lost while things go wrong, in place of what the seed says. */
+  readonly loss?: number;
   /** A rule to switch off, to see whether it is found. */
   readonly broken?: BrokenRule | undefined;
   /** Between two things that the people of one node do, on average: milliseconds. */
@@ -181,7 +183,9 @@ export class SimulatedTown {
     await this.#start();
     for (let number = 0; number < phases && watch.breaches.length === 0; number += 1) {
       await this.#quiet((days * DAY) / phases);
-      const plan = planFaults(scenario, number);
+      const drawn = planFaults(scenario, number);
+      const { loss = drawn.weather.loss } = options;
+      const plan = { ...drawn, weather: { ...drawn.weather, loss } };
       watch.note(`phase ${number}: ${JSON.stringify(plan)}`);
       await new Phase(this, plan, number, paceMs).play();
       if (watch.breaches.length > 0) return;
