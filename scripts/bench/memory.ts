@@ -1,6 +1,7 @@
 /**
  * Resident memory of a node that has nothing to do: ledger, API, panel and embedded broker in one process.
- * Baseline: a bare Node that only imports the same libraries, in the same run.
+ * Baseline: a bare Node that only imports the same libraries, in the same run. And the most that a node's heart takes while it fetches
+ * a town of 100,000 entries; baseline: of a tenth as many.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -9,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { CoreChild, type BenchTown } from '../../daemon/node/testing/core-process.js';
 import { timeLine, type BenchLine } from './bench-line.js';
 
 const rounds = 3;
@@ -16,6 +18,10 @@ const waitMsMax = 120_000;
 /** From ready to quiet: longer than the daemon keeps its heap small for the start. */
 const idleMs = 15_000;
 const kiBPerMiB = 1024;
+const resyncEntries = 100_000;
+/** What is recorded before it is merged. */
+const recordedAtOnce = 10_000;
+const resyncMsMax = 1_800_000;
 
 /** What the daemon imports to run with an embedded broker and contracts in child processes. */
 const libraries = [
@@ -54,9 +60,12 @@ export async function run(): Promise<BenchLine[]> {
       all.push(measured.all);
     }
     const baseline = median(bare);
+    const few = await resyncPeak(join(folder, 'few'), resyncEntries / 10);
+    const many = await resyncPeak(join(folder, 'many'), resyncEntries);
     return [
       timeLine('memory', 'idle-daemon-with-broker', median(daemon), 'MiB', baseline),
       timeLine('memory', 'with-gate-and-contracts', median(all), 'MiB', baseline),
+      timeLine('memory', 'peak-of-a-resync-of-100000', many, 'MiB', few),
     ];
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -97,6 +106,30 @@ async function measureBare(): Promise<number> {
   }
 }
 
+/** MiB: the most that a node's process had in memory until so many entries of another's were in its `main`. */
+async function resyncPeak(folder: string, entries: number): Promise<number> {
+  const town: BenchTown = { names: ['alpha', 'beta'], validators: ['alpha'], interactiveMs: resyncMsMax };
+  const alpha = new CoreChild();
+  const beta = new CoreChild();
+  try {
+    const url = await alpha.ask('broker');
+    await alpha.ask('start', { folder: join(folder, 'alpha'), name: 'alpha', town, url });
+    await alpha.ask('found');
+    for (let done = 0; done < entries; done += recordedAtOnce) {
+      await alpha.ask('record', Math.min(recordedAtOnce, entries - done));
+      await alpha.ask('mergeAll');
+    }
+    const { id } = await alpha.ask('head');
+    await beta.ask('start', { folder: join(folder, 'beta'), name: 'beta', town, url });
+    for (const until = performance.now() + resyncMsMax; (await beta.ask('head')).id !== id; await sleep(100))
+      if (performance.now() > until) throw new Error('The node did not catch up in time.');
+    return await memoryOf(beta.pid, 'VmHWM');
+  } finally {
+    await beta.end();
+    await alpha.end();
+  }
+}
+
 /** Resolves when the process has said this. */
 async function says(child: ChildProcess, words: string): Promise<void> {
   let said = '';
@@ -108,8 +141,12 @@ async function says(child: ChildProcess, words: string): Promise<void> {
 }
 
 /** MiB that a process has in memory. */
-async function residentOf(pid: number): Promise<number> {
-  const [, kiB] = /^VmRSS:\s+(\d+) kB/m.exec(await readFile(`/proc/${pid}/status`, 'utf8')) ?? [];
+const residentOf = (pid: number): Promise<number> => memoryOf(pid, 'VmRSS');
+
+/** MiB by one of the names in `/proc/<pid>/status`; `VmHWM`: the most it ever had in memory. */
+async function memoryOf(pid: number, name: 'VmRSS' | 'VmHWM'): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  const [, kiB] = new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status) ?? [];
   return Number(kiB) / kiBPerMiB;
 }
 

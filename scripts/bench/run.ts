@@ -6,7 +6,8 @@ const help = `npm run bench [-- NAME…] [-- --json]     measures this machine; 
   append     durable signed entries per second, beside a bare loop on the same database
   disk       bytes that a door event writes and keeps, and the year of 5,000 a day; beside a bare loop that inserts it
   door       badge to strike, beside a bare write and sync of the same bytes
-  memory     resident memory of an idle node with its broker, beside a process that only imports the same libraries
+  memory     resident memory of an idle node with its broker, beside a process that only imports the same libraries; and the most
+             that fetching 100,000 entries takes, beside fetching a tenth
   merge      entries into main with one, three and five validators, and how long one takes; beside a bare replay, and a
              commit with three round trips
   resync     a node fetches 10,000 entries, beside a loop that only verifies and inserts them
