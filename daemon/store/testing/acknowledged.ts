@@ -11,8 +11,22 @@ import type { Store } from '../store.js';
 const againMax = 200;
 const votesMax = 10_000;
 
-/** Says a thing, at once: what is written here is in the pipe when the process dies. */
-export const tell = (line: string): void => void writeSync(1, `${line}\n`);
+const waitMsMax = 60_000;
+const bell = new Int32Array(new SharedArrayBuffer(4));
+
+/** Says a thing, at once: what is written here is in the pipe when the process dies. A pipe that is full is waited for. */
+export function tell(line: string): void {
+  const bytes = Buffer.from(`${line}\n`);
+  for (let done = 0, waited = 0; done < bytes.length;) {
+    try {
+      done += writeSync(1, bytes, done);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN' || waited >= waitMsMax) throw error;
+      waited += 1;
+      Atomics.wait(bell, 0, 0, 1);
+    }
+  }
+}
 
 /** Ends the process as the daemon ends itself when the disk fails. */
 export function tellFatal(error: unknown): never {
