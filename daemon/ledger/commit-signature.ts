@@ -34,7 +34,8 @@ export async function verifyCommitAhead(raw: Uint8Array, key: KeyId): Promise<bo
     throw error;
   }
   if (knownGood.has(nameOf(raw, key))) return true;
-  if (commit.signature === null || !(await sshVerifyAside(commit.signature, commit.payload, key))) return false;
+  if (commit.signature === null || !(await sshVerifyAside(commit.signature, commit.payload, key)))
+    return false;
   rememberSigned(raw, key);
   return true;
 }

@@ -232,10 +232,11 @@ function signedText({ sig, cosigned }: Entry, text: string): string {
   return content.slice(0, at) + content.slice(at + others.length);
 }
 
-const signaturesOf = ({ by, sig, cosigned }: Entry): readonly { readonly by: KeyId; readonly sig: string }[] => [
-  { by, sig },
-  ...(cosigned ?? []),
-];
+const signaturesOf = ({
+  by,
+  sig,
+  cosigned,
+}: Entry): readonly { readonly by: KeyId; readonly sig: string }[] => [{ by, sig }, ...(cosigned ?? [])];
 
 function assertSigned(entry: Entry, id: EntryId, text: string): void {
   const message = signedText(entry, text);

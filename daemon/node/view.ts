@@ -153,10 +153,7 @@ export class View {
     if (restrictive.length === 0) return;
     await this.hold(async () => {
       for (const entry of restrictive)
-        if (
-          !isSuspended(this.main.seen, entry.node) &&
-          entry.n > this.mergedTo(entry.node, entry.line)
-        )
+        if (!isSuspended(this.main.seen, entry.node) && entry.n > this.mergedTo(entry.node, entry.line))
           await this.take(entry);
     });
   }
@@ -182,8 +179,7 @@ export class View {
     for (const block of this.store.blocksUnmergedOn(line, FOREIGN_BLOCKS_MAX))
       if (block.node !== this.node && nodes[block.node] && !isSuspended(state, block.node))
         for (const entry of this.restrictiveOf(block.id))
-          if (entry.n > this.mergedTo(block.node))
-            await this.judgeOn(fresh, entry);
+          if (entry.n > this.mergedTo(block.node)) await this.judgeOn(fresh, entry);
     this.overlay = fresh;
     this.included = included;
     this.isBehind = false;
