@@ -20,7 +20,7 @@ import type { MergeWorkshop } from './merge-workshop.js';
 
 /** A fresh proposal may be this far ahead of my clock. */
 const AHEAD_MS_MAX = 10_000;
-/** And this far ahead of `main` where my clock is behind that. */
+/** And this far ahead of `main` where that is further ahead than a fresh proposal may be: then my clock is wrong. */
 const AHEAD_OF_MAIN_MS_MAX = 3_600_000;
 const GOSSIP_MS_MIN = 2_000;
 const GOSSIP_MS_MAX = 60_000;
@@ -270,11 +270,15 @@ export class HeightWork {
     this.feed({ t: 'value', round, bytes: built.merge.raw });
   }
 
-  /** The latest time of a fresh proposal: a clock behind `main` is wrong, and then `main` itself is the measure. */
+  /**
+   * The latest time of a fresh proposal. A clock that `main` is further ahead of than the clocks of boards differ is wrong, and then
+   * `main` itself is the measure. One that is a little behind is not: else each merge by a board whose clock is ahead would take
+   * `main` further from the clocks of all others.
+   */
   private get latestTime(): number {
-    const now = this.parts.clock.now();
+    const latest = this.parts.clock.now() + AHEAD_MS_MAX;
     const { time } = this.parts.main.head;
-    return now < time ? time + AHEAD_OF_MAIN_MS_MAX : now + AHEAD_MS_MAX;
+    return latest < time ? time + AHEAD_OF_MAIN_MS_MAX : latest;
   }
 
   /** Judges a proposal by my own replay; what cannot be judged yet waits for blocks or for the clock. */

@@ -73,3 +73,35 @@ for (const [what, ms] of [
     await alpha.claim('ada', 'notes.put', { key: 'after', value: 3 });
     await until('it goes on', () => agree(all) && gamma.note('after') === '3', all);
   });
+
+t.test(
+  'a clock that is fast does not take the time of merges along, though another is seconds slow',
+  async (t) => {
+    const folder = scratchFolder();
+    const broker = await startBroker(0);
+    const genesis = genesisOf(NAMES);
+    const clocks: Record<string, Clock> = { alpha: off(-8_000), beta: systemClock, gamma: off(HOUR_MS / 2) };
+    const start = (name: string): Promise<CoreNode> =>
+      CoreNode.start({
+        ...{ folder: join(folder.path, name), name, genesis, url: `mqtt://127.0.0.1:${broker.port}` },
+        clock: clocks[name] as Clock,
+      });
+    const all = (await Promise.all(NAMES.map(start))) as [CoreNode, CoreNode, CoreNode];
+    const [alpha] = all;
+    t.teardown(async () => {
+      for (const node of all) await node.stop();
+      await broker.close();
+      folder.remove();
+    });
+    await alpha.claim('ada', 'member.found', {}, ['alpha']);
+    await until('the founding', () => agree(all) && alpha.head.height > 0, all);
+    for (let turn = 0; turn < 3; turn += 1) {
+      await alpha.claim('ada', 'notes.put', { key: 'turn', value: turn });
+      await until(`turn ${turn}`, () => agree(all) && alpha.note('turn') === String(turn), all);
+    }
+    t.ok(
+      alpha.core.main.head.time <= Date.now() + 10_000,
+      `main is ${alpha.core.main.head.time - Date.now()} ms ahead`,
+    );
+  },
+);

@@ -91,9 +91,6 @@ export function scenarioOf(seed: number, nodes: number | undefined, allowed: rea
   const wanted = new Set(FAULTS.filter((fault) => Chance.of(seed, `has ${fault}`).hits(SHARES[fault])));
   const liars = shapes.filter(bearsLiar);
   if (liars.length === 0) wanted.delete('equivocate');
-  // A clock that stays ahead carries the time of the merges with it: the allowances of a node that is taken out, fenced by that time,
-  // are then open until everybody's clock is there, and nobody comes in its place before.
-  if (wanted.has('equivocate')) wanted.delete('clock-stays-wrong');
   // The shape is drawn before faults are left out: a smaller story is told of the same town.
   const shape = Chance.of(seed, 'shape').pick(wanted.has('equivocate') ? liars : shapes);
   const faults = new Set([...wanted].filter((fault) => allowed.includes(fault)));

@@ -15,7 +15,7 @@ import type { Scenario, Shape } from './scenario.js';
 import { SimulatedBroker } from './simulated-broker.js';
 import { SimulatedNode, type SimulatedProcess, type Surroundings } from './simulated-node.js';
 import { Stewards } from './stewards.js';
-import { Chance, DAY, MINUTE, SECOND, Timeline } from './timeline.js';
+import { Chance, DAY, HOUR, MINUTE, SECOND, Timeline } from './timeline.js';
 import { Watch } from './watch.js';
 import { Workload } from './workload.js';
 
@@ -229,12 +229,18 @@ export class SimulatedTown {
     }
   }
 
-  /** Lets time pass until all nodes have one main and nothing waits. */
+  /**
+   * Lets time pass until all nodes have one main and nothing waits. Where most clocks were fast, `main` is ahead, and what ends by
+   * its time is waited for.
+   */
   async #comeTogether(ms: number, what: string, holds = (): boolean => true): Promise<void> {
-    const { time, watch } = this;
-    const end = time.now + ms;
+    const { time, watch, stewards } = this;
+    let end = time.now + ms;
     while (time.now < end && watch.breaches.length === 0) {
-      await time.runUntil(time.now + SECOND, () => watch.breaches.length > 0);
+      const { waitsUntil } = stewards;
+      end = Math.max(end, waitsUntil + ms);
+      const next = Math.max(time.now + SECOND, Math.min(waitsUntil, time.now + HOUR));
+      await time.runUntil(next, () => watch.breaches.length > 0);
       if (this.#isTogether() && holds()) return;
     }
     if (watch.breaches.length > 0) return;

@@ -27,6 +27,7 @@ export class Stewards {
   readonly #wishes: { readonly name: string; readonly wish: Wish; readonly about: NodeId | undefined }[] = [];
   #asked: Asked | null = null;
   #busy = false;
+  #waitsUntil = 0;
 
   constructor(
     private readonly time: Timeline,
@@ -39,6 +40,11 @@ export class Stewards {
   /** Whether all is as they want it. */
   get areContent(): boolean {
     return this.#wishes.length === 0;
+  }
+
+  /** Until when nothing can become of what they want: simulated time. */
+  get waitsUntil(): number {
+    return this.areContent ? 0 : this.#waitsUntil;
   }
 
   /** @param about the node that has to go, if one has */
@@ -56,7 +62,7 @@ export class Stewards {
   async #see(): Promise<void> {
     const open = this.nodes.filter((node) => !node.isApart && node.process?.isOpen());
     const [wanted] = this.#wishes;
-    if (wanted === undefined || open.length === 0) return;
+    if (wanted === undefined || open.length === 0 || this.time.now < this.#waitsUntil) return;
     if (this.#asked !== null && this.#isPending(this.#asked)) return;
     const node = this.#asked?.node.process?.isOpen() ? this.#asked.node : this.chance.pick(open);
     this.#asked = null;
@@ -75,7 +81,8 @@ export class Stewards {
       if (FINAL.has(code)) this.#done(wanted.name);
       // It holds credits of members: those are closed first, and come home with a merge after the charter's wait.
       const { about } = wanted;
-      if (code === 'allowances-open' && about !== undefined) await this.workload.closeAllowances(node, about);
+      if (code === 'allowances-open' && about !== undefined)
+        this.#waitsUntil = await this.workload.closeAllowances(node, about);
     } finally {
       this.#busy = false;
     }

@@ -2,7 +2,7 @@
  * What people and doors do in a simulated town: transfers, notes, locks, facts, credits put at nodes and paid there; while a node is cut off, one member spends the
  * same credits on both sides, and something is forbidden on the far one.
  */
-import { readAllowance } from '../ledger/allowances.js';
+import { readAllowance, readFence } from '../ledger/allowances.js';
 import type { EntryId, JsonObject, NodeId } from '../ledger/ids.js';
 import { TownError, invariant } from '../ledger/ids.js';
 import { memberIdOf, publicKeyOf } from '../ledger/signature.js';
@@ -154,11 +154,20 @@ export class Workload {
     return id;
   }
 
-  /** Fences what members have at a node that is gone; asked again, it only sees to it that there is a merge after the wait. */
-  async closeAllowances(at: SimulatedNode, gone: NodeId): Promise<void> {
-    const body = { member: memberOf(STEWARD), node: gone, n: FENCED_UP_TO };
-    if ((await this.claim(at, STEWARD, 'allowance.fence', body)) === null)
+  /**
+   * Fences what members have at a node that is gone; asked again after the wait, it sees to it that there is a merge.
+   * @returns until when the fence that stands is to be waited for: simulated time; 0 where there is none
+   */
+  async closeAllowances(at: SimulatedNode, gone: NodeId): Promise<number> {
+    const member = memberOf(STEWARD);
+    const { process } = at;
+    if (process === null) return 0;
+    const until = readFence(process.core.view.state, member, gone)?.until ?? 0;
+    if (until > this.time.now) return until;
+    const closed = await this.claim(at, STEWARD, 'allowance.fence', { member, node: gone, n: FENCED_UP_TO });
+    if (closed === null)
       await this.claim(at, STEWARD, 'notes.put', { key: 'fenced', value: (this.#sequence += 1) });
+    return 0;
   }
 
   private async fact(node: SimulatedNode, type: string, body: JsonObject): Promise<void> {
