@@ -176,6 +176,11 @@ export class SimulatedStore extends StoreReads implements SimulatedWrites {
     return this.#ports.broken === 'forget-restrictions' ? [] : super.blocksUnmergedOn(line, limit);
   }
 
+  /** Whether something waits for the disk: of blocks that come together, some may be there by then, and nobody was told. */
+  get isWriting(): boolean {
+    return this.#busy || this.#queue.length > 0;
+  }
+
   /**
    * The process ends while something is being written: it is on the disk as a whole though nobody was told (a transaction that is
    * there in part is gone at the next start: SQLite's write-ahead log has a checksum for each).

@@ -24,6 +24,8 @@ const entries = Math.ceil(1_000_000 * scale);
 const perMerge = 1_000;
 const smallTown = 5_000;
 const rounds = 3;
+/** So much of what `town verify` said is told where it found something. */
+const SAID_MAX = 20_000;
 const aYearMs = 365 * 86_400_000;
 
 /**
@@ -39,8 +41,8 @@ export async function run(): Promise<BenchLine[]> {
   try {
     await growTown(small, smallTown, perMerge);
     await fill(data);
-    const before = { ...(await merges(small)), ...(await started(small)), ...(await verified(small)) };
-    const after = { ...(await merges(data)), ...(await started(data)), ...(await verified(data)) };
+    const before = await measured('small', small);
+    const after = await measured('large', data);
     return [
       timeLine('scale', `merge-of-${perMerge}-events`, after.events, 'ms', before.events),
       timeLine('scale', 'merge-of-a-join', after.joins, 'ms', before.joins),
@@ -53,6 +55,28 @@ export async function run(): Promise<BenchLine[]> {
     await rm(small, { recursive: true, force: true });
     if (cache === undefined) await rm(folder, { recursive: true, force: true });
   }
+}
+
+interface Figures {
+  readonly events: number;
+  readonly joins: number;
+  readonly start: number;
+  readonly rss: number;
+  readonly microseconds: number;
+  readonly megabytes: number;
+}
+
+/** What is measured of a town, each figure told when it is there: the run takes long, and what is known by then is not to be lost. */
+async function measured(which: string, data: string): Promise<Figures> {
+  const told = <Part extends object>(part: Part): Part => {
+    process.stderr.write(`  ${which}: ${JSON.stringify(part)}\n`);
+    return part;
+  };
+  return {
+    ...told(await merges(data)),
+    ...told(await started(data)),
+    ...told(await verified(data)),
+  };
 }
 
 /** Members first, then events until there are as many entries. */
@@ -131,8 +155,10 @@ async function verified(data: string): Promise<{ microseconds: number; megabytes
   const town = fileURLToPath(new URL('../../daemon/cli/town.js', import.meta.url));
   const began = performance.now();
   const child = spawn(process.execPath, [town, 'verify', '--data', data, '--json'], {
-    stdio: ['ignore', 'ignore', 'inherit'],
+    stdio: ['ignore', 'pipe', 'inherit'],
   });
+  let said = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-SAID_MAX)));
   let megabytes = 0;
   const look = setInterval(() => {
     readFile(`/proc/${child.pid}/status`, 'utf8').then(
@@ -142,8 +168,8 @@ async function verified(data: string): Promise<{ microseconds: number; megabytes
       () => undefined,
     );
   }, 1_000);
-  const [code] = (await once(child, 'exit')) as [number | null];
+  const [code] = (await once(child, 'close')) as [number | null];
   clearInterval(look);
-  if (code !== 0) throw new Error(`town verify ended with ${code}.`);
+  if (code !== 0) throw new Error(`town verify ended with ${code}: ${said}`);
   return { microseconds: ((performance.now() - began) * 1000) / count, megabytes };
 }
