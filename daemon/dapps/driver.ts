@@ -15,6 +15,8 @@ export interface DriverOptions {
   }) => void;
   /** What starting a contract may take on top of its first answer, ms; default 15 000. */
   readonly startMs?: number;
+  /** What a call may take at least, ms, where the manifests allow less: for who judges again what others judged in time. */
+  readonly callMsMin?: number;
 }
 
 export const START_MS_DEFAULT = 15_000;

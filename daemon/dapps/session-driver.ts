@@ -52,7 +52,7 @@ export abstract class SessionDriver implements ContractDriver {
       if (this.running.has(name)) continue;
       const session = new ContractSession({
         dapp: name,
-        callMs: limits.callMs,
+        callMs: Math.max(limits.callMs, this.options.callMsMin ?? 0),
         startMs: this.options.startMs ?? START_MS_DEFAULT,
         launch: this.launcher(dapp),
         onFault: (text) => this.options.log({ level: 'warn', dapp: name, text }),

@@ -29,15 +29,29 @@ import { State, type StateWrite } from '../ledger/state.js';
 import type { StateTree } from '../ledger/state-tree.js';
 import { readState } from '../store/snapshot.js';
 import { manifestsOf, packagesOf } from './dapp-set.js';
-import { Conversations } from './drive.js';
+import { Conversations, type Exchange } from './drive.js';
 import { HistoryReader, within, type ReadBlock, type ReadMerge } from './history-reader.js';
 import type { LedgerSource } from './ledger-source.js';
 import { MAIN } from './main-line.js';
 import { assertFoldable, assertFollows } from './merge-rules.js';
 import type { SignaturePool } from './signature-pool.js';
 
-/** Nobody waits for a verification as for a merge: a busy machine may take its time to start a contract. */
+/** Nobody waits for a verification as for a merge: a busy machine may take its time to start a contract, and to run it. */
 const START_MS = 60_000;
+const CALL_MS_MIN = 120_000;
+
+/** A contract did not answer: nothing is known of the history by that. */
+export const UNANSWERED = 'dapp-unanswered';
+
+/** @throws TownError `UNANSWERED` with what kept the dapps from answering */
+async function answered<T>(task: () => Promise<T>): Promise<T> {
+  try {
+    return await task();
+  } catch (error) {
+    if (!(error instanceof TownError)) throw error;
+    throw new TownError(UNANSWERED, error.message, error.advice);
+  }
+}
 
 /** A branch's blocks as a merge folds them in, whole. */
 export interface FoldedPart extends BranchPart {
@@ -221,9 +235,12 @@ class Walk {
     if (heads.join() !== claimed.heads.join())
       throw new TownError('bad-merge', 'The heads that it names are not those of its parents.');
     const packages = packagesOf(charter, this.options.packages);
-    const driver = await this.contracts(claimed.town);
-    await driver.start(packages);
-    const result = await new Conversations(driver).run(
+    const driver = await answered(() => this.contracts(claimed.town));
+    await answered(() => driver.start(packages));
+    const contracts: Exchange = {
+      exchange: (dapp, message) => answered(() => driver.exchange(dapp, message)),
+    };
+    const result = await new Conversations(contracts).run(
       replay({
         town: claimed.town,
         line: MAIN,
@@ -317,7 +334,7 @@ class Walk {
       node: `verify-${process.pid}`,
       log: () => undefined,
       prefer: this.options.driver,
-      startMs: START_MS,
+      ...{ startMs: START_MS, callMsMin: CALL_MS_MIN },
     });
     this.driver = driver;
     return driver;

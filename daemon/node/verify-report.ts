@@ -1,7 +1,7 @@
 /** What a verification finds, and what people are told to do about it. */
 
 /** What part of the data folder a problem is in; repairs go by it. */
-export type ProblemKind = 'history' | 'git' | 'refs' | 'database' | 'keys' | 'files';
+export type ProblemKind = 'history' | 'git' | 'refs' | 'database' | 'keys' | 'files' | 'dapps';
 
 export interface VerifyProblem {
   readonly kind: ProblemKind;
@@ -43,6 +43,9 @@ const repairs: { readonly [kind in ProblemKind]: string } = {
   refs: HERE,
   database: HERE,
   files: HERE,
+  dapps:
+    'Nothing is known to be wrong from there on: it could not be judged. See to it that the dapp can run (memory, a less busy machine, ' +
+    'the container engine; --driver process needs none), and verify again.',
   keys: 'There is no other copy of a key on this node: put the file back from where you keep one, or join the town again.',
 };
 

@@ -22,7 +22,7 @@ import { closeDatabase, openDamaged, type OpenedDatabase } from './opened-databa
 import { verifyDatabase, verifyPending } from './verify-database.js';
 import { verifyFiles } from './verify-files.js';
 import { GateRecordCheck } from './verify-gate-records.js';
-import { walkHistory, type FoldedPart, type HistorySink, type Walked } from './verify-history.js';
+import { UNANSWERED, walkHistory, type FoldedPart, type HistorySink, type Walked } from './verify-history.js';
 import { compareOrigins, SteadyDapps } from './verify-origins.js';
 import { mainInGit, verifyRepository } from './verify-repository.js';
 import { Findings, type VerifyReport } from './verify-report.js';
@@ -94,7 +94,7 @@ async function verifyHistory(
   } catch (error) {
     if (!(error instanceof TownError)) throw error;
     const where = error instanceof HistoryError ? error.where : 'history';
-    return findings.problem('history', where, error.message);
+    return findings.problem(error.code === UNANSWERED ? 'dapps' : 'history', where, error.message);
   }
   if (database !== null) {
     await verifyPending(database, walked, pool, source, comparison, findings);
