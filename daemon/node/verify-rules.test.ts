@@ -262,18 +262,21 @@ t.test(
   },
 );
 
-t.test('dapps that do not answer leave the history unjudged, and are not told as a fault of it', async (t) => {
-  const folder = t.testdir({});
-  await store(folder, {});
-  const before = process.env['DOCKER_HOST'];
-  process.env['DOCKER_HOST'] = join(folder, 'no-engine-here');
-  t.teardown(() => {
-    if (before === undefined) delete process.env['DOCKER_HOST'];
-    else process.env['DOCKER_HOST'] = before;
-  });
-  const { ok, problems } = await verifyTown(folder, { packagesFolder, driver: 'container' });
-  t.notOk(ok);
-  t.match(problems, [{ kind: 'dapps', where: 'merge 1', repair: /^Nothing is known to be wrong/ }]);
-  const { done } = await repairTown(folder, { packagesFolder, driver: 'container' });
-  t.same(done, [], 'and nothing is repaired');
-});
+t.test(
+  'dapps that do not answer leave the history unjudged, and are not told as a fault of it',
+  async (t) => {
+    const folder = t.testdir({});
+    await store(folder, {});
+    const before = process.env['DOCKER_HOST'];
+    process.env['DOCKER_HOST'] = join(folder, 'no-engine-here');
+    t.teardown(() => {
+      if (before === undefined) delete process.env['DOCKER_HOST'];
+      else process.env['DOCKER_HOST'] = before;
+    });
+    const { ok, problems } = await verifyTown(folder, { packagesFolder, driver: 'container' });
+    t.notOk(ok);
+    t.match(problems, [{ kind: 'dapps', where: 'merge 1', repair: /^Nothing is known to be wrong/ }]);
+    const { done } = await repairTown(folder, { packagesFolder, driver: 'container' });
+    t.same(done, [], 'and nothing is repaired');
+  },
+);
