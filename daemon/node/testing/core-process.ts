@@ -51,6 +51,10 @@ export interface Standing {
 interface Work {
   /** Starts a broker in the child; gives its address. */
   broker(): Promise<string>;
+  /** The child's broker goes away: everybody is cut off. */
+  brokerAway(): Promise<void>;
+  /** It is there again, at the same address. */
+  brokerBack(): Promise<void>;
   start(options: {
     folder: string;
     name: string;
@@ -127,6 +131,7 @@ export class CoreChild {
 class Child implements Work {
   private node: CoreNode | null = null;
   private broke: Broker | null = null;
+  private port = 0;
   private n = 0;
   private aheadMs = 0;
 
@@ -137,7 +142,17 @@ class Child implements Work {
 
   async broker(): Promise<string> {
     this.broke = await startBroker(0);
-    return `mqtt://127.0.0.1:${this.broke.port}`;
+    this.port = this.broke.port;
+    return `mqtt://127.0.0.1:${this.port}`;
+  }
+
+  async brokerAway(): Promise<void> {
+    await this.broke?.close();
+    this.broke = null;
+  }
+
+  async brokerBack(): Promise<void> {
+    this.broke = await startBroker(this.port);
   }
 
   async start({
