@@ -43,12 +43,18 @@ export function orderEntries(
   baseTime: (base: Sha256) => Millis,
 ): readonly OrderedEntry[] {
   const list: (OrderedEntry & { salt: Sha256; seq: number; index: number })[] = [];
+  // Those who follow each other mostly stand on the same merge.
+  let asked: { readonly base: Sha256; readonly time: Millis } | null = null;
+  const timeOf = (base: Sha256): Millis => {
+    if (asked?.base !== base) asked = { base, time: baseTime(base) };
+    return asked.time;
+  };
   for (const part of parts) {
     const salt = sha256(parent, branchName(part.node, part.line));
     let last = part.tau;
     for (const block of part.blocks)
       for (const [index, entry] of block.entries.entries()) {
-        const floor = Math.max(last, baseTime(part.base ?? entry.base));
+        const floor = Math.max(last, timeOf(part.base ?? entry.base));
         const tau = Math.min(Math.max(entry.at, floor), time) as Millis;
         last = tau;
         list.push({ entry, line: part.line, tau, salt, seq: block.seq, index });
