@@ -3,22 +3,13 @@
  * both threads longer than writing them does.
  */
 import type { EntryVerdict, NewEntry, StateWrite } from './rows.js';
-import type { AdoptBatch, BlockBatch } from './writer-protocol.js';
-
-/** Rows as JSON, and the bytes of all of them one after the other. */
-export interface PackedEntries {
-  readonly rows: string;
-  readonly bytes: Uint8Array;
-}
-
-export type PackedBlock = Omit<BlockBatch, 'newEntries'> & { readonly newEntries: PackedEntries };
-
-export type PackedAdoption = Omit<AdoptBatch, 'verdicts' | 'state'> & {
-  readonly verdicts: string;
-  readonly state: string;
-  /** Of both together. */
-  readonly rows: number;
-};
+import type {
+  AdoptBatch,
+  BlockBatch,
+  PackedAdoption,
+  PackedBlock,
+  PackedEntries,
+} from './writer-protocol.js';
 
 type Row = readonly [...(string | number | null)[], number];
 

@@ -1,7 +1,6 @@
 /** What the main thread and the writer's thread say to each other. Everything is structured-cloneable. */
 import type { Millis, EntryId, MemberId, NodeId, Sha256 } from '../ledger/ids.js';
 import type { GitObject } from '../ledger/git-object.js';
-import type { PackedAdoption, PackedBlock } from './packed-rows.js';
 import type { Erasure, MissingKey } from './record-rows.js';
 import type {
   ConsensusRecord,
@@ -78,6 +77,21 @@ export interface ArchiveBounds {
   readonly entriesKept: number;
   readonly recordsPerDoor: number;
 }
+
+/** Rows as JSON, and the bytes of all of them one after the other. */
+export interface PackedEntries {
+  readonly rows: string;
+  readonly bytes: Uint8Array;
+}
+
+export type PackedBlock = Omit<BlockBatch, 'newEntries'> & { readonly newEntries: PackedEntries };
+
+export type PackedAdoption = Omit<AdoptBatch, 'verdicts' | 'state'> & {
+  readonly verdicts: string;
+  readonly state: string;
+  /** Of both together. */
+  readonly rows: number;
+};
 
 /** Every write there is: name → what it takes and what it gives. */
 export interface Operations {

@@ -11,11 +11,12 @@ import {
   type Failure,
   type FromWriter,
   type Outcome,
+  type PackedAdoption,
+  type PackedBlock,
   type ToWriter,
   type WriterData,
   type WriteRequest,
 } from './writer-protocol.js';
-import type { PackedAdoption, PackedBlock } from './packed-rows.js';
 import { scrubLog } from './record-rows.js';
 import { makeWrites } from './writes.js';
 

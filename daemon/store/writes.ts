@@ -4,13 +4,7 @@ import type { Database } from 'better-sqlite3';
 import { type EntryId, invariant, type MemberId, type Oid, type Sha256, TownError } from '../ledger/ids.js';
 import type { GitObject } from '../ledger/git-object.js';
 import { eraseRecords, noteMissing, putRecordKeys } from './record-rows.js';
-import {
-  unpackEntries,
-  unpackState,
-  unpackVerdicts,
-  type PackedAdoption,
-  type PackedBlock,
-} from './packed-rows.js';
+import { unpackEntries, unpackState, unpackVerdicts } from './packed-rows.js';
 import type { NewBlock, NewEntry, NewNotice, Ref } from './rows.js';
 import { replaced, Tables } from './tables.js';
 import { followFromLast, noteCut } from './arrivals.js';
@@ -24,6 +18,8 @@ import {
   type CutBatch,
   type OperationName,
   type Operations,
+  type PackedAdoption,
+  type PackedBlock,
 } from './writer-protocol.js';
 
 type Handlers = { [Name in OperationName]: (takes: Operations[Name]['takes']) => Operations[Name]['gives'] };

@@ -3,7 +3,7 @@ import { claimedPlace, commitOid, makeBlock, NO_BLOCK, type Block } from '../../
 import { signEntry } from '../../ledger/entry.js';
 import { sha256 } from '../../ledger/hash.js';
 import { invariant } from '../../ledger/ids.js';
-import type { Json, JsonObject, Millis, NodeId, Oid, Sha256 } from '../../ledger/ids.js';
+import type { Json, JsonObject, KeyId, Millis, NodeId, Oid, Sha256 } from '../../ledger/ids.js';
 import { nodeIdOf, publicKeyOf } from '../../ledger/signature.js';
 import {
   packBlocks,
@@ -28,8 +28,7 @@ import type { Output } from '../sync-output.js';
 import { admitBlocks, Quarantine } from '../quarantine.js';
 import { heldByQuorum, type SyncState } from '../sync-state.js';
 
-import { SECOND } from './timeline.js';
-import type { SimulatedTown } from './simulated-town.js';
+import { SECOND, type Timeline } from './timeline.js';
 
 /** As the daemon's. */
 const LIFETIME_MS = 600_000;
@@ -53,6 +52,40 @@ const townKey = Buffer.alloc(32, 9);
 const secretOf = (index: number): Uint8Array => Buffer.alloc(32, index + 1);
 const GENESIS = playedMerge(0, {});
 
+export interface Scenario {
+  readonly seed: number;
+  readonly nodes: number;
+  /** Blocks that each node writes while the network is bad. */
+  readonly blocks: number;
+  /** How long the network is bad. */
+  readonly badMs: number;
+  /** Whether messages are really signed, sealed and opened. */
+  readonly sealed: boolean;
+  /** Whether the last node claims what is not so and answers with junk. */
+  readonly withLiar: boolean;
+}
+
+/** What a node sees of its town, and does to it. */
+export interface Surroundings {
+  readonly scenario: Scenario;
+  readonly random: () => number;
+  readonly time: Timeline;
+  readonly nodes: readonly SimulatedNode[];
+  readonly keys: ReadonlyMap<NodeId, KeyId>;
+  readonly isGood: boolean;
+  readonly crashes: number;
+  /** What the broker keeps, by sender. */
+  readonly retained: Map<NodeId, Json>;
+  /** Messages sent, by kind. */
+  readonly sent: { heads: number; want: number; have: number };
+  crashed: number;
+  refused: number;
+  nonces: number;
+  chance(probability: number): boolean;
+  /** Brings what was sent to a node, as the network is just now. */
+  carry(from: SimulatedNode, to: SimulatedNode, kind: 'heads' | 'want' | 'have', wire: Json): void;
+}
+
 export class SimulatedNode {
   readonly id: NodeId;
   readonly secret: Uint8Array;
@@ -74,7 +107,7 @@ export class SimulatedNode {
   #waiting = new Quarantine<RawMerge>((merge) => merge.raw.length + merge.certificate.length);
 
   constructor(
-    readonly town: SimulatedTown,
+    readonly town: Surroundings,
     readonly index: number,
   ) {
     this.secret = secretOf(index);

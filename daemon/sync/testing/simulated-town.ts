@@ -5,23 +5,12 @@
  */
 import type { Json, KeyId, NodeId } from '../../ledger/ids.js';
 import { publicKeyOf } from '../../ledger/signature.js';
-import { SimulatedNode } from './simulated-node.js';
+import { SimulatedNode, type Scenario, type Surroundings } from './simulated-node.js';
+
+export type { Scenario } from './simulated-node.js';
 import { randomFrom, SECOND, Timeline } from './timeline.js';
 
-export interface Scenario {
-  readonly seed: number;
-  readonly nodes: number;
-  /** Blocks that each node writes while the network is bad. */
-  readonly blocks: number;
-  /** How long the network is bad. */
-  readonly badMs: number;
-  /** Whether messages are really signed, sealed and opened. */
-  readonly sealed: boolean;
-  /** Whether the last node claims what is not so and answers with junk. */
-  readonly withLiar: boolean;
-}
-
-export class SimulatedTown {
+export class SimulatedTown implements Surroundings {
   readonly random: () => number;
   readonly time = new Timeline();
   readonly nodes: SimulatedNode[];
