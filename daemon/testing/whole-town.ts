@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { Store } from '../store/store.js';
+import { endGate } from './left-on-disk.js';
 import { doorsServe, setUp, startTown, type Api } from './running-town.js';
 
 /** Starts a daemon on `folder` (process driver, simulated board), records people, badges and taps over several merges, and stops it. `old`: as after years, most entries in git alone. */
@@ -22,6 +23,7 @@ export async function makeTown(folder: string, how: 'stopped' | 'killed' | 'old'
     if (how === 'killed') {
       await town.kill();
       ended = true;
+      await endGate(folder);
     }
   } finally {
     if (!ended) await town.stop();
