@@ -18,6 +18,7 @@ import { openForReading } from '../store/database.js';
 import { StoreReads } from '../store/reads.js';
 import { makeAuthority, makeBrokerCertificate, pemOf } from '../sync/broker-certificate.js';
 import { MESSAGE_BYTES_MAX } from '../sync/message.js';
+import { BROKER_KEYS, brokerKeysText, readBrokerKeys, type BrokerKeys } from './broker-keys.js';
 import { nodePassword } from './broker-login.js';
 import { addressOf, GUEST, readConfig, writeConfig, type BrokerConfig } from './config.js';
 import { hasTown } from './init-town.js';
@@ -49,17 +50,7 @@ export interface BrokerFiles {
   readonly without: readonly string[];
 }
 
-/** What is kept of a broker between two runs, in `keys/broker.json`. */
-interface Kept {
-  readonly v: 1;
-  readonly authorityKey: string;
-  readonly authority: string;
-  readonly guest: string;
-  /** Where the files were written last. */
-  readonly out?: string;
-}
-
-const keptPath = (folder: string): string => join(folder, 'keys', 'broker.json');
+const keptPath = (folder: string): string => join(folder, 'keys', BROKER_KEYS);
 
 /**
  * @throws TownError `no-town`, `no-keys`, `bad-host`, `bad-broker-keys`
@@ -146,10 +137,10 @@ const textIn = (path: string): Promise<string | null> =>
     throw error;
   });
 
-const keep = (folder: string, kept: Kept): Promise<void> =>
-  writeFileDurably(keptPath(folder), `${JSON.stringify(kept)}\n`, 0o600);
+const keep = (folder: string, kept: BrokerKeys): Promise<void> =>
+  writeFileDurably(keptPath(folder), brokerKeysText(kept), 0o600);
 
-async function keptOrMade(folder: string, town: Sha256, out: string, now: number): Promise<Kept> {
+async function keptOrMade(folder: string, town: Sha256, out: string, now: number): Promise<BrokerKeys> {
   const path = keptPath(folder);
   const text = await textIn(path);
   if (text !== null) {
@@ -159,7 +150,7 @@ async function keptOrMade(folder: string, town: Sha256, out: string, now: number
   }
   const authorityKey = newKey();
   const authority = makeAuthority(authorityName(town), authorityKey, randomBytes(16), now);
-  const made: Kept = {
+  const made: BrokerKeys = {
     v: 1,
     authorityKey,
     authority: Buffer.from(authority).toString('base64'),
@@ -170,19 +161,13 @@ async function keptOrMade(folder: string, town: Sha256, out: string, now: number
   return made;
 }
 
-function readKept(path: string, text: string): Kept {
-  try {
-    const found = JSON.parse(text) as Partial<Kept>;
-    const { v, authorityKey, authority, guest } = found;
-    if (v === 1 && [authorityKey, authority, guest].every((each) => typeof each === 'string'))
-      return found as Kept;
-  } catch {
-    // Told below.
-  }
+function readKept(path: string, text: string): BrokerKeys {
+  const found = readBrokerKeys(text);
+  if (found?.t === 'key') return found.value;
   throw new TownError(
     'bad-broker-keys',
-    `${path} does not hold the authority of a broker.`,
-    'Put back a good copy; or move it aside, and give every node the new address of the broker.',
+    `${path} does not hold the authority of a broker${found === null ? '' : ' as it was written'}.`,
+    'If a bit of it has flipped, `town verify --repair` sets it right. Else put back a good copy; or move it aside, and give every node the new address of the broker.',
   );
 }
 

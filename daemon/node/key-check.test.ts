@@ -5,6 +5,7 @@ import t from 'tap';
 import { hexOf } from '../ledger/hash.js';
 import type { MemberId } from '../ledger/ids.js';
 import { memberIdOf, publicKeyOf } from '../ledger/signature.js';
+import { BROKER_KEYS, brokerKeysText, readBrokerKeys } from './broker-keys.js';
 import { mendKeyFiles, verifyKeyFiles } from './key-check.js';
 import { KeyStore, makeNodeKeys, NODE_KEYS, putTownKeys, readNodeKeys, RING } from './key-files.js';
 import { readKeptKey, readKeyText } from './key-text.js';
@@ -36,15 +37,29 @@ t.test('whatever bit of the file of a key flips is found and set right', async (
   await store.put(member, 'Zoë “Ada” Müller', seed, PASSPHRASE, 1_000);
   await store.settle(publicKeyOf(seed));
   await TownKeys.found(folder, keys.townKey, 7);
+  const broker = {
+    v: 1 as const,
+    authorityKey: 'PEM',
+    authority: 'AAAA',
+    guest: 'guest',
+    out: '/srv/broker',
+  };
+  writeFileSync(join(folder, 'keys', BROKER_KEYS), brokerKeysText(broker));
   t.same(await wrongIn(folder), []);
-  const files = [...Object.values(NODE_KEYS), RING, join('members', `${member}.json`)];
+  const files = [...Object.values(NODE_KEYS), RING, BROKER_KEYS, join('members', `${member}.json`)];
   for (const name of files) {
     const path = join(folder, 'keys', name);
     const whole = readFileSync(path);
     const isMember = name.startsWith('members');
     for (const flipped of flips(whole)) {
       const text = flipped.toString('utf8');
-      const found = isMember ? readKeptKey(text) : name === RING ? readRing(text) : readKeyText(name, text);
+      const found = isMember
+        ? readKeptKey(text)
+        : name === RING
+          ? readRing(text)
+          : name === BROKER_KEYS
+            ? readBrokerKeys(text)
+            : readKeyText(name, text);
       if (found?.t === 'key') t.fail(`${name} is taken as ${text}`);
     }
     for (const flipped of flips(whole, isMember ? 397 : 97)) {

@@ -3,6 +3,7 @@ import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { memberIdOf } from '../ledger/signature.js';
 import { writeFileDurably } from '../store/durable-file.js';
+import { BROKER_KEYS, readBrokerKeys } from './broker-keys.js';
 import { NODE_KEYS, NO_KEY, RING, townKeyPaths } from './key-files.js';
 import { readKeptKey, readKeyText, withoutFlip } from './key-text.js';
 import { readRing } from './town-keys.js';
@@ -49,10 +50,19 @@ async function keyFiles(folder: string): Promise<readonly KeyFile[]> {
       return found === null ? 'It does not hold the keys of the town.' : FLIPPED;
     },
   };
-  const hasRing = await stat(ring.path).then(
-    () => true,
-    () => false,
-  );
+  const broker: KeyFile = {
+    where: `keys/${BROKER_KEYS}`,
+    path: join(folder, 'keys', BROKER_KEYS),
+    isWhole: (text) => isSummed(readBrokerKeys(text)),
+    problem: (text) => {
+      const found = readBrokerKeys(text);
+      if (found?.t === 'key') return null;
+      return found === null ? 'It does not hold the authority of a broker.' : FLIPPED;
+    },
+  };
+  // Not every board has been in a town that changed its key, or keeps a broker.
+  const isThere = await Promise.all([ring, broker].map(({ path }) => exists(path)));
+  const some = [ring, broker].filter((_, i) => isThere[i]);
   const names = (await readdir(join(folder, 'keys', 'members')).catch(() => [])).sort();
   const members = names
     .filter((name) => name.endsWith('.json'))
@@ -63,8 +73,14 @@ async function keyFiles(folder: string): Promise<readonly KeyFile[]> {
       isWhole: (text) => isSummed(readKeptKey(text)),
       problem: (text) => memberProblem(name, text),
     }));
-  return [...nodes, ...(hasRing ? [ring] : []), ...members];
+  return [...nodes, ...some, ...members];
 }
+
+const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
 
 const isSummed = (found: { readonly t: string; readonly summed?: boolean } | null): boolean =>
   found?.t === 'key' && found.summed === true;
