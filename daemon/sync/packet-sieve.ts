@@ -20,9 +20,15 @@ export interface Sieved {
   readonly passed: readonly Buffer[];
   /** The packet ids of swallowed messages that want an acknowledgement; null for one that wants none. */
   readonly swallowed: readonly (number | null)[];
-  /** The length field of a packet is none: the stream cannot be followed any more. */
+  /** The length field of a packet is none, or it is of a quality that was not asked for: the stream is not followed any more. */
   readonly broken: boolean;
 }
+
+/**
+ * A message of quality 2 (or 3, which is none) is kept by who gets it until the sender lets go of it: a broker that never does fills
+ * the memory. Nodes subscribe with quality 1, and an honest broker sends them nothing above that.
+ */
+const isKeptUntilReleased = (first: number): boolean => first >> 4 === PUBLISH && ((first >> 1) & 3) > 1;
 
 /** The pure part: takes the stream in chunks, whatever their borders. Keeps at most a header and the start of one packet. */
 export class PacketSieve {
@@ -60,6 +66,7 @@ export class PacketSieve {
   /** Goes on to the packet when its header is whole. @returns whether the header is none */
   #readHeader(passed: Buffer[]): boolean {
     const header = this.#header;
+    if (isKeptUntilReleased(header[0] as number)) return true;
     if (header.length === 1 || ((header[header.length - 1] as number) & 0x80) !== 0)
       return header.length >= 5;
     const left = header.slice(1).reduce((sum, byte, i) => sum + (byte & 0x7f) * 128 ** i, 0);
@@ -117,7 +124,7 @@ export class SievedStream extends Duplex {
         if (id !== null) inner.write(Buffer.from([0x40, 2, id >> 8, id & 0xff]));
       }
       for (const part of sieved.passed) if (!this.push(part)) inner.pause();
-      if (sieved.broken) this.destroy(new Error('The broker sends what is not MQTT.'));
+      if (sieved.broken) this.destroy(new Error('The broker sends what is not MQTT, or was not asked for.'));
     });
     inner.on('end', () => this.push(null));
     inner.on('error', (error) => this.destroy(error));
