@@ -1,8 +1,9 @@
 /** The embedded MQTT broker (aedes, MQTT 3.1.1), on loopback. Transport, never truth. */
+// Before what it is about.
+import './small-packets.js';
 import { createServer, type Server, type Socket } from 'node:net';
 import { Aedes } from 'aedes';
 import { TownError } from '../ledger/ids.js';
-import './small-packets.js';
 
 /** A message is at most this long. */
 const MESSAGE_BYTES_MAX = 256 * 1024;

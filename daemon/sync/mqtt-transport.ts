@@ -1,4 +1,6 @@
 /** Messages over an MQTT 3.1.1 broker, with mqtt.js. Every queue, in and out, is bounded here: the client's own are not. */
+// Before what it is about.
+import './small-packets.js';
 import { connect as connectPlain, isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
@@ -8,7 +10,6 @@ import { isPinned, shownChain } from './broker-pin.js';
 import { brokerTrouble, NO_ANSWER, NO_SUBSCRIPTION, NOT_PINNED } from './broker-trouble.js';
 import { MESSAGE_BYTES_MAX } from './message.js';
 import { SievedStream } from './packet-sieve.js';
-import './small-packets.js';
 import type { Transport, TransportEvents } from './transport.js';
 
 /** A packet is a message, its topic and a few bytes. */
