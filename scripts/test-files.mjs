@@ -46,6 +46,7 @@ const longFirst = [
   'daemon/stock-git',
   'node/peering',
   'node/hostile-branches',
+  'sync/garbage',
 ];
 
 /** Group numbers of what runs, for an interrupted run. @type {Set<number>} */
