@@ -7,6 +7,7 @@ import { canonicalize, parseCanonical } from './canonical.js';
 import { invariant, TownError, type Json, type JsonObject } from './ids.js';
 
 const TAG_BYTES = 16;
+const NONCE_BYTES = 12;
 
 /**
  * What the cipher text is bound to beside its key: the name of the key and what the value is about,
@@ -18,9 +19,12 @@ const boundTo = (handle: string, about: string): Buffer =>
 const isHandle = (handle: unknown): handle is string =>
   typeof handle === 'string' && /^[A-Za-z0-9._:/-]{1,128}$/.test(handle);
 
-/** Base64url in its one spelling: unused bits zero, no padding. */
-const isBase64url = (text: unknown): text is string =>
-  typeof text === 'string' && Buffer.from(text, 'base64url').toString('base64url') === text;
+/** The bytes of base64url in its one spelling: unused bits zero, no padding; null for anything else. */
+function base64urlBytes(text: unknown): Buffer | null {
+  if (typeof text !== 'string') return null;
+  const bytes = Buffer.from(text, 'base64url');
+  return bytes.toString('base64url') === text ? bytes : null;
+}
 
 /**
  * Seals a JSON value.
@@ -36,7 +40,7 @@ export function sealEnvelope(
   about: string,
   nonce: Uint8Array,
 ): JsonObject {
-  invariant(key.length === 32 && nonce.length === 12, 'an envelope has a key of 32 bytes and a nonce of 12');
+  invariant(key.length === 32 && nonce.length === NONCE_BYTES, 'an envelope has a key of 32 bytes and a nonce of 12');
   invariant(isHandle(handle), 'the handle of an envelope key is a short plain name');
   const cipher = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES });
   cipher.setAAD(boundTo(handle, about));
@@ -49,20 +53,28 @@ export function sealEnvelope(
   };
 }
 
-/** Whether a value is a well-formed envelope: these four fields, nothing else. */
-export function isEnvelope(value: Json): value is JsonObject {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
-  const { enc, key, iv, ct, ...others } = value as JsonObject;
-  return (
-    enc === 1 &&
-    isHandle(key) &&
-    isBase64url(iv) &&
-    iv.length === 16 &&
-    isBase64url(ct) &&
-    ct.length > 22 && // the tag alone has 22 characters, and no JSON value is empty
-    Object.keys(others).length === 0
-  );
+interface EnvelopeParts {
+  readonly handle: string;
+  readonly nonce: Buffer;
+  /** With the tag at its end. */
+  readonly sealed: Buffer;
 }
+
+/** Null where it is no envelope: these four fields, well-formed, and nothing else. */
+function partsOf(value: Json): EnvelopeParts | null {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
+  const { enc, key: handle, iv, ct, ...others } = value as JsonObject;
+  if (enc !== 1 || !isHandle(handle) || Object.keys(others).length > 0) return null;
+  const nonce = base64urlBytes(iv);
+  const sealed = base64urlBytes(ct);
+  // No JSON value is empty: there is more than the tag.
+  return nonce?.length === NONCE_BYTES && sealed !== null && sealed.length > TAG_BYTES
+    ? { handle, nonce, sealed }
+    : null;
+}
+
+/** Whether a value is a well-formed envelope. */
+export const isEnvelope = (value: Json): value is JsonObject => partsOf(value) !== null;
 
 function unopened(why: string): TownError {
   return new TownError('envelope', `This record cannot be read: ${why}.`);
@@ -73,12 +85,12 @@ function unopened(why: string): TownError {
  * @throws TownError `envelope` when it is malformed, or was sealed with another key or about something else.
  */
 export function openEnvelope(key: Uint8Array, envelope: JsonObject, about: string): Json {
-  if (!isEnvelope(envelope)) throw unopened('it is not a sealed envelope');
+  const parts = partsOf(envelope);
+  if (parts === null) throw unopened('it is not a sealed envelope');
   if (key.length !== 32) throw unopened('its key is not 32 bytes');
-  const sealed = Buffer.from(envelope['ct'] as string, 'base64url');
-  const nonce = Buffer.from(envelope['iv'] as string, 'base64url');
+  const { handle, nonce, sealed } = parts;
   const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES });
-  decipher.setAAD(boundTo(envelopeHandle(envelope), about));
+  decipher.setAAD(boundTo(handle, about));
   decipher.setAuthTag(sealed.subarray(-TAG_BYTES));
   try {
     const plain = Buffer.concat([decipher.update(sealed.subarray(0, -TAG_BYTES)), decipher.final()]);
@@ -93,6 +105,7 @@ export function openEnvelope(key: Uint8Array, envelope: JsonObject, about: strin
  * @throws TownError `envelope` when it is not one.
  */
 export function envelopeHandle(envelope: JsonObject): string {
-  if (!isEnvelope(envelope)) throw unopened('it is not a sealed envelope');
-  return envelope['key'] as string;
+  const parts = partsOf(envelope);
+  if (parts === null) throw unopened('it is not a sealed envelope');
+  return parts.handle;
 }

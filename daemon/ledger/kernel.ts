@@ -61,13 +61,24 @@ export const readMember = (state: StateReader, id: string): Member | undefined =
 export const readKey = (state: StateReader, key: string): MemberKey | undefined =>
   readJson(state, KERNEL, 'keys', key);
 
-/** The last charter read, by its text: it is asked for at every entry and changes once in a while. */
-let lastRead: { readonly text: string; readonly charter: Charter } | null = null;
+interface ReadCharter {
+  readonly text: string;
+  readonly charter: Charter;
+}
+
+/** `main`, a view and a state ahead may have different ones. */
+const READ_MAX = 4;
+/** The last charters read, by their text: one is asked for at every entry and message and changes once in a while. */
+let lastRead: readonly ReadCharter[] = [];
 
 export function readCharter(state: StateReader): Charter {
   const text = state.get(KERNEL, 'charter', 'charter') ?? 'null';
-  if (lastRead?.text !== text) lastRead = { text, charter: parseCharter(JSON.parse(text)) };
-  return lastRead.charter;
+  let read = lastRead.find((known) => known.text === text);
+  if (read === undefined) {
+    read = { text, charter: parseCharter(JSON.parse(text)) };
+    lastRead = [read, ...lastRead].slice(0, READ_MAX);
+  }
+  return read.charter;
 }
 
 /** What a handler may know beside the state it changes. */

@@ -11,6 +11,7 @@ import {
   hkdfSync,
   type KeyObject,
 } from 'node:crypto';
+import { BoundedCache } from './bounded-cache.js';
 import { bytesOf, hexOf } from './hash.js';
 import { invariant, TownError } from './ids.js';
 
@@ -58,12 +59,14 @@ function sharedSecret(secret: KeyObject, publicKey: Uint8Array): Uint8Array | nu
 }
 
 /** Any secret: points of low order give zero with each of them. */
-const PROBE = Buffer.alloc(KEY_BYTES, 1);
+const PROBE = secretObject(Buffer.alloc(KEY_BYTES, 1));
+/** Kept: the sealing keys of a charter's nodes are looked at with every merge, and each look takes an operation on the curve. */
+const verdicts = new BoundedCache<boolean>(4096);
 
 /** Whether a text is a key that can be sealed to: 64 hex digits, and no point of low order. */
 export function isSealingKey(text: unknown): text is SealingKey {
   if (typeof text !== 'string' || !/^[0-9a-f]{64}$/.test(text)) return false;
-  return sharedSecret(secretObject(PROBE), bytesOf(text)) !== null;
+  return verdicts.get(text, () => sharedSecret(PROBE, bytesOf(text)) !== null);
 }
 
 /**

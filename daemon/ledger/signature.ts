@@ -18,6 +18,7 @@ import {
 } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { Point } from '@noble/ed25519';
+import { BoundedCache } from './bounded-cache.js';
 import { bytesOf, hexOf, sha256 } from './hash.js';
 import { invariant, type KeyId, type MemberId, type NodeId } from './ids.js';
 
@@ -65,30 +66,6 @@ function passesPreChecks(publicKey: Uint8Array, signature: Uint8Array): boolean 
     isCanonicalAndNotLow(publicKey) &&
     isCanonicalAndNotLow(signature.subarray(0, 32))
   );
-}
-
-/** A map that forgets what was put in first once it is full. */
-class BoundedCache<T> {
-  readonly #values = new Map<string, T>();
-  constructor(readonly sizeMax: number) {}
-
-  get(name: string, make: () => T): T {
-    const known = this.#values.get(name);
-    if (known !== undefined) return known;
-    const made = make();
-    if (this.#values.size >= this.sizeMax) {
-      for (const oldest of this.#values.keys()) {
-        this.#values.delete(oldest);
-        break;
-      }
-    }
-    this.#values.set(name, made);
-    return made;
-  }
-
-  delete(name: string): void {
-    this.#values.delete(name);
-  }
 }
 
 // DER around a raw key, RFC 8410: PKCS#8 for the seed, SubjectPublicKeyInfo for the public key.

@@ -190,9 +190,9 @@ export class TownKeyKeeper {
 
   private tellWhyNot(): void {
     const { ring, trouble } = this.parts;
+    if (ring.strangers(this.place().nodes).length === 0) return;
     const unreached = this.unreached().join(', ');
     if (unreached === '' || unreached === this.told) return;
-    if (ring.strangers(this.place().nodes).length === 0) return;
     this.told = unreached;
     trouble(
       'town-key-stays',
