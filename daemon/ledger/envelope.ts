@@ -40,7 +40,10 @@ export function sealEnvelope(
   about: string,
   nonce: Uint8Array,
 ): JsonObject {
-  invariant(key.length === 32 && nonce.length === NONCE_BYTES, 'an envelope has a key of 32 bytes and a nonce of 12');
+  invariant(
+    key.length === 32 && nonce.length === NONCE_BYTES,
+    'an envelope has a key of 32 bytes and a nonce of 12',
+  );
   invariant(isHandle(handle), 'the handle of an envelope key is a short plain name');
   const cipher = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES });
   cipher.setAAD(boundTo(handle, about));

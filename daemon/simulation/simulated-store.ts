@@ -26,9 +26,22 @@ function opened(from: Buffer | ':memory:'): Database.Database {
   return db;
 }
 
+/** The same database, on which a question is prepared once, whichever process asks it: a start of a process opens no file here. */
+function preparedOnce(db: Database.Database): Database.Database {
+  const prepared = new Map<string, Database.Statement>();
+  const prepare = (sql: string): Database.Statement => {
+    let statement = prepared.get(sql);
+    if (statement === undefined) prepared.set(sql, (statement = db.prepare(sql)));
+    return statement;
+  };
+  return Object.create(db, { prepare: { value: prepare } }) as Database.Database;
+}
+
 /** The part of a node that outlives its process. */
 export class SimulatedDisk {
-  db: Database.Database;
+  private db: Database.Database;
+  /** The connection that its processes read on. */
+  reading: Database.Database;
   /** Whether it forgets the last transaction at a crash: a fault that the checks must find. */
   lies = false;
   /** What was fetched of a state ahead of its history. */
@@ -45,6 +58,7 @@ export class SimulatedDisk {
   constructor(image?: Buffer) {
     this.db = opened(image ?? ':memory:');
     migrate(this.db);
+    this.reading = preparedOnce(this.db);
     this.#writes = makeWrites(this.db);
   }
 
@@ -73,6 +87,7 @@ export class SimulatedDisk {
   crash(): void {
     if (this.#before === null) return;
     this.db = opened(this.#before);
+    this.reading = preparedOnce(this.db);
     this.#writes = makeWrites(this.db);
     this.#before = null;
   }
@@ -129,7 +144,7 @@ export class SimulatedStore extends StoreReads implements SimulatedWrites {
   #busy = false;
 
   constructor(disk: SimulatedDisk, ports: StorePorts) {
-    super(disk.db);
+    super(disk.reading);
     this.#disk = disk;
     this.#ports = ports;
   }

@@ -4,6 +4,7 @@
  * Every run repeats exactly.
  */
 import type { Sha256 } from '../ledger/ids.js';
+import type { Genesis } from '../ledger/merge.js';
 import type { NodeKeys } from '../node/key-files.js';
 import type { BrokenRule } from './broken-rules.js';
 import { checkEnd, checkViews, type EndReport } from './checks.js';
@@ -63,6 +64,7 @@ export interface TownReport extends EndReport {
 export interface Founded {
   readonly shape: Shape;
   readonly dapp: SimulatedDapp;
+  readonly genesis: Genesis;
   readonly at: number;
   readonly images: readonly Buffer[];
 }
@@ -73,12 +75,14 @@ export const phasesOf = (seed: number): number => 1 + (seed % 2);
 /** Founds a town in fair weather. @throws Error where that fails */
 export async function foundTown(shape: Shape, dapp: SimulatedDapp): Promise<Founded> {
   const scenario = { seed: 0, shape, faults: new Set<never>() };
-  const town = new SimulatedTown({ scenario, founded: { shape, dapp, at: TOWN_BEGINS, images: [] } });
+  const genesis = genesisOf(shape, dapp);
+  const begun = { shape, dapp, genesis, at: TOWN_BEGINS, images: [] };
+  const town = new SimulatedTown({ scenario, founded: begun });
   try {
     await town.found();
     const { breaches } = town.watch;
     if (breaches.length > 0) throw new Error(breaches.join('; '));
-    return { shape, dapp, at: town.time.now, images: town.nodes.map(({ disk }) => disk.image()) };
+    return { ...begun, at: town.time.now, images: town.nodes.map(({ disk }) => disk.image()) };
   } finally {
     town.close();
   }
@@ -120,14 +124,14 @@ export class SimulatedTown {
   /** What goes wrong just now; null: nothing. */
   plan: FaultPlan | null = null;
   readonly #around: Surroundings;
-  readonly #genesis: ReturnType<typeof genesisOf>;
+  readonly #genesis: Genesis;
   #end: EndReport = { entries: 0, main: null, spentTwice: false };
   #convergedMs = 0;
 
   constructor(private readonly options: TownOptions) {
     const { scenario, founded, broken = null, actsMax = Infinity } = options;
     const { seed } = scenario;
-    const { shape, dapp, at, images } = founded;
+    const { shape, dapp, genesis, at, images } = founded;
     const time = (this.time = new Timeline(at));
     const watch = (this.watch = new Watch(time));
     const chance = (this.chance = new Chance(seed));
@@ -141,7 +145,7 @@ export class SimulatedTown {
       slowness: () => this.plan?.slowness ?? 0,
       torn: () => this.plan?.torn ?? 0,
     };
-    this.#genesis = genesisOf(shape, dapp);
+    this.#genesis = genesis;
     this.everyone = [];
     this.nodes = nodeNames(shape.nodes).map((name, index) =>
       this.addNode(nodeKeys(name), index, images[index]),

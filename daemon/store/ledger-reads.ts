@@ -1,6 +1,6 @@
 /** What can be asked of the store about the ledger itself: entries, blocks and merges. */
 import type { Database } from 'better-sqlite3';
-import { type EntryId, type NodeId, type Sha256, TownError } from '../ledger/ids.js';
+import { type EntryId, type Sha256, TownError } from '../ledger/ids.js';
 import { ArchivedReads } from './archived-reads.js';
 import { endless, Query } from './query.js';
 import { summedColumns } from './row-sums.js';
@@ -183,15 +183,13 @@ export class LedgerReads {
 
   /** Every branch that has a block. */
   branches(limit: number): BranchRow[] {
-    const rows = this.query.all<{ node: NodeId; line: string; unmergedBlocks: number }>(
-      'SELECT node, line, (SELECT count(*) FROM blocks AS u WHERE u.height IS NULL AND u.node = b.node ' +
-        'AND u.line = b.line) AS unmergedBlocks FROM branches AS b WHERE blocked >= 0 ORDER BY node, line LIMIT ?',
+    return this.query.all(
+      'SELECT b.node, b.line, l.seq, l.id AS head, l.oid, (SELECT count(*) FROM blocks AS u WHERE u.height IS NULL ' +
+        'AND u.node = b.node AND u.line = b.line) AS unmergedBlocks FROM branches AS b CROSS JOIN blocks AS l ' +
+        'ON l.rowid = (SELECT rowid FROM blocks AS m WHERE m.node = b.node AND m.line = b.line ORDER BY m.seq DESC ' +
+        'LIMIT 1) WHERE b.blocked >= 0 ORDER BY b.node, b.line LIMIT ?',
       limit,
     );
-    return rows.map((row) => {
-      const { seq, id, oid } = this.lastBlock(row.node, row.line)!;
-      return { ...row, seq, head: id, oid };
-    });
   }
 
   // Merges.
