@@ -2,7 +2,7 @@
 import { NOTES, notesContract } from '../ledger/testing/small-town.js';
 import type { BrokenRule } from './broken-rules.js';
 import { FAULTS, scenarioOf, type Fault, type Shape } from './scenario.js';
-import { foundTown, playTown, type Founded, type TownReport } from './simulated-town.js';
+import { foundTown, playTown, type EndedTown, type Founded, type TownReport } from './simulated-town.js';
 
 const dapp = { manifest: NOTES, contract: notesContract };
 
@@ -16,6 +16,8 @@ export interface SeedOptions {
   /** The share of the messages that is lost while things go wrong, in place of the seed's own. */
   readonly loss?: number | undefined;
   readonly broken?: BrokenRule | undefined;
+  /** Given the town once it has come to its end and everything held. */
+  readonly ended?: ((town: EndedTown) => Promise<void>) | undefined;
 }
 
 const towns = new Map<string, Promise<Founded>>();
@@ -29,7 +31,7 @@ function founded(shape: Shape): Promise<Founded> {
 
 /** Plays one seed. */
 export async function playSeed(seed: number, options: SeedOptions = {}): Promise<TownReport> {
-  const { nodes, faults = FAULTS, phases, days, actsMax, loss, broken } = options;
+  const { nodes, faults = FAULTS, phases, days, actsMax, loss, broken, ended } = options;
   const scenario = scenarioOf(seed, nodes, faults);
   return playTown({
     scenario,
@@ -39,5 +41,6 @@ export async function playSeed(seed: number, options: SeedOptions = {}): Promise
     ...(actsMax === undefined ? {} : { actsMax }),
     ...(loss === undefined ? {} : { loss }),
     ...(broken === undefined ? {} : { broken }),
+    ended,
   });
 }

@@ -45,6 +45,15 @@ export interface TownOptions {
   readonly broken?: BrokenRule | undefined;
   /** Between two things that the people of one node do, on average: milliseconds. */
   readonly paceMs?: number;
+  /** Given the town once it has come to its end and everything held. */
+  readonly ended?: ((town: EndedTown) => Promise<void>) | undefined;
+}
+
+/** What is needed to go through a town's history once more. */
+export interface EndedTown {
+  readonly genesis: Genesis;
+  readonly dapp: SimulatedDapp;
+  readonly processes: readonly SimulatedProcess[];
 }
 
 export interface TownReport extends EndReport {
@@ -208,6 +217,9 @@ export class SimulatedTown {
         ...{ watch, chance: this.chance, forbids: this.workload.forbids },
       });
     }
+    const { dapp } = options.founded;
+    if (watch.breaches.length === 0)
+      await options.ended?.({ genesis: this.#genesis, dapp, processes: this.present() });
   }
 
   /** Nothing happens for so long: then the nodes say that they are there, and write nothing. */

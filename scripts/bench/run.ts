@@ -11,7 +11,8 @@ const help = `npm run bench [-- NAME…] [-- --json]     measures this machine; 
   merge      entries into main with one, three and five validators, and how long one takes; beside a bare replay, and a
              commit with three round trips
   resync     a node fetches 10,000 entries, beside a loop that only verifies and inserts them
-  simulate   towns in simulated time with any faults, for each minute of one thread; beside the same towns without faults
+  simulate   towns in simulated time with any faults, for each minute of one thread; beside a bare replay of
+             their histories by every node
   verify     entries checked in bulk on all cores, beside nothing but crypto.verify on as many threads
   scale      only by its name: 100,000 members and 1,000,000 entries; SCALE=0.1 a tenth of it, BENCH_CACHE=DIR keeps it
   start      spawn to serving, beside a bare server on the same libraries
