@@ -40,6 +40,8 @@ const requests: [method: string, path: string, body?: object][] = [
   ['post', '/api/people/{id}/erase'],
   ['get', '/api/records'],
   ['post', '/api/records/erase'],
+  ['get', '/api/recovery'],
+  ['post', '/api/recovery', { statement: {}, sigs: [] }],
   ['post', '/api/badges', { person, badgeNumber, doors: ['front'], until: 1_800_000_000_000 }],
   ['post', '/api/badges/{badge}/revoke', { reason: 'lost' }],
   ['post', '/api/enrolments', { person, door: 'front', doors: '*' }],

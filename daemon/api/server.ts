@@ -29,6 +29,7 @@ import { offerRoutes } from './offer-routes.js';
 import { panelFiles } from './panel-files.js';
 import { peopleRoutes } from './people-routes.js';
 import { recordRoutes } from './record-routes.js';
+import { recoveryRoutes } from './recovery-routes.js';
 import { sessionRoutes } from './session-routes.js';
 import { sharedSchemas } from './views.js';
 
@@ -162,6 +163,7 @@ export async function buildApi(options: ApiOptions): Promise<FastifyInstance> {
     signedIn.addHook('onRequest', requireSession(node));
     await signedIn.register(peopleRoutes, { node });
     await signedIn.register(recordRoutes, { node });
+    await signedIn.register(recoveryRoutes, { node });
     await signedIn.register(doorRoutes, { node });
     await signedIn.register(memberRoutes, { node });
     await signedIn.register(moneyRoutes, { node, triesPerMinute });

@@ -6,6 +6,7 @@ import { TownError } from '../ledger/ids.js';
 import { forksInMemory } from './forks-in-memory.js';
 import { moneyInMemory, standingInMemory } from './money-in-memory.js';
 import { recordsInMemory } from './records-in-memory.js';
+import { recoveryInMemory } from './recovery-in-memory.js';
 import type { KeyCases, OwnKeyView } from '../node/key-cases.js';
 import type { LedgerGraph } from '../node/ledger-graph.js';
 import type { NodeCases, NodeInvited, NodesView, NodeView } from '../node/node-cases.js';
@@ -98,6 +99,14 @@ export const status: Shape.StatusView = {
   supply: { total: 1_000_000, vault: 999_000, members: 900, locked: 50, allowances: 40, suspense: 10 },
   validators: { count: 1, quorum: 1, mayBeOff: 0, heard: 1 },
   peers: { count: 0, connected: 0 },
+  next: {
+    state: 'parked',
+    epoch: 1,
+    round: 2,
+    parkedSince: 1_700_000_000_000,
+    connected: ['attic'],
+    away: ['cellar'],
+  },
   startedAt: 1_700_000_000_000,
 };
 
@@ -419,6 +428,7 @@ export class TownInMemory implements Shape.TownNode {
   forks = forksInMemory((method, args, answer) => this.#note(method, args, answer), recorded);
   money = moneyInMemory((method, args, answer) => this.#note(method, args, answer), recorded);
   standing = standingInMemory((method, args, answer) => this.#note(method, args, answer), recorded);
+  recovery = recoveryInMemory((method, args, answer) => this.#note(method, args, answer));
   recordCases = recordsInMemory((method, args, answer) => this.#note(method, args, answer), recorded);
   onLine = (name: string): Promise<Shape.TownNode> => this.#note('onLine', [name], this);
 

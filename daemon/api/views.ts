@@ -293,6 +293,14 @@ export const statusView = component<Shape.StatusView>()(
     }),
     validators: Type.Object({ count: count(), quorum: count(), mayBeOff: count(), heard: count() }),
     peers: Type.Object({ count: count(), connected: count() }),
+    next: Type.Object({
+      state: oneOf('nothing', 'due', 'open', 'parked', 'diverged'),
+      epoch: count(),
+      round: orNull(count()),
+      parkedSince: orNull(millis()),
+      connected: Type.Array(Type.String(), { description: 'names of the other nodes that are connected' }),
+      away: Type.Array(Type.String(), { description: 'names of the validators that are not heard' }),
+    }),
     startedAt: millis(),
   }),
 );

@@ -22,6 +22,7 @@ import { plain } from './output.js';
 import { addPeerCommands } from './peer-commands.js';
 import { addPeopleCommands } from './people-commands.js';
 import { addRecordCommands } from './record-commands.js';
+import { addRecoveryCommands } from './recovery-commands.js';
 import { addSessionCommands } from './session-commands.js';
 import { addSplitCommand } from './split-command.js';
 
@@ -62,6 +63,7 @@ function makeProgram(): Command {
   addForkCommands(town);
   addSplitCommand(town);
   addPeerCommands(town);
+  addRecoveryCommands(town);
   return town;
 }
 

@@ -1,7 +1,16 @@
 /** The certificate of a merge: a quorum's precommits for its value. It is the proof in "proof of merge". */
-import { canonicalize } from '../ledger/canonical.js';
-import { invariant, TownError, type Json, type KeyId, type NodeId, type Sha256 } from '../ledger/ids.js';
-import { isHash, isNode, isSameHeight, isSignature, parseMessage, PLACE_CHECKS, problemOf } from './place.js';
+import { canonicalize, parseCanonical } from '../ledger/canonical.js';
+import {
+  invariant,
+  TownError,
+  type Json,
+  type JsonObject,
+  type KeyId,
+  type NodeId,
+  type Sha256,
+} from '../ledger/ids.js';
+import { parseRecovery, type Recovery } from '../ledger/recovery.js';
+import { isHash, isNode, isSameHeight, isSignature, PLACE_CHECKS, problemOf } from './place.js';
 import type { Place } from './place.js';
 import { quorumOf, type QuorumRule } from './quorum.js';
 import { verifyVote, type Vote } from './vote.js';
@@ -10,6 +19,8 @@ export interface Certificate extends Place {
   readonly value: Sha256;
   /** Precommits for the value in this round, sorted by node, each node once. */
   readonly votes: readonly CertificateVote[];
+  /** Of the first merge of an epoch: what began it. What it proves is in proof.ts. */
+  readonly recovery?: Recovery;
 }
 
 export interface CertificateVote {
@@ -31,12 +42,31 @@ const CERTIFICATE_CHECKS = {
     value.every((vote: Json) => problemOf<CertificateVote>(vote, VOTE_CHECKS) === null),
 };
 
+function problemOfCertificate(value: Json): string | null {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'it is no object';
+  const { recovery, ...signed } = value as JsonObject;
+  if (recovery !== undefined && !isRecovery(recovery)) return '"recovery" is none';
+  return problemOf<Omit<Certificate, 'recovery'>>(signed, CERTIFICATE_CHECKS);
+}
+
+function isRecovery(value: Json): boolean {
+  try {
+    return parseRecovery(value) !== null;
+  } catch (error) {
+    if (error instanceof TownError) return false;
+    throw error;
+  }
+}
+
 function bad(why: string): TownError {
   return new TownError('bad-certificate', `The certificate proves nothing: ${why}.`);
 }
 
-/** Makes a certificate of the precommits with which a value was decided (at least one; all alike but for node and signature). */
-export function certificateOf(votes: readonly Vote[]): Certificate {
+/**
+ * Makes a certificate of the precommits with which a value was decided (at least one; all alike but for node and signature).
+ * @param recovery with the first merge of an epoch
+ */
+export function certificateOf(votes: readonly Vote[], recovery?: Recovery): Certificate {
   const [first] = votes;
   invariant(first !== undefined && first.value !== null, 'a certificate is made of votes for a value');
   const { town, line, epoch, height, round, value, parent } = first;
@@ -49,12 +79,13 @@ export function certificateOf(votes: readonly Vote[]): Certificate {
   const sorted = votes
     .map(({ node, sig }) => ({ node, sig }))
     .sort((a, b) => (a.node < b.node ? -1 : a.node > b.node ? 1 : 0));
-  return { town, line, epoch, height, round, value, parent, votes: sorted };
+  const certificate = { town, line, epoch, height, round, value, parent, votes: sorted };
+  return recovery ? { ...certificate, recovery } : certificate;
 }
 
 /**
  * Checks that a quorum of these validators signed. That town, line, epoch, height, parent and value are the expected ones is
- * the caller's to compare.
+ * the caller's to compare: who wants a merge proven calls `proveMerge`.
  * @throws TownError `bad-certificate` naming what is wrong; `bad-quorum` when the charter's rule does not allow so many.
  */
 export function verifyCertificate(
@@ -62,9 +93,9 @@ export function verifyCertificate(
   validators: ReadonlyMap<NodeId, KeyId>,
   rule: QuorumRule,
 ): void {
-  const problem = problemOf<Certificate>(certificate as unknown as Json, CERTIFICATE_CHECKS);
+  const problem = problemOfCertificate(certificate as unknown as Json);
   if (problem !== null) throw bad(problem);
-  const { votes, ...place } = certificate;
+  const { votes, recovery: _, ...place } = certificate;
   let previous = '';
   for (const { node, sig } of votes) {
     // One order only: so no node counts twice, and a certificate has one spelling.
@@ -90,5 +121,8 @@ export function certificateText(certificate: Certificate): string {
  * @throws TownError `not-canonical`, or `bad-certificate` naming the field.
  */
 export function parseCertificate(text: string): Certificate {
-  return parseMessage<Certificate>(text, CERTIFICATE_CHECKS, 'bad-certificate');
+  const value = parseCanonical(text);
+  const problem = problemOfCertificate(value);
+  if (problem !== null) throw bad(problem);
+  return value as unknown as Certificate;
 }

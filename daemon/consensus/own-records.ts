@@ -3,7 +3,8 @@
  * holds the others' prevotes that it rests on: should one of their signers be gone for ever, nobody else could show that quorum
  * again, and who is locked on something else would never follow.
  */
-import { invariant, TownError } from '../ledger/ids.js';
+import { parseCanonical } from '../ledger/canonical.js';
+import { invariant, TownError, type Json, type JsonObject } from '../ledger/ids.js';
 import { keepProposal, keepValue, keepVote, orderOf, type HeightState } from './height-state.js';
 import { isSameHeight, messageText } from './place.js';
 import { parseProposal, type Proposal } from './proposal.js';
@@ -46,6 +47,16 @@ export function voteRecord(vote: Vote, bytes: Uint8Array | null): IndexedRecord 
 export function polkaRecords(polka: readonly Vote[]): IndexedRecord[] {
   return polka.map((vote) => ({ ...voteRecord(vote, null), kind: 'seen' }));
 }
+
+/** The records of one epoch: what was signed in an earlier one, for a height that it did not decide, is void. */
+export const recordsOf = <T extends OwnRecord>(records: readonly T[], epoch: number): readonly T[] =>
+  records.filter(({ text }) => {
+    const value = parseCanonical(text);
+    return isObject(value) && value['epoch'] === epoch;
+  });
+
+const isObject = (value: Json): value is JsonObject =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 function badLog(why: string): TownError {
   return new TownError(

@@ -14,7 +14,7 @@ const Count = (minimum: number, maximum: number) => Type.Integer({ minimum, maxi
 const Permission = Type.String({ pattern: '^([a-z][a-z0-9-]*\\.([a-z][a-z0-9-]*|\\*))$', maxLength: 65 });
 const closed = { additionalProperties: false } as const;
 
-const NodeSchema = Type.Object(
+export const NodeSchema = Type.Object(
   {
     name: Type.String({ minLength: 1, maxLength: 60 }),
     key: Type.String({ pattern: '^[0-9a-f]{64}$' }),
@@ -58,6 +58,16 @@ export const CharterSchema = Type.Object(
     nodes: Type.Record(Type.String({ pattern: '^[0-9a-f]{16}$' }), NodeSchema, closed),
     validators: Type.Array(Type.String({ pattern: '^[0-9a-f]{16}$' }), { minItems: 1, maxItems: 100 }),
     quorum: Type.Union([Type.Literal('majority'), Type.Literal('two-thirds')]),
+    /** Offline keys, `k` of which start a new epoch with other validators when too few are left (recovery.ts). Absent: none can. */
+    recovery: Type.Optional(
+      Type.Object(
+        {
+          k: Count(1, 16),
+          keys: Type.Array(Type.String({ pattern: '^[0-9a-f]{64}$' }), { minItems: 1, maxItems: 16 }),
+        },
+        closed,
+      ),
+    ),
     dapps: Type.Array(DappSchema, { maxItems: 64 }),
     pace: Type.Object({ interactiveMs: Count(0, 3_600_000), factsMs: Count(0, 86_400_000) }, closed),
     limits: Type.Object({ mergeEntries: Count(1, 10_000), mergeBytes: Count(65_536, 67_108_864) }, closed),
@@ -125,6 +135,11 @@ export function parseCharter(value: unknown): Charter {
     if (keys.has(node.key)) bad(`two nodes have the key ${node.key.slice(0, 12)}…`);
     keys.add(node.key);
   }
+  const { k = 1, keys: offline = [''] } = charter.recovery ?? {};
+  if (k > offline.length) bad(`its recovery wants ${k} signatures of ${offline.length} keys`);
+  if (new Set(offline).size < offline.length) bad('a key of its recovery is named twice');
+  if (offline.some((key) => keys.has(key)))
+    bad('a key of its recovery is that of a node: it must lie elsewhere');
   const names = new Set<string>();
   for (const dapp of charter.dapps) {
     if (KERNEL_NAMES.has(dapp.name)) bad(`"${dapp.name}" is a name of the kernel`);

@@ -242,8 +242,8 @@ export interface Split {
   readonly state: readonly StateWrite[];
 }
 
-/** Of the kernel's state what is about the other town's nodes and lines, or its charter. */
-const NOT_TAKEN = new Set(['branches', 'charter', 'forks', 'nodes']);
+/** Of the kernel's state what is about the other town's nodes, lines and epochs, or its charter. */
+const NOT_TAKEN = new Set(['branches', 'charter', 'forks', 'nodes', 'recovery']);
 
 /** What of a town's state goes into one that splits from it: all but how far branches are merged, nodes, and drafts. */
 export const stateForSplit = (rows: readonly StateWrite[]): readonly StateWrite[] =>

@@ -32,6 +32,7 @@ import {
   type BranchPart,
   type OrderedEntry,
 } from './order.js';
+import { recover, type RecoveryStatement } from './recovery.js';
 import { Overlay, writeJson, type StateReader, type StateWrite } from './state.js';
 import { assertConserved } from './supply.js';
 import { liftSuspensions, suspendDapp, workingDapps } from './suspended-dapps.js';
@@ -65,6 +66,8 @@ export interface ReplayInput {
   readonly parts: readonly BranchPart[];
   readonly baseTime: (base: Sha256) => Millis;
   readonly manifests: Manifests;
+  /** With the first merge of an epoch, what began it; checked. */
+  readonly recovery?: RecoveryStatement | undefined;
 }
 
 export interface ReplayResult {
@@ -98,6 +101,7 @@ interface Attempt {
 
 function* replayOnce(input: ReplayInput, { lost, suspended }: Vetoes): Dialogue<Attempt> {
   const state = new Overlay(input.state);
+  if (input.recovery) recover(state, input.recovery);
   const receipt: ReceiptEntry[] = [];
   const notices: Attempt['notices'] = [];
   const writesOf: Attempt['writesOf'] = new Map();

@@ -11,10 +11,11 @@ import type { Events } from './events.js';
 import type { Alarm } from './height-work.js';
 import type { NodeKeys } from './key-files.js';
 import type { MainLine } from './main-line.js';
+import type { Merger } from './merger.js';
 import type { NodesView } from './node-cases.js';
 import type { Peering } from './peering.js';
 import type { Readiness } from './readiness.js';
-import type { StatusView } from './use-cases.js';
+import type { NextMergeView, StatusView } from './use-cases.js';
 
 const PEERS_TELL_MS = 1_000;
 
@@ -36,6 +37,7 @@ export interface BulletinParts {
   readonly brokerStates: () => readonly BrokerState[];
   readonly gate: () => GateHello | null;
   readonly isMerging: () => boolean;
+  readonly heightAtWork: () => Merger['heightAtWork'];
   readonly needsSetup: () => boolean;
 }
 
@@ -124,6 +126,23 @@ export class Bulletin {
     return this.parts.peering().isOnline ? null : this.parts.brokerTrouble();
   }
 
+  private next(heard: ReadonlySet<string>): NextMergeView {
+    const { store, main, keys } = this.parts;
+    const { nodes, validators } = main.charter;
+    const work = this.parts.heightAtWork();
+    const nameOf = (id: string): string => nodes[id]?.name ?? id;
+    const waits = store.pendingCount() > 0 ? 'due' : 'nothing';
+    const atWork = work === null ? waits : work.parkedSince === null ? 'open' : 'parked';
+    return {
+      state: main.divergedFrom ? 'diverged' : atWork,
+      epoch: main.epoch,
+      round: work?.round ?? null,
+      parkedSince: work?.parkedSince ?? null,
+      connected: [...heard].map(nameOf),
+      away: validators.filter((id) => id !== keys.id && !heard.has(id)).map(nameOf),
+    };
+  }
+
   status(): StatusView {
     const { store, keys, config, version, main, readiness } = this.parts;
     const { charter, head } = main;
@@ -165,6 +184,7 @@ export class Bulletin {
         heard: charter.validators.filter((id) => id === keys.id || heard.has(id as NodeId)).length,
       },
       peers: { count: peers.length, connected: heard.size },
+      next: this.next(heard),
       startedAt: this.startedAt,
     };
   }

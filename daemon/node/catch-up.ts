@@ -7,6 +7,7 @@ import type { GitObject } from '../ledger/git-object.js';
 import { readCharter } from '../ledger/kernel.js';
 import type { NodeId, Oid } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
+import { epochOf } from '../ledger/recovery.js';
 import { State, type StateWrite } from '../ledger/state.js';
 import { assertSupply } from '../ledger/supply.js';
 import { readState } from '../store/snapshot.js';
@@ -100,7 +101,8 @@ export class CatchUp {
 
   /** Somebody was heard, or something came: looks whether to fetch, and what. */
   look(): void {
-    if (this.isOff || this.isAtWork) return;
+    // What the town went on to does not follow from what a node has that was left behind.
+    if (this.isOff || this.isAtWork || this.parts.main.divergedFrom !== null) return;
     const { main, highest, steady } = this.parts;
     const top = highest();
     const { sought } = this;
@@ -113,6 +115,15 @@ export class CatchUp {
     const isFar = top - main.head.height >= BEHIND_MIN;
     const isNew = top > main.seenHead.height && steady() >= this.followFrom;
     if (isNew && (isFar || main.ahead !== null)) this.seekMerge(top);
+  }
+
+  /** An epoch begins with the next merge: what an older one went on to is none of the town's. */
+  epochBegan(): void {
+    const { main, failed } = this.parts;
+    this.drop();
+    const isVoid = main.ahead !== null && epochOf(main.ahead.state) < main.epoch;
+    if (isVoid) this.forget().catch((error: unknown) => failed('store-failed', String(error)));
+    else this.look();
   }
 
   /** A merge of the history became `main`. */
@@ -174,7 +185,7 @@ export class CatchUp {
     const [merge, ...more] = unpackMerges(packed);
     if (merge === undefined || more.length > 0) throw new TownError('bad-batch', 'One merge was asked for.');
     const trusted = main.seenHead.height;
-    const certified = readCertified(merge, { town: main.town, height }, main.seenCharter);
+    const certified = readCertified(merge, { town: main.town, height }, main.seenAuthority);
     if (certified === null) {
       if (height <= trusted + 1)
         throw new TownError('bad-certificate', `No quorum of the validators signed merge ${height}.`);
@@ -266,7 +277,7 @@ export class CatchUp {
 
   /** The history is here as far as the state that was stood upon. */
   private async end(): Promise<void> {
-    const { main, view, store, failed, changed } = this.parts;
+    const { main, store, failed } = this.parts;
     const { ahead } = main;
     if (ahead !== null) {
       const isOther = main.head.height === ahead.head.height && main.head.id !== ahead.head.id;
@@ -275,8 +286,13 @@ export class CatchUp {
           'ahead-differs',
           `Merge ${ahead.head.height}, on whose state this node stood while it caught up, is not in the history that came: a quorum signed both.`,
         );
-      await view.stand(() => main.lookAhead(null));
     }
+    await this.forget();
+  }
+
+  private async forget(): Promise<void> {
+    const { main, view, store, changed } = this.parts;
+    if (main.ahead !== null) await view.stand(() => main.lookAhead(null));
     await store.setMeta(AHEAD_META, '');
     await this.tidy();
     changed();

@@ -1,8 +1,9 @@
 /** A merge that is trusted by its certificate alone, before anything that led to it is here. */
 import { parseCertificate, verifyCertificate } from '../consensus/certificate.js';
+import { isNext, proveMerge, type Parent } from '../consensus/proof.js';
 import { valueIdOf } from '../consensus/vote.js';
 import { commitOid } from '../ledger/block.js';
-import { keyOfNode, type Charter } from '../ledger/charter.js';
+import { keyOfNode } from '../ledger/charter.js';
 import { parseCommit, parseTrailers } from '../ledger/git-object.js';
 import { sha256 } from '../ledger/hash.js';
 import type { KeyId, Millis, NodeId, Oid, Sha256 } from '../ledger/ids.js';
@@ -20,20 +21,31 @@ export interface CertifiedMerge extends Head {
 /**
  * Whether a quorum of the validators that are trusted here signed it. Who was a validator then signs only what follows from all
  * before; so such a quorum proves as much of a later merge as of the next one. The votes of later validators do not count.
- * @param charter of the last merge that is trusted
+ * Where an epoch began in between, too few of them did, or it is the next merge and brings what began it.
+ * @param trusted the last merge that is trusted, with the validators and the epoch that hold after it
  * @returns null where too few of them signed: others are validators by then, and a merge before it has to be trusted first
- * @throws TownError `bad-certificate`, `bad-commit`, `bad-merge`
+ * @throws TownError `bad-certificate`, `bad-commit`, `bad-merge`, `bad-recovery`, `no-recovery`
  */
 export function readCertified(
   { raw, certificate }: RawMerge,
   place: { readonly town: Sha256; readonly height: number },
-  charter: Charter,
+  trusted: Parent,
 ): CertifiedMerge | null {
   const proof = parseCertificate(certificate);
   if (proof.town !== place.town || proof.line !== MAIN || proof.height !== place.height)
     throw new TownError('bad-certificate', 'The certificate is for another place than was asked for.');
   if (proof.value !== valueIdOf(raw))
     throw new TownError('bad-certificate', 'The certificate is for another merge.');
+  const { charter, epoch } = trusted;
+  if (proof.recovery && proof.epoch > epoch && isNext(proof, trusted)) {
+    proveMerge(proof, raw, trusted);
+    return certifiedOf({ raw, certificate }, place);
+  }
+  if (proof.epoch < epoch)
+    throw new TownError(
+      'bad-certificate',
+      `The certificate is of epoch ${proof.epoch}, and epoch ${epoch} has begun.`,
+    );
   const keys = new Map(
     charter.validators.map((id) => [id as NodeId, keyOfNode(charter, id as NodeId) as KeyId]),
   );

@@ -32,6 +32,8 @@ export type CoreStore = Pick<
   | 'logConsensus'
   | 'forgetConsensus'
   | 'putRefs'
+  | 'certificate'
+  | 'setMeta'
 >;
 
 /** And as much as its peering needs. */

@@ -9,6 +9,7 @@ import { Appender } from './appender.js';
 import { Blocks, type MadeBlock } from './blocks.js';
 import type { Clock } from './clock.js';
 import type { Exchange } from './drive.js';
+import { Epochs, type EpochsParts } from './epochs.js';
 import { Equivocations } from './equivocations.js';
 import type { NodeKeys } from './key-files.js';
 import type { MainLine } from './main-line.js';
@@ -32,6 +33,12 @@ export interface CoreParts {
   readonly broadcast: MergerParts['broadcast'];
   /** Whether another node is heard just now. */
   readonly isHeard: MergerParts['isHeard'];
+  /** Tells the other nodes what began the epoch. */
+  readonly sendRecovery?: EpochsParts['send'];
+  /** The charter has other validators, and maybe nodes, from now on. */
+  readonly epochBegan?: () => void;
+  /** A height was parked for want of a quorum, or goes on. */
+  readonly parkedChanged?: MergerParts['parkedChanged'];
   readonly alarm: MergerParts['alarm'];
   readonly trouble: MergerParts['trouble'];
   /** An entry of this node is durable. */
@@ -91,6 +98,14 @@ export class Core {
       silentUpTo: parts.silentUpTo,
       confirm: parts.confirm,
     });
+    const epochs = new Epochs({
+      ...{ store, main, view, trouble },
+      send: parts.sendRecovery ?? (() => undefined),
+      begun: () => {
+        this.merger.epochBegan();
+        parts.epochBegan?.();
+      },
+    });
     const equivocations = new Equivocations({ store, main, view, appender, trouble });
     this.main = main;
     this.view = view;
@@ -107,6 +122,8 @@ export class Core {
       equivocated: (first, second) => equivocations.ofVotes(first, second),
       trouble,
       isHeard,
+      parkedChanged: parts.parkedChanged ?? (() => undefined),
+      epochs,
       rules: parts.rules,
     });
     this.peerBlocks = new PeerBlocks(store, view, manifests, equivocations, (taken) => {

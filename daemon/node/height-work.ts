@@ -30,6 +30,9 @@ const ABSENT_WAIT_MS = 300;
 const PROPOSER_LOOK_MS = 500;
 /** A round's time is begun anew so often while a proposal of it is being replayed. */
 const JUDGING_TURNS_MAX = 20;
+/** With no quorum heard for so long a height is parked: no rounds, no messages, no writes. */
+const QUORUM_WAIT_MS = 60_000;
+const QUORUM_LOOK_MS = 5_000;
 /** Refusals of a proposal that say nothing about it: what it needs is not here yet. */
 const NOT_HERE = new Set(['unknown-head', 'unknown-base']);
 const REFUSALS = new Set(['bad-merge', 'bad-commit', 'bad-signature', 'content-differs']);
@@ -55,6 +58,8 @@ export interface HeightWorkParts {
   readonly broadcast: (message: Message) => void;
   /** Whether another validator is heard just now: who is not, is not waited for. */
   readonly isHeard: (node: NodeId) => boolean;
+  /** The height was parked, or goes on. */
+  readonly parkedChanged: () => void;
   /** Runs one adoption at a time. */
   readonly adopting: (task: () => Promise<void>) => Promise<void>;
 }
@@ -72,6 +77,9 @@ export class HeightWork {
   /** Proposals that are being replayed. */
   private judging = 0;
   private over = false;
+  /** While no quorum is heard: since when, and what waits. */
+  private parked: { readonly since: number; readonly waiting: (() => void)[] } | null = null;
+  private cancelGossip: (() => void) | null = null;
   private readonly timers = new Set<() => void>();
 
   /** @param state as `startHeight` gives it */
@@ -90,6 +98,7 @@ export class HeightWork {
     this.feed({ t: 'start' });
     for (const message of inbox) this.feed(message);
     this.gossipLater(GOSSIP_MS_MIN);
+    this.lookForQuorum(0);
   }
 
   /** Nothing happens in its name from here on. */
@@ -107,6 +116,21 @@ export class HeightWork {
   /** A message whose signature holds. */
   take(message: Message): void {
     this.feed(message);
+    this.wake();
+  }
+
+  /** Others are heard, or not any more: what was parked goes on. */
+  heardChanged(): void {
+    if (this.parked !== null && this.hearsQuorum) this.wake();
+  }
+
+  /** Since when no quorum is heard and nothing is done therefore (ms); null: it is at work. */
+  get parkedSince(): number | null {
+    return this.parked?.since ?? null;
+  }
+
+  get round(): number {
+    return this.state.round;
   }
 
   /** Sends the current messages. */
@@ -148,26 +172,70 @@ export class HeightWork {
     if (this.state.place.height <= this.parts.main.head.height) this.end();
   }
 
-  /** Whether `main` has gone by this height already: it is about to be over, and a replay would start from another state. */
-  private get isPast(): boolean {
-    return this.parts.main.head.height + 1 !== this.state.place.height;
+  /** An epoch begins: what was voted on is void. */
+  giveWay(): void {
+    this.end();
   }
 
-  private after(ms: number, task: () => void): void {
+  /** Whether `main` has gone by this height or epoch: it is about to be over, and a replay would start from another state. */
+  private get isPast(): boolean {
+    const { head, epoch } = this.parts.main;
+    const { place } = this.state;
+    return head.height + 1 !== place.height || epoch !== place.epoch;
+  }
+
+  private after(ms: number, task: () => void): () => void {
     const cancel = this.parts.clock.after(ms, () => {
       this.timers.delete(cancel);
       if (!this.over) this.attempt(async () => task());
     });
     this.timers.add(cancel);
+    return () => {
+      this.timers.delete(cancel);
+      cancel();
+    };
   }
 
-  /** Messages get lost: the current ones are sent again, ever more rarely. */
+  /** Messages get lost: the current ones are sent again, ever more rarely. A height that is woken begins anew. */
   private gossipLater(ms: number): void {
     if (this.state.validators.length === 1) return;
-    this.after(ms, () => {
+    this.cancelGossip?.();
+    this.cancelGossip = this.after(ms, () => {
+      this.cancelGossip = null;
+      if (this.parked !== null) return;
       this.gossip();
       this.gossipLater(Math.min(ms * 2, GOSSIP_MS_MAX));
     });
+  }
+
+  /** This node with the validators that are heard. */
+  private get hearsQuorum(): boolean {
+    const { keys, isHeard } = this.parts;
+    const { validators, quorum } = this.state;
+    return validators.filter((id) => id === keys.id || isHeard(id)).length >= quorum;
+  }
+
+  /** Counted in looks, not by the clock, which may be set. @param missedMs how long no quorum was heard by now */
+  private lookForQuorum(missedMs: number): void {
+    if (this.state.validators.length === 1) return;
+    this.after(QUORUM_LOOK_MS, () => {
+      const missing = this.hearsQuorum ? 0 : missedMs + QUORUM_LOOK_MS;
+      if (missing < QUORUM_WAIT_MS) return this.lookForQuorum(missing);
+      this.parked = { since: this.parts.clock.now() - missing, waiting: [] };
+      this.parts.parkedChanged();
+    });
+  }
+
+  /** Goes on where it was parked, for another while at least. */
+  private wake(): void {
+    if (this.parked === null || this.over) return;
+    const { waiting } = this.parked;
+    this.parked = null;
+    for (const task of waiting) this.attempt(async () => task());
+    this.heldChanged();
+    this.gossipLater(GOSSIP_MS_MIN);
+    this.lookForQuorum(0);
+    this.parts.parkedChanged();
   }
 
   private feed(input: Input): void {
@@ -227,10 +295,10 @@ export class HeightWork {
   }
 
   private async decide({ votes, value, bytes }: Output & { t: 'decide' }): Promise<void> {
-    const { workshop, adopting } = this.parts;
-    const certificate = certificateText(certificateOf(votes));
+    const { workshop, adopting, main } = this.parts;
     await adopting(async () => {
       if (this.over || this.isPast) return;
+      const certificate = certificateText(certificateOf(votes, main.recovery ?? undefined));
       await workshop.adopt(this.built.get(value) ?? (await workshop.replayOf(bytes)), certificate);
     });
     this.end();
@@ -252,6 +320,8 @@ export class HeightWork {
     const waitMs = this.waitOf(output, ms);
     const lookMs = output.step === 'propose' ? Math.min(waitMs, PROPOSER_LOOK_MS) : waitMs;
     this.after(lookMs, () => {
+      // No rounds while nobody would hear them: at most one wait of each step stands here.
+      if (this.parked !== null) return void this.parked.waiting.push(() => this.timeOut(output, ms, turns));
       if (waitMs > lookMs) return this.timeOut(output, waitMs - lookMs, turns);
       const isJudging = output.step === 'propose' && this.judging > 0 && turns > 0;
       if (isJudging) this.timeOut(output, output.ms, turns - 1);
@@ -263,7 +333,7 @@ export class HeightWork {
   private async offer(): Promise<void> {
     const { workshop } = this.parts;
     const round = this.wanted;
-    if (round === null || this.isPast || workshop.choose().length === 0) return;
+    if (round === null || this.isPast || this.parked !== null || workshop.choose().length === 0) return;
     this.wanted = null;
     const built = await workshop.propose();
     this.built.set(valueIdOf(built.merge.raw), built);

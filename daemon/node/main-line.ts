@@ -1,13 +1,28 @@
 /** What `main` is by now, in memory: the state after the last adopted merge, its tree and its head. */
+import type { Parent } from '../consensus/proof.js';
 import type { Charter } from '../ledger/charter.js';
 import { readCharter } from '../ledger/kernel.js';
 import type { Millis, Oid, Sha256 } from '../ledger/ids.js';
 import { TownError, invariant } from '../ledger/ids.js';
 import { sha256 } from '../ledger/hash.js';
+import {
+  assertRecovery,
+  epochOf,
+  followsOn,
+  parseRecovery,
+  recoveryText,
+  type Recovery,
+  type RecoveryStatement,
+} from '../ledger/recovery.js';
 import { assertSupply, assertTotals, totalsAfter, totalsOf, type Totals } from '../ledger/supply.js';
 import { changeTree, type StateTree } from '../ledger/state-tree.js';
 import { State, type StateWrite } from '../ledger/state.js';
 import type { CoreStore } from './core-store.js';
+
+/** The last recovery that this node was given, with its signatures. */
+export const RECOVERY_META = 'recovery';
+
+export type RecoveryStanding = 'begins' | 'diverged' | 'ahead' | 'past';
 
 /** The line that every town has. The others are draft forks. */
 export const MAIN = 'main';
@@ -32,6 +47,9 @@ export class MainLine {
   private totalsThen: { readonly of: Sha256; readonly totals: Totals } | null = null;
   private preparing: Promise<void> | null = null;
   private aheadNow: AheadOfMain | null = null;
+  private begun: { readonly recovery: Recovery; readonly charter: Charter } | null = null;
+  private leftBehind: RecoveryStatement | null = null;
+  private awaited: Recovery | null = null;
 
   private constructor(
     readonly town: Sha256,
@@ -55,7 +73,10 @@ export class MainLine {
       );
     const { height, id, oid, time } = last;
     const state = State.from(store.allState());
-    return new MainLine(genesis.content, state, null, { height, id, oid, time }, store);
+    const main = new MainLine(genesis.content, state, null, { height, id, oid, time }, store);
+    const kept = store.meta(RECOVERY_META);
+    if (kept !== null) main.takeRecovery(parseRecovery(JSON.parse(kept)));
+    return main;
   }
 
   /**
@@ -105,6 +126,13 @@ export class MainLine {
 
   get seenHead(): Head {
     return this.aheadNow?.head ?? this.currentHead;
+  }
+
+  /** What a later merge is held against that is to be stood upon: the newest state, and the epoch that goes on from it. */
+  get seenAuthority(): Parent {
+    const { town, line, seenHead, seenCharter: charter } = this;
+    const epoch = this.aheadNow ? epochOf(this.aheadNow.state) : this.epoch;
+    return { town, line, height: seenHead.height, id: seenHead.id, epoch, charter };
   }
 
   /** The tree of the head (its receipt may be left out: the next merge writes its own). `prepare` makes it without a halt. */
@@ -169,8 +197,58 @@ export class MainLine {
     return this.totalsThen.totals;
   }
 
+  /** As it holds for the next merge: with the validators of the epoch that it begins, where it begins one. */
   get charter(): Charter {
-    return readCharter(this.state);
+    return this.begun?.charter ?? readCharter(this.state);
+  }
+
+  /** Of the next merge. */
+  get epoch(): number {
+    return this.begun?.recovery.statement.epoch ?? epochOf(this.state);
+  }
+
+  /** What begins an epoch with the next merge; null where it goes on in the epoch of the head. */
+  get recovery(): Recovery | null {
+    return this.begun?.recovery ?? null;
+  }
+
+  /** A recovery that goes on from before this head, or from another merge: what this node merged since counts no more. */
+  get divergedFrom(): RecoveryStatement | null {
+    return this.leftBehind;
+  }
+
+  /** The head as it stands in its own epoch: what a certificate of the next merge is held against. */
+  get authority(): Parent {
+    const { town, line, state } = this;
+    const { height, id } = this.head;
+    return { town, line, height, id, epoch: epochOf(state), charter: readCharter(state) };
+  }
+
+  /**
+   * What a recovery is to this line: `begins` an epoch with the next merge; `diverged`, as it goes on from another merge than this
+   * node has; `ahead`, from one that is not here yet; `past`, of an epoch that is over or that another one began.
+   * @throws TownError `bad-recovery`, `no-recovery`
+   */
+  standingOf(recovery: Recovery): RecoveryStanding {
+    const { statement } = recovery;
+    const known = this.begun?.recovery.statement ?? this.leftBehind;
+    if (statement.epoch <= epochOf(this.state)) return 'past';
+    if (known && statement.epoch <= known.epoch && !isSame(known, statement)) return 'past';
+    assertRecovery(recovery, this.authority);
+    if (statement.height > this.head.height) return 'ahead';
+    return followsOn(statement, this.head) ? 'begins' : 'diverged';
+  }
+
+  /** Takes a recovery in that is durable; without effect where it is past. @throws as `standingOf` */
+  takeRecovery(recovery: Recovery): void {
+    const standing = this.standingOf(recovery);
+    if (standing === 'past') return;
+    if (standing === 'ahead') this.awaited = recovery;
+    else {
+      const begins = standing === 'begins';
+      this.begun = begins ? { recovery, charter: assertRecovery(recovery, this.authority) } : null;
+      this.leftBehind = begins ? null : recovery.statement;
+    }
   }
 
   /**
@@ -192,8 +270,20 @@ export class MainLine {
     this.state.apply(writes);
     this.currentTree = tree;
     this.currentHead = head;
+    this.begun = null;
+    if (this.awaited?.statement.height !== head.height) return;
+    const { awaited } = this;
+    this.awaited = null;
+    try {
+      this.takeRecovery(awaited);
+    } catch (error) {
+      // The charter has other keys by now: what they have not signed begins nothing.
+      if (!(error instanceof TownError)) throw error;
+    }
   }
 }
+
+const isSame = (a: RecoveryStatement, b: RecoveryStatement): boolean => recoveryText(a) === recoveryText(b);
 
 /** Where the tree has a value: its collection, and the folder that a large collection puts it into. */
 const folderOf = ({ dapp, collection, key }: StateWrite): string =>

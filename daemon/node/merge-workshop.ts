@@ -61,15 +61,17 @@ export class MergeWorkshop {
       parts,
       baseTime: (base) => main.timeOf(base),
       manifests,
+      recovery: main.recovery?.statement,
     };
   }
 
-  /** @throws TownError `moved-on` where another merge was adopted meanwhile: what was replayed is of no use then */
+  /** @throws TownError `moved-on` where another merge was adopted meanwhile, or an epoch began: what was replayed is of no use then */
   private async replayed(time: Millis, parts: readonly BranchPart[]): Promise<ReplayResult> {
     const { main, view } = this.parts;
+    const { epoch } = main;
     const { id } = main.head;
     const result = await view.conversations.run(replay(this.replayInput(time, parts)));
-    if (main.head.id === id) return result;
+    if (main.head.id === id && main.epoch === epoch) return result;
     throw movedOn();
   }
 

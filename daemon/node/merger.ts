@@ -2,23 +2,24 @@
  * Proof of merge at this node: when a height begins (only while unmerged blocks are known), who waits for it, and what the
  * others decided. One height itself is at work in height-work.ts.
  */
-import { canonicalize } from '../ledger/canonical.js';
 import { keyOfNode } from '../ledger/charter.js';
-import type { KeyId, NodeId } from '../ledger/ids.js';
+import type { Json, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
+import { parseRecovery, type Recovery } from '../ledger/recovery.js';
 import { startHeight } from '../consensus/algorithm.js';
-import { parseCertificate, verifyCertificate } from '../consensus/certificate.js';
+import { parseCertificate } from '../consensus/certificate.js';
 import type { Message } from '../consensus/gossip.js';
+import { recordsOf } from '../consensus/own-records.js';
+import { isNext, proveMerge } from '../consensus/proof.js';
 import { verifyProposal } from '../consensus/proposal.js';
 import type { SafetyRules } from '../consensus/safety-rules.js';
 import { valueIdOf, verifyVote } from '../consensus/vote.js';
 import type { Blocks } from './blocks.js';
 import { Serial } from './drive.js';
 import { HeightWork, type Alarm, type HeightWorkParts } from './height-work.js';
-import { MAIN } from './main-line.js';
+import { diverged, type Epochs } from './epochs.js';
+import { MAIN, type RecoveryStanding } from './main-line.js';
 
-/** Epochs come with recovery; until then there is one. */
-const EPOCH = 0;
 /** Heights that one request for a merge may take. */
 const HEIGHTS_AT_ONCE_MAX = 100;
 /** Requests for a merge that wait for others. */
@@ -38,6 +39,7 @@ export interface MergerParts extends Omit<HeightWorkParts, 'adopting' | 'alarm'>
   readonly blocks: Blocks;
   /** Told when merging stops working, with null when it works again. */
   readonly alarm: (alarm: Alarm | null) => void;
+  readonly epochs: Epochs;
   /** The simulation leaves one out. */
   readonly rules?: SafetyRules | undefined;
 }
@@ -200,15 +202,15 @@ export class Merger {
   }
 
   /**
-   * A message of another validator, from whoever brought it. What is of another height is passed over: it comes from who is late
-   * or ahead. @returns why it was refused: `bad-vote`, `bad-proposal`, `not-a-validator`; null where it was not
+   * A message of another validator, from whoever brought it. What is of another height or epoch is passed over: it comes from who
+   * is late or ahead. @returns why it was refused: `bad-vote`, `bad-proposal`, `not-a-validator`; null where it was not
    */
   receive(message: Message): { readonly code: string; readonly reason: string } | null {
     const { main } = this.parts;
-    const { node, height } = message.t === 'vote' ? message.vote : message.proposal;
+    const { node, height, epoch } = message.t === 'vote' ? message.vote : message.proposal;
     const code = `bad-${message.t}`;
     if (!Number.isSafeInteger(height)) return { code, reason: `It is no ${message.t}.` };
-    if (height !== main.head.height + 1) return null;
+    if (height !== main.head.height + 1 || epoch !== main.epoch) return null;
     const key = main.charter.validators.includes(node) ? keyOfNode(main.charter, node) : undefined;
     if (key === undefined)
       return { code: 'not-a-validator', reason: `A ${message.t} of who is no validator.` };
@@ -229,6 +231,40 @@ export class Merger {
   /** Sends what a node that was away may have missed. */
   gossipNow(): void {
     this.work?.gossip();
+    this.parts.epochs.announce();
+  }
+
+  /**
+   * A recovery that another node has sent. @returns why it was refused
+   * @throws TownError `bad-recovery` where it is none
+   */
+  receiveRecovery(value: Json): { readonly code: string; readonly reason: string } | null {
+    const { main, trouble } = this.parts;
+    const recovery = parseRecovery(value);
+    if (recovery.statement.epoch <= (main.divergedFrom?.epoch ?? main.epoch)) return null;
+    try {
+      const standing = main.standingOf(recovery);
+      // One that goes on from what is not here yet comes again, with the merge that it begins.
+      if (standing === 'past' || standing === 'ahead') return null;
+    } catch (error) {
+      if (error instanceof TownError) return { code: error.code, reason: error.message };
+      throw error;
+    }
+    this.recover(recovery).catch((error: unknown) => trouble('recovery-failed', String(error)));
+    return null;
+  }
+
+  /** Begins an epoch. @returns what the recovery is to this node; @throws TownError `bad-recovery`, `no-recovery`, `busy` */
+  recover(recovery: Recovery): Promise<RecoveryStanding> {
+    return this.adopting(() => this.parts.epochs.take(recovery));
+  }
+
+  /** What was voted on is void. */
+  epochBegan(): void {
+    this.inbox.length = 0;
+    this.work?.giveWay();
+    this.tellProgress();
+    this.dueIn(FOREIGN_WAIT_MS);
   }
 
   /** A quorum holds more blocks than before: what waited for that goes on. */
@@ -236,6 +272,17 @@ export class Merger {
     this.tellProgress();
     if (this.work) this.work.heldChanged();
     else this.foreignNoticed();
+  }
+
+  /** Other nodes came or went. */
+  heardChanged(): void {
+    this.work?.heardChanged();
+  }
+
+  /** The height at work; null: none. `parkedSince` (ms): nothing is done for it, as no quorum is heard since then. */
+  get heightAtWork(): { readonly round: number; readonly parkedSince: number | null } | null {
+    const { work } = this;
+    return work && { round: work.round, parkedSince: work.parkedSince };
   }
 
   private tellProgress(): void {
@@ -250,20 +297,18 @@ export class Merger {
 
   /**
    * Whether a quorum signed these bytes as the next merge; false where they are for another place.
-   * @throws TownError `bad-certificate`
+   * @throws TownError `bad-certificate`, `bad-recovery`, `no-recovery`
    */
   isProven(raw: Uint8Array, certificate: string): boolean {
-    const { head, charter, town } = this.parts.main;
+    const { main } = this.parts;
     const proof = parseCertificate(certificate);
-    const place = { town: proof.town, line: proof.line, height: proof.height, parent: proof.parent };
-    const next = { town, line: MAIN, height: head.height + 1, parent: head.id };
-    if (canonicalize(place) !== canonicalize(next)) return false;
-    const keys = new Map(
-      charter.validators.map((id) => [id as NodeId, keyOfNode(charter, id as NodeId) as KeyId]),
+    if (!isNext(proof, main.authority) || main.divergedFrom !== null) return false;
+    const { epoch } = proveMerge(proof, raw, main.authority);
+    if (epoch >= main.epoch) return true;
+    throw new TownError(
+      'bad-certificate',
+      `The certificate is of epoch ${epoch}, and epoch ${main.epoch} has begun.`,
     );
-    verifyCertificate(proof, keys, charter.quorum);
-    if (proof.value === valueIdOf(raw)) return true;
-    throw new TownError('bad-certificate', 'The certificate is for another merge.');
   }
 
   /**
@@ -273,7 +318,9 @@ export class Merger {
   adoptDecided(raw: Uint8Array, certificate: string): Promise<boolean> {
     return this.adopting(async () => {
       if (!this.isProven(raw, certificate)) return false;
-      const { workshop } = this.parts;
+      const { workshop, epochs } = this.parts;
+      const { recovery } = parseCertificate(certificate);
+      if (recovery) await epochs.take(recovery);
       const built = this.work?.builtOf(valueIdOf(raw)) ?? (await workshop.replayOf(raw));
       await workshop.adopt(built, certificate);
       this.work?.mainMoved();
@@ -313,18 +360,20 @@ export class Merger {
   private async oneHeight(): Promise<void> {
     const { store, main, blocks, keys, workshop } = this.parts;
     this.waiting = null;
+    if (main.divergedFrom) throw diverged(main.divergedFrom);
     await blocks.cut();
     // One that began now nobody would end; and who does not know the history yet has no say.
     if (this.stopped || main.ahead !== null) return;
     const { head, charter, town } = main;
-    const resume = store.consensusLog(head.height + 1);
+    const { epoch } = main;
+    const resume = recordsOf(store.consensusLog(head.height + 1), epoch);
     const inbox = this.inbox.splice(0);
     if (resume.length === 0 && inbox.length === 0 && workshop.choose().length === 0) return;
     const state = startHeight({
       self: this.mayVote(head.height + 1) ? keys.id : null,
       town,
       line: MAIN,
-      epoch: EPOCH,
+      epoch,
       height: head.height + 1,
       parent: head.id,
       validators: charter.validators as NodeId[],

@@ -50,6 +50,8 @@ export interface PeerMailParts {
   readonly have: (from: NodeId, body: HaveBody) => void;
   /** Whoever it is from signed it himself. */
   readonly consensus: (message: ConsensusMessage) => Refused | null;
+  /** What begins an epoch; whoever sends it, its own signatures count. @throws TownError where it is malformed */
+  readonly recovery: (body: JsonObject) => Refused | null;
   /** About the keys of sealed records. @throws TownError where it is malformed */
   readonly records: (kind: string, from: NodeId, body: JsonObject) => Refused | null;
   /** A message of a node that was invited. */
@@ -122,8 +124,9 @@ export class PeerMail {
   /** @throws TownError where it is malformed */
   private bring(message: Message): Refused | null {
     const { parts } = this;
-    if (message.class === 'consensus') return parts.consensus(readConsensus(message));
     const { from, body, kind } = message;
+    if (message.class === 'consensus')
+      return kind === 'recovery' ? parts.recovery(body) : parts.consensus(readConsensus(message));
     switch (kind) {
       case 'heads':
         parts.heads(from, readHeads(body));

@@ -5,6 +5,7 @@
  */
 import type { Message as ConsensusMessage } from '../consensus/gossip.js';
 import type { EntryId, JsonObject, NodeId } from '../ledger/ids.js';
+import type { Recovery } from '../ledger/recovery.js';
 import { readmittedNodes } from '../ledger/kernel-evidence.js';
 import type { MergeRow } from '../store/rows.js';
 import type { Branch, Tip } from '../sync/bodies.js';
@@ -308,6 +309,21 @@ export class Peering {
     this.sendWhileOnline(message.t, null, consensusBody(message));
   }
 
+  /** Tells the other nodes what began an epoch. */
+  sendRecovery(recovery: Recovery): void {
+    this.sendWhileOnline('recovery', null, recovery as unknown as JsonObject);
+  }
+
+  /** An epoch begins: others may be nodes now, and other validators hold the blocks. */
+  epochBegan(): void {
+    const nodes = this.known.ids();
+    this.held.forget();
+    this.feed({ t: 'nodes', nodes, drafts: draftsOf(this.parts.main.state) });
+    this.mail.nodesChanged(nodes);
+    this.intake.pump();
+    this.catchUp?.epochBegan();
+  }
+
   /** What cannot be sent now is asked for again by who needs it. */
   sendWhileOnline(kind: string, to: NodeId | null, body: JsonObject): void {
     if (this.state.online) this.sender.send(kind, to, body);
@@ -345,6 +361,7 @@ export class Peering {
         this.seekForVotes();
         return refused;
       },
+      recovery: (body) => merger.receiveRecovery(body),
       records: (kind, from, body) => records?.receive(kind, from, body) ?? null,
       gone: (node) => this.feed({ t: 'gone', node }),
       takenBack: () => this.feed({ t: 'taken-back' }),
@@ -383,6 +400,7 @@ export class Peering {
     for (const output of outputs) this.carryOut(output);
     if (state.peers !== before.peers || state.tips !== before.tips || state.online !== before.online) {
       if (this.held.isMore()) this.parts.merger.heldChanged();
+      this.parts.merger.heardChanged();
       this.parts.changed();
       this.parts.records?.peersChanged();
     }

@@ -116,7 +116,9 @@ async function copyKeys(folder: string, work: string): Promise<NodeKeys> {
   return makeNodeKeys(work);
 }
 
-function charterOf(old: Charter, name: string, node: NodeKeys, nodeName: string): Charter {
+function charterOf(before: Charter, name: string, node: NodeKeys, nodeName: string): Charter {
+  // The keys of recovery are in the hands of people of the other town.
+  const { recovery: _, ...old } = before;
   return parseCharter({
     ...old,
     name,

@@ -98,6 +98,7 @@ export class RunningNode {
       peering: () => this.peering,
       gate: () => this.cases.doors.gate,
       isMerging: () => this.merger.isMerging,
+      heightAtWork: () => this.merger.heightAtWork,
       needsSetup: () => this.cases.members.needsSetup,
     }));
     this.signers = new Signers(store, main, folder);
@@ -114,7 +115,13 @@ export class RunningNode {
       broadcast: (message) => this.peering.broadcast(message),
       heldByQuorum: (node, line) => this.peering.heldByQuorum(node, line),
       isHeard: (node) => this.peering.isHeard(node),
+      sendRecovery: (recovery) => this.peering.sendRecovery(recovery),
+      epochBegan: () => {
+        this.peering.epochBegan();
+        bulletin.nodesChanged();
+      },
       blockMade: (block) => this.peering.blockMade(block),
+      parkedChanged: () => bulletin.tell(),
       alarm: (alarm) => bulletin.setAlarm(alarm),
       trouble: (code, message) => bulletin.setTrouble({ code, message }),
       appended: (entry) => this.cases.tellEntries([entry.id]),

@@ -11,6 +11,8 @@ import { cleanName } from './key-files.js';
 import { ledgerGraph } from './ledger-graph.js';
 import type { Merger } from './merger.js';
 import { recorded } from './people.js';
+import { Recoveries } from './recoveries.js';
+import type { Restored } from './restored.js';
 import type { SetupLock } from './setup-lock.js';
 import type { TownCases, TownCasesParts } from './town-cases.js';
 import type { MergeView, Recorded, SessionView, StatusView, TownEvent, TownNode } from './use-cases.js';
@@ -19,6 +21,7 @@ export interface TownOnMainParts extends TownCasesParts {
   readonly merger: Merger;
   readonly packages: readonly DappPackage[];
   readonly setupLock: SetupLock;
+  readonly restored: Restored | null;
 }
 
 export class TownOnMain implements TownNode {
@@ -28,6 +31,7 @@ export class TownOnMain implements TownNode {
   readonly money: TownNode['money'];
   readonly standing: TownNode['standing'];
   readonly recordCases: TownNode['recordCases'];
+  readonly recovery: TownNode['recovery'];
   private readonly townsOnForks = new WeakMap<Fork, TownNode>();
 
   constructor(
@@ -40,6 +44,8 @@ export class TownOnMain implements TownNode {
     this.money = cases.money;
     this.standing = cases.standing;
     this.recordCases = cases.records;
+    const { peering } = parts;
+    this.recovery = new Recoveries({ ...parts, sessions: cases.sessions, views: () => peering.views() });
   }
 
   /** @throws TownError `starting` */

@@ -11,6 +11,7 @@ import type { LedgerGraph } from './ledger-graph.js';
 import type { MoneyCases, StandingCases } from './money-cases.js';
 import type { NodeCases } from './node-cases.js';
 import type { NoticesView, NoticeView } from './notice-cases.js';
+import type { RecoveryCases } from './recovery-cases.js';
 import type { RecordCases } from './record-cases.js';
 import type { Recorded } from './recorded.js';
 import type { StateChange } from './state-changes.js';
@@ -239,7 +240,25 @@ export interface StatusView {
   };
   /** The other nodes of the charter, and how many of them are heard. */
   readonly peers: { readonly count: number; readonly connected: number };
+  readonly next: NextMergeView;
   readonly startedAt: number;
+}
+
+/** How the next merge stands, and who is there for it. */
+export interface NextMergeView {
+  /**
+   * `nothing` waits; it is `due` soon; it is `open`, being decided; `parked`: no quorum of the validators was heard for a minute, so that
+   * nothing is done for it until enough are back; `diverged`: the town went on in a later epoch without what this node has merged.
+   */
+  readonly state: 'nothing' | 'due' | 'open' | 'parked' | 'diverged';
+  readonly epoch: number;
+  /** While it is open or parked: the round of voting, and since when (ms) no quorum is heard where it is parked. */
+  readonly round: number | null;
+  readonly parkedSince: number | null;
+  /** Names of the other nodes that are connected. */
+  readonly connected: readonly string[];
+  /** Names of the validators that are not heard. */
+  readonly away: readonly string[];
 }
 
 /** Who is asking: made by signing in; holds the unlocked key inside the node. */
@@ -288,6 +307,8 @@ export interface TownNode {
   readonly money: MoneyCases;
   /** Suspending, reinstating and leaving. */
   readonly standing: StandingCases;
+  /** Going on with other validators when too few are left. */
+  readonly recovery: RecoveryCases;
   /** Sealed records of persons. */
   readonly recordCases: RecordCases;
   /** The town as one of its drafts sees it. @throws TownError `no-such-fork` */

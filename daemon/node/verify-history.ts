@@ -3,14 +3,14 @@
  * every certificate, every merge replayed by the dapps' own contracts. What it leads to goes to a `HistorySink`, which holds it
  * against what is stored, or stores it anew.
  */
-import { parseCertificate, verifyCertificate } from '../consensus/certificate.js';
-import { valueIdOf } from '../consensus/vote.js';
+import { parseCertificate } from '../consensus/certificate.js';
+import { proveMerge, type Parent, type Proven } from '../consensus/proof.js';
 import { chooseDriver } from '../dapps/choose-driver.js';
 import type { ContractDriver } from '../dapps/driver.js';
 import type { DappPackage } from '../dapps/package.js';
 import { NO_BLOCK, readBlock, type Block } from '../ledger/block.js';
 import { keyOfNode, parseCharter, type Charter } from '../ledger/charter.js';
-import type { KeyId, Millis, NodeId, Oid, Sha256 } from '../ledger/ids.js';
+import type { Millis, Oid, Sha256 } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { readCharter } from '../ledger/kernel.js';
 import {
@@ -19,10 +19,10 @@ import {
   readMerge,
   type BuiltMerge,
   type Genesis,
-  type MergePlace,
   type Origin,
 } from '../ledger/merge.js';
 import { branchName, readBranch, type BranchPart } from '../ledger/order.js';
+import { epochOf } from '../ledger/recovery.js';
 import { replay } from '../ledger/replay.js';
 import { assertSupply, assertTotals, totalsAfter, totalsOf, type Totals } from '../ledger/supply.js';
 import { State, type StateWrite } from '../ledger/state.js';
@@ -222,13 +222,17 @@ class Walk {
     read: ReadMerge,
   ): Promise<{ tree: StateTree; id: Sha256; oid: Oid }> {
     const { source, sink } = this.options;
-    const charter = readCharter(this.state);
-    const claimed = readMerge(read.commit.data, (node) => keyOfNode(charter, node));
     const town = this.town as Sha256;
+    const { data: raw, oid } = read.commit;
+    const proof = this.certify(await source.certificates(height, oid), raw, {
+      ...{ town, line: MAIN, height: height - 1, id: before.id },
+      epoch: epochOf(this.state),
+      charter: readCharter(this.state),
+    });
+    const { charter } = proof;
+    const claimed = readMerge(raw, (node) => keyOfNode(charter, node));
     const parent = { height: height - 1, id: before.id, time: this.timeOf(before.id, height) };
     assertFollows(claimed, parent, town, charter);
-    const found = await source.certificates(height, claimed.oid);
-    const certificate = this.certify(found, read.commit.data, charter, claimed);
     const parts = read.branches.map((blocks) => this.partOf(blocks, charter));
     assertFoldable(parts, charter, this.state);
     const heads = parts.map(({ blocks }) => blocks.at(-1)?.id);
@@ -251,11 +255,12 @@ class Walk {
         parts,
         baseTime: (base) => this.timeOf(base, height),
         manifests: manifestsOf(packages),
+        recovery: proof.recovery?.statement,
       }),
     );
     const oids = parts.map(({ blocks }) => blocks.at(-1)?.oid as Oid);
     const built = confirmMerge(claimed, { main: before.oid, heads: oids }, before.tree, result);
-    await sink.merge(built, parts, certificate, this.state);
+    await sink.merge(built, parts, proof.certificate, this.state);
     this.totals = totalsAfter(this.totals as Totals, this.state, built.writes);
     this.state.apply(built.writes);
     assertTotals(this.totals, readCharter(this.state).supply);
@@ -274,29 +279,22 @@ class Walk {
     throw new TownError('unknown-base', `No merge before ${height} is called ${base.slice(0, 12)}….`);
   }
 
-  /** The first certificate that proves the merge; each that does not is a problem. */
+  /** The first certificate that proves the merge, and under what; each that does not is a problem. */
   private certify(
     found: readonly string[],
     raw: Uint8Array,
-    charter: Charter,
-    { town, line, height, parent }: MergePlace,
-  ): string | null {
-    const where = `certificate ${height}`;
-    const keys = new Map(charter.validators.map((id) => [id as NodeId, charter.nodes[id]?.key as KeyId]));
-    for (const text of found)
+    parent: Parent,
+  ): Proven & { readonly certificate: string | null } {
+    const where = `certificate ${parent.height + 1}`;
+    for (const certificate of found)
       try {
-        const certificate = parseCertificate(text);
-        verifyCertificate(certificate, keys, charter.quorum);
-        const { value, town: of, line: on, height: at, parent: after } = certificate;
-        const isThere = of === town && on === line && at === height && after === parent;
-        if (value === valueIdOf(raw) && isThere) return text;
-        this.options.sink.problem(where, 'It is for another merge.');
+        return { ...proveMerge(parseCertificate(certificate), raw, parent), certificate };
       } catch (error) {
         if (!(error instanceof TownError)) throw error;
         this.options.sink.problem(where, error.message);
       }
     this.options.sink.problem(where, 'No certificate proves the merge.');
-    return null;
+    return { epoch: parent.epoch, charter: parent.charter, recovery: null, certificate: null };
   }
 
   /** One branch's blocks, each read strictly and following the one before it. */

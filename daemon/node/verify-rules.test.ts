@@ -36,7 +36,7 @@ const packagesFolder = fileURLToPath(new URL('../../packages', import.meta.url))
 interface Lie {
   readonly place?: (place: MergePlace) => Partial<MergePlace>;
   readonly block?: (base: Sha256) => { readonly base?: Sha256; readonly main?: null; readonly town?: Sha256 };
-  readonly certificate?: Partial<{ town: Sha256; line: string }>;
+  readonly certificate?: Partial<{ town: Sha256; line: string; epoch: number }>;
   /** Another node of the town makes the merge. */
   readonly byOther?: true;
   /** Which of its git objects (file, tree) the block lacks in git. */
@@ -195,9 +195,13 @@ const lies: { readonly [what: string]: readonly [lie: Lie, found: RegExp] } = {
   'a block and an entry of another town': [{ block: () => ({ town: elsewhere }) }, /merge 1: /],
   'a certificate for another town': [
     { certificate: { town: elsewhere } },
-    /certificate 1: It is for another/,
+    /certificate 1: .*it is for another place/,
   ],
-  'a certificate for another line': [{ certificate: { line: 'draft' } }, /certificate 1: It is for another/],
+  'a certificate for another line': [{ certificate: { line: 'draft' } }, /certificate 1: .*another place/],
+  'a certificate of another epoch': [
+    { certificate: { epoch: 1 } },
+    /certificate 1: .*it is of epoch 1, and this is epoch 0/,
+  ],
 };
 
 t.test('a town that tells the truth is found so', async (t) => t.same(await problemsOf(t, {}), []));

@@ -19,6 +19,7 @@ import {
   type Manifests,
 } from '../ledger/judge.js';
 import { readBranch } from '../ledger/order.js';
+import { recover } from '../ledger/recovery.js';
 import { Overlay, type StateReader } from '../ledger/state.js';
 import type { CoreStore } from './core-store.js';
 import type { Clock } from './clock.js';
@@ -161,6 +162,7 @@ export class View {
   private async catchUp(): Promise<void> {
     if (!this.isBehind) return;
     const fresh = new Overlay(this.main.seen);
+    if (this.main.ahead === null && this.main.recovery) recover(fresh, this.main.recovery.statement);
     const included = new Set<EntryId>();
     const { line, seen: state } = this.main;
     // What a draft fork has merged is pending still, on `main`: its own mark tells how far it is.

@@ -83,7 +83,9 @@ export interface HeartOptions {
 
 /** How a heart reaches the others, and what it tells. */
 export type Outward = Pick<CoreParts, 'heldByQuorum' | 'broadcast'> &
-  Partial<Pick<CoreParts, 'isHeard' | 'blockMade' | 'adopted' | 'silentUpTo'>>;
+  Partial<
+    Pick<CoreParts, 'isHeard' | 'blockMade' | 'adopted' | 'silentUpTo' | 'sendRecovery' | 'epochBegan'>
+  >;
 
 /** Opens store and repository and puts the heart together; nothing beats yet. */
 export async function openHeart(
@@ -167,6 +169,8 @@ export class CoreNode {
       heldByQuorum: (node, line) => peering.heldByQuorum(node, line),
       broadcast: (message) => peering.broadcast(message),
       isHeard: (node) => peering.isHeard(node),
+      sendRecovery: (recovery) => peering.sendRecovery(recovery),
+      epochBegan: () => peering.epochBegan(),
       blockMade: (block) => peering.blockMade(block),
       adopted: (merge) => {
         peering.adopted(merge);

@@ -1,0 +1,310 @@
+/** Too few validators are left: what the offline keys sign begins a new epoch, at real nodes that meet at a real broker. */
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { certificateText, parseCertificate, type Certificate } from '../consensus/certificate.js';
+import { proveMerge } from '../consensus/proof.js';
+import { signVote } from '../consensus/vote.js';
+import type { Charter } from '../ledger/charter.js';
+import { charterText, makerspaceCharter, parseCharter } from '../ledger/charter.js';
+import { sha256 } from '../ledger/hash.js';
+import type { JsonObject, NodeId } from '../ledger/ids.js';
+import {
+  assertRecovery,
+  joinRecoveries,
+  parseRecovery,
+  readRecovery,
+  signRecovery,
+  type Recovery,
+  type RecoveryStatement,
+} from '../ledger/recovery.js';
+import { publicKeyOf } from '../ledger/signature.js';
+import { secretOf } from '../ledger/testing/small-town.js';
+import { startBroker } from '../sync/broker.js';
+import { agree, CoreNode, genesisOf, keysOf, scratchFolder, until } from './testing/core-town.js';
+
+t.setTimeout(600_000);
+
+const NAMES = ['alpha', 'beta', 'gamma'];
+const OFFLINE = ['drawer', 'bank', 'aunt'];
+const keys = { k: 2, keys: OFFLINE.map((word) => publicKeyOf(secretOf(word))) };
+const withKeys = (charter: Charter): Charter => ({ ...charter, recovery: keys });
+const genesis = genesisOf(NAMES, withKeys);
+
+/** What begins an epoch after what a node has merged last. */
+function statementAfter(
+  { head, core }: Pick<CoreNode, 'head' | 'core'>,
+  validators: readonly string[],
+  change: Partial<RecoveryStatement> = {},
+): RecoveryStatement {
+  return {
+    ...{ v: 1, town: core.main.town, line: 'main', epoch: core.main.epoch + 1 },
+    ...{ height: head.height, parent: head.id, nodes: {}, quorum: 'majority' },
+    validators: validators.map((name) => keysOf(name).id),
+    ...change,
+  };
+}
+
+const signedBy = (statement: RecoveryStatement, words: readonly string[]): Recovery =>
+  words.reduce((recovery, word) => signRecovery(recovery, secretOf(word)), {
+    statement,
+    sigs: [],
+  } as Recovery);
+
+async function town(t: Test) {
+  const folder = scratchFolder();
+  const broker = await startBroker(0);
+  const running = new Map<string, CoreNode>();
+  const start = async (name: string): Promise<CoreNode> => {
+    const url = `mqtt://127.0.0.1:${broker.port}`;
+    const node = await CoreNode.start({ folder: join(folder.path, name), name, genesis, url });
+    running.set(name, node);
+    return node;
+  };
+  const stop = async (name: string): Promise<void> => {
+    const node = running.get(name);
+    running.delete(name);
+    await node?.stop();
+  };
+  t.teardown(async () => {
+    for (const name of [...running.keys()]) await stop(name);
+    await broker.close();
+    folder.remove();
+  });
+  const [alpha, beta, gamma] = (await Promise.all(NAMES.map(start))) as [CoreNode, CoreNode, CoreNode];
+  await alpha.claim('ada', 'member.found', {}, ['alpha']);
+  await alpha.core.merger.mergeNow();
+  const all = [alpha, beta, gamma];
+  await until('the founding merged by all', () => agree(all) && alpha.head.height > 0, all);
+  return { alpha, beta, gamma, start, stop, running };
+}
+
+const certificateOfHead = ({ store, head }: CoreNode): Certificate =>
+  parseCertificate(store.certificate(head.height) ?? '');
+
+t.test('with two of three validators gone the town goes on, and whoever comes back follows', async (t) => {
+  const { alpha, start, stop } = await town(t);
+  await stop('beta');
+  await stop('gamma');
+  const waiting = await alpha.claim('ada', 'notes.put', { key: 'waits', value: 1 });
+  const { main, merger } = alpha.core;
+  const before = alpha.head;
+  const statement = statementAfter(alpha, ['alpha']);
+  const once = signedBy(statement, ['drawer']);
+  const recovery = joinRecoveries([once, signedBy(statement, ['aunt'])]);
+
+  const refused = async (bad: Recovery, message: RegExp): Promise<void> => {
+    await t.rejects(merger.recover(bad), { code: 'bad-recovery', message });
+  };
+  await refused(once, /1 of its keys signed, 2 must/);
+  await refused(signedBy(statement, ['drawer', 'thief']), /is no key of recovery/);
+  await refused(
+    signedBy({ ...statement, town: sha256('elsewhere') }, ['drawer', 'aunt']),
+    /for another town/,
+  );
+  await refused(
+    { ...recovery, statement: { ...statement, validators: [keysOf('beta').id] } },
+    /signature of .* does not hold/,
+  );
+  await refused(
+    signedBy({ ...statement, validators: [keysOf('delta').id] }, ['drawer', 'aunt']),
+    /not one of/,
+  );
+  t.equal(main.epoch, 0, 'none of these began anything');
+
+  t.equal(await merger.recover(recovery), 'begins');
+  t.equal(await merger.recover(recovery), 'begins', 'once more changes nothing');
+  const other = signedBy({ ...statement, quorum: 'two-thirds' }, ['drawer', 'aunt']);
+  t.equal(await merger.recover(other), 'past', 'nor does another one for the same epoch');
+  await until('it merges alone', () => alpha.note('waits') === '1', [alpha]);
+  t.same(readRecovery(main.state), statement, 'the state says what began the epoch');
+  t.same(main.charter.validators, [alpha.keys.id]);
+  const proof = certificateOfHead(alpha);
+  t.match({ epoch: proof.epoch, recovery: proof.recovery }, { epoch: 1, recovery });
+  t.equal(await merger.recover(recovery), 'past');
+
+  const late = await start('beta');
+  await until('the one that was away follows', () => agree([alpha, late]), [alpha, late]);
+  t.equal(late.core.main.epoch, 1);
+  t.match(late.store.entry(waiting.id), { state: 'merged' });
+  const fresh = await late.claim('ada', 'notes.put', { key: 'late', value: 2 });
+  await until('what it records is merged', () => alpha.note('late') === '2' && agree([alpha, late]), [
+    alpha,
+    late,
+  ]);
+  t.match(late.store.entry(fresh.id), { state: 'merged' });
+  t.equal(certificateOfHead(late).recovery, undefined, 'the next merge of the epoch needs no recovery');
+  t.same(
+    certificateOfHead(late).votes.map(({ node }) => node),
+    [alpha.keys.id],
+  );
+  t.same(late.alarms, []);
+
+  // A stranger, along the sets and epochs.
+  const first = alpha.store.merge(before.height + 1);
+  const text = alpha.store.certificate(before.height + 1) ?? '';
+  const parent = {
+    ...{ town: main.town, line: 'main', height: before.height, id: before.id, epoch: 0 },
+    charter: parseCharter({ ...main.charter, validators: NAMES.map((name) => keysOf(name).id) }),
+  };
+  const raw = first?.raw ?? new Uint8Array();
+  const proven = proveMerge(parseCertificate(text), raw, parent);
+  t.same(proven.charter.validators, [alpha.keys.id]);
+  const { recovery: _, ...bare } = parseCertificate(text);
+  t.throws(() => proveMerge(bare, raw, parent), {
+    code: 'bad-certificate',
+    message: /of epoch 1, and this is epoch 0/,
+  });
+  t.throws(() => proveMerge({ ...bare, recovery: once }, raw, parent), { code: 'bad-recovery' });
+  t.throws(() => proveMerge(parseCertificate(text), raw, { ...parent, epoch: 1 }), { code: 'bad-recovery' });
+  t.throws(() => parseCertificate(certificateText({ ...bare, recovery: {} as Recovery })), {
+    code: 'bad-certificate',
+  });
+});
+
+t.test('a recovery outlives a restart, and the votes of the epoch before count no more', async (t) => {
+  const { alpha, start, stop } = await town(t);
+  await stop('beta');
+  await stop('gamma');
+  await alpha.claim('ada', 'notes.put', { key: 'a', value: 1 });
+  const { height } = alpha.head;
+  // Somebody's vote begins the height, though nobody else is there to hold what would be merged.
+  const asked = async (epoch: number): Promise<void> => {
+    const { secretKey, id } = keysOf('beta');
+    const place = { town: alpha.core.main.town, line: 'main', epoch, height: height + 1, round: 0 };
+    const content = { ...place, parent: alpha.head.id, step: 'prevote', value: null } as const;
+    t.equal(alpha.core.merger.receive({ t: 'vote', vote: signVote(content, id, secretKey) }), null);
+  };
+  const epochsVotedIn = (): readonly number[] => [
+    ...new Set(
+      alpha.store
+        .consensusLog(height + 1)
+        .filter(({ kind }) => kind === 'vote')
+        .map(({ text }) => (JSON.parse(text) as { epoch: number }).epoch),
+    ),
+  ];
+  await asked(0);
+  await until('it has voted in vain', () => epochsVotedIn().includes(0), [alpha]);
+  // The other one of the two that are left is away when the epoch begins.
+  const recovery = signedBy(statementAfter(alpha, ['alpha', 'beta']), ['bank', 'aunt']);
+  await alpha.core.merger.recover(recovery);
+  await asked(1);
+  await until('it votes anew', () => epochsVotedIn().includes(1), [alpha]);
+  t.equal(alpha.head.height, height, 'alone it is no quorum of the new set either');
+  await stop('alpha');
+  const again = await start('alpha');
+  t.equal(again.core.main.epoch, 1);
+  t.same(
+    again.core.main.charter.validators,
+    ['alpha', 'beta'].map((name) => keysOf(name).id),
+  );
+  const beta = await start('beta');
+  await until('both merge', () => agree([again, beta]) && beta.note('a') === '1', [again, beta]);
+  t.equal(beta.core.main.epoch, 1, 'the other one was told');
+  t.match(certificateOfHead(beta), { epoch: 1, recovery });
+  t.same([...again.alarms, ...beta.alarms], []);
+});
+
+t.test('who merged more in the old epoch is left behind, and what it recorded comes in again', async (t) => {
+  const { alpha, start, stop, beta, gamma } = await town(t);
+  await stop('alpha');
+  const mine = await gamma.claim('ada', 'notes.put', { key: 'old', value: 1 });
+  await until('the two merge without the third', () => agree([beta, gamma]) && gamma.note('old') === '1', [
+    beta,
+    gamma,
+  ]);
+  const behind = gamma.head;
+  await stop('beta');
+  await stop('gamma');
+  const left = await start('alpha');
+  t.equal(left.head.id, alpha.head.id);
+  await left.core.merger.recover(signedBy(statementAfter(left, ['alpha']), ['drawer', 'bank']));
+  await left.claim('ada', 'notes.put', { key: 'new', value: 2 });
+  await until('the town goes on', () => left.note('new') === '2', [left]);
+
+  const stray = await start('gamma');
+  await until('it learns that it was left behind', () => stray.core.main.divergedFrom !== null, [
+    left,
+    stray,
+  ]);
+  t.match(stray.alarms.join(), /diverged: The town went on in epoch 1 from merge/);
+  t.equal(stray.head.id, behind.id, 'what it has it keeps, and merges no more');
+  t.equal(stray.core.main.divergedFrom?.epoch, 1);
+  await until('its entry is in the new history', () => left.note('old') === '1', [left, stray]);
+  t.match(left.store.entry(mine.id), { state: 'merged' });
+  await stop('gamma');
+  const once = await start('gamma');
+  t.equal(once.core.main.divergedFrom?.epoch, 1, 'it knows after a restart');
+});
+
+t.test('a town whose only board was lost goes on with a board that has a key of its own', async (t) => {
+  const { alpha, start, stop } = await town(t);
+  await stop('beta');
+  await stop('gamma');
+  const brings = { name: 'attic', key: keysOf('delta').key, roles: ['door'] };
+  const delta = keysOf('delta').id;
+  const statement = statementAfter(alpha, ['delta'], { nodes: { [delta]: brings } });
+  await alpha.core.merger.recover(signedBy(statement, ['drawer', 'bank']));
+  await alpha.claim('ada', 'notes.put', { key: 'a', value: 1 });
+  await stop('alpha');
+  // What a restored backup is: the same ledger, another key.
+  const folder = scratchFolder();
+  t.teardown(() => folder.remove());
+  const left = await start('alpha');
+  const fresh = await start('delta');
+  const { height } = fresh.head;
+  t.equal(height, 0);
+  // It has to be told by hand, since it does not know the nodes that would tell it; it begins once it has what the statement names.
+  t.equal(await fresh.core.merger.recover(signedBy(statement, ['drawer', 'bank'])), 'ahead');
+  await until('it caught up and merges alone', () => agree([left, fresh]) && left.note('a') === '1', [
+    left,
+    fresh,
+  ]);
+  t.same(fresh.core.main.charter.validators, [delta]);
+  t.equal(fresh.core.main.charter.nodes[delta]?.name, 'attic');
+});
+
+t.test('statement, signatures and keys have one form', (t) => {
+  const charter = withKeys(
+    makerspaceCharter({
+      name: 'T',
+      node: { id: keysOf('alpha').id, key: keysOf('alpha').key, name: 'alpha' },
+      dapps: [],
+    }),
+  );
+  const badKeys = (recovery: JsonObject | Charter['recovery'], message: RegExp): void => {
+    t.throws(() => parseCharter({ ...charter, recovery }), { code: 'bad-charter', message });
+  };
+  t.equal(charterText(parseCharter(charter)), charterText(charter));
+  badKeys({ k: 4, keys: keys.keys }, /4 signatures of 3/);
+  badKeys({ k: 1, keys: [keys.keys[0] as string, keys.keys[0] as string] }, /named twice/);
+  badKeys({ k: 1, keys: [keysOf('alpha').key] }, /that of a node/);
+  badKeys({ k: 0, keys: keys.keys }, /does not hold at/);
+
+  const town = sha256('town');
+  const statement: RecoveryStatement = {
+    ...{ v: 1, town, line: 'main', epoch: 1, height: 3, parent: sha256('merge'), nodes: {} },
+    ...{ validators: [keysOf('alpha').id], quorum: 'majority' },
+  };
+  const authority = { town, epoch: 0, charter };
+  const good = signedBy(statement, ['aunt', 'drawer']);
+  t.same(assertRecovery(good, authority).validators, [keysOf('alpha').id]);
+  t.same(parseRecovery(JSON.parse(JSON.stringify(good))), good);
+  t.same(signedBy(statement, ['drawer', 'aunt']), good, 'whoever signs first');
+  t.throws(() => parseRecovery({ ...good, sigs: [...good.sigs].reverse() }), { code: 'bad-recovery' });
+  t.throws(() => parseRecovery({ ...good, sigs: [good.sigs[0], good.sigs[0]] }), { code: 'bad-recovery' });
+  t.throws(() => parseRecovery({ ...good, more: 1 }), { code: 'bad-recovery' });
+  t.throws(() => assertRecovery(good, { ...authority, epoch: 1 }), { message: /the town is in epoch 1/ });
+  t.throws(() => assertRecovery(good, { ...authority, charter: makerspaceOf(charter) }), {
+    code: 'no-recovery',
+  });
+  t.throws(() => joinRecoveries([good, signedBy({ ...statement, height: 4 }, ['bank'])]), {
+    message: /different/,
+  });
+  const alien = signedBy({ ...statement, nodes: { [keysOf('beta').id as NodeId]: nodeOf('beta') } }, OFFLINE);
+  t.throws(() => assertRecovery(alien, authority), { message: /none of the new validators/ });
+  t.end();
+});
+
+const nodeOf = (name: string) => ({ name, key: keysOf(name).key, roles: [] });
+
+const makerspaceOf = ({ recovery: _, ...charter }: Charter): Charter => charter;
