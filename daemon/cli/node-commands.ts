@@ -6,7 +6,7 @@ import { Option, type Command } from 'commander';
 import type { StatusView } from '../node/use-cases.js';
 import { EXIT_REFUSED } from './cli-error.js';
 import { Context } from './context.js';
-import { peersText, validatorsText } from './nodes-text.js';
+import { nextMergeText, peersText, validatorsText } from './nodes-text.js';
 import { unreadLineOfSaved } from './notice-commands.js';
 import { credits, facts, plain, short, time } from './output.js';
 import { progressBar } from './progress.js';
@@ -151,7 +151,7 @@ function statusText(status: StatusView, url: string): string {
           ? `goes by the state at merge ${status.catchingUp.height}, which a quorum signed, and works through the history up to there; until then it does not vote`
           : null,
       ],
-      ['pending', `${status.pendingEntries} entries${status.merging ? ', merging now' : ''}`],
+      ['pending', nextMergeText(status)],
       ['doors', doors],
       ['dapps', `${list} ${dapps.ready ? where : '(not ready yet)'}`],
       ['mqtt', status.broker.listening ? `port ${status.broker.port ?? '?'}` : 'not listening'],
@@ -159,7 +159,7 @@ function statusText(status: StatusView, url: string): string {
         'credits',
         `${credits(supply.total)} = vault ${credits(supply.vault)} + members ${credits(supply.members)} + locked ${credits(supply.locked)}`,
       ],
-      ['nodes', peersText(peers)],
+      ['nodes', peersText(peers, status.next.connected)],
       ['proof', validatorsText(validators)],
       ...dapps.list.flatMap(({ name, suspended }): [string, string][] =>
         suspended === null

@@ -13,6 +13,8 @@ import { facts, plain, table, time } from './output.js';
 
 const counted = (count: number, one: string, many = `${one}s`): string =>
   `${count} ${count === 1 ? one : many}`;
+/** Names in one line; of more nodes, how many. */
+const NAMES_MAX = 8;
 const isOrAre = (count: number): string => (count === 1 ? 'is' : 'are');
 
 /** How many merge, how many of them may be off, and whether enough are heard. No full stop. */
@@ -31,11 +33,37 @@ export function validatorsText({ count, quorum, mayBeOff, heard }: StatusView['v
   return `${who}; ${off}; ${now}${tooFew}`;
 }
 
-/** How many other nodes there are and how many of them are heard. */
-export const peersText = ({ count, connected }: StatusView['peers']): string =>
-  count === 0
-    ? 'no other node yet'
-    : `${counted(count, 'other')}, ${connected === 0 ? 'none' : connected} connected`;
+/** How many other nodes there are and which of them are heard. */
+export const peersText = ({ count, connected }: StatusView['peers'], names: readonly string[]): string => {
+  if (count === 0) return 'no other node yet';
+  const shown = names.slice(0, NAMES_MAX).map(plain);
+  const more = connected - shown.length;
+  const who = shown.length === 0 ? '' : `: ${shown.join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
+  return `${counted(count, 'other')}, ${connected === 0 ? 'none' : connected} connected${who}`;
+};
+
+/** What waits for a merge, and what the merge waits for. No full stop. */
+export function nextMergeText({ pendingEntries, next, validators }: StatusView): string {
+  const waiting = counted(pendingEntries, 'entry', 'entries');
+  const away = next.away.slice(0, NAMES_MAX).map(plain).join(' or ');
+  switch (next.state) {
+    case 'nothing':
+      return waiting;
+    case 'due':
+      return `${waiting}, to be merged soon`;
+    case 'open':
+      return validators.heard < validators.quorum
+        ? `${waiting}, waiting for ${away || 'validators'}`
+        : `${waiting}, merging now${(next.round ?? 0) > 0 ? ` (round ${next.round})` : ''}`;
+    case 'parked':
+      return (
+        `${waiting}; the merge is parked since ${time(next.parkedSince ?? 0)}, as ${validators.heard} of ${validators.count} ` +
+        `validators ${isOrAre(validators.heard)} heard and ${validators.quorum} must sign; it goes on when ${away || 'another'} is back`
+      );
+    case 'diverged':
+      return `${waiting}; nothing is merged here any more, the town went on in a later epoch than ${next.epoch}, without this node`;
+  }
+}
 
 const distanceText = ({ blocks, merges }: Distance): string =>
   [...(blocks > 0 ? [counted(blocks, 'block')] : []), ...(merges > 0 ? [counted(merges, 'merge')] : [])].join(

@@ -317,8 +317,8 @@ t.test('the status tells of the other nodes and the validators in words', async 
     needsSetup: false,
     height: 12,
     main: 'b'.repeat(64),
-    pendingEntries: 0,
-    merging: false,
+    pendingEntries: 3,
+    merging: true,
     alarm: null,
     gate: { connected: false, board: null, simulated: false },
     dapps: { driver: 'process', isolated: false, ready: true, list: [], warning: null },
@@ -326,12 +326,28 @@ t.test('the status tells of the other nodes and the validators in words', async 
     supply: { total: 1, vault: 1, members: 0, locked: 0 },
     validators: { count: 3, quorum: 2, mayBeOff: 1, heard: 3 },
     peers: { count: 2, connected: 2 },
+    next: {
+      ...{ state: 'open', epoch: 0, round: 1, parkedSince: null },
+      ...{ connected: ['workshop', 'attic'], away: [] },
+    },
     startedAt: 0,
   };
   const here = await serve(t, { 'GET /api/status': [200, status] });
   const { stdout } = await here.town('status');
-  t.match(stdout, /^nodes +2 others, 2 connected$/m);
+  t.match(stdout, /^nodes +2 others, 2 connected: workshop, attic$/m);
+  t.match(stdout, /^pending +3 entries, merging now \(round 1\)$/m);
   t.match(stdout, /^proof +3 validators, 2 must sign a merge; 1 may be off; all 3 are heard$/m);
+  const alone = {
+    ...status,
+    validators: { ...status.validators, heard: 1 },
+    peers: { count: 2, connected: 0 },
+    next: { ...status.next, state: 'parked', parkedSince: 0, connected: [], away: ['workshop', 'attic'] },
+  };
+  const parked = await (await serve(t, { 'GET /api/status': [200, alone] })).town('status');
+  t.match(
+    parked.stdout,
+    /^pending +3 entries; the merge is parked since .*, as 1 of 3 validators is heard and 2 must sign; it goes on when workshop or attic is back$/m,
+  );
 });
 
 t.test('help names the commands', async (t) => {

@@ -28,6 +28,50 @@ export function quorumNow({ count, quorum, heard }: Validators): string {
     : `${said} just now: ${number(missing)} too few. Nothing merges here until ${missing === 1 ? 'one more is' : 'more are'} heard again. Doors go on, and whatever is recorded is kept and merged then.`;
 }
 
+/** Names in one sentence, at most so many of them. */
+const NAMES_MAX = 8;
+
+function namesOf(names: readonly string[], joint: 'and' | 'or'): string {
+  const more = names.length - NAMES_MAX;
+  const shown = names.slice(0, NAMES_MAX);
+  const all = more > 0 ? [...shown, `${number(more)} more`] : shown;
+  const last = all[all.length - 1] ?? '';
+  return all.length < 2 ? last : `${all.slice(0, -1).join(', ')} ${joint} ${last}`;
+}
+
+type Waiting = Pick<Status, 'next' | 'pendingEntries' | 'validators'>;
+
+/** What waits for a merge, and what that merge waits for. */
+export function nextMergeWords({ next, pendingEntries, validators }: Waiting): string {
+  const pending =
+    pendingEntries === 0 ? 'Nothing pending' : `${counted(pendingEntries, 'entry', 'entries')} pending`;
+  const away = next.away.length === 0 ? 'one more validator' : namesOf(next.away, 'or');
+  switch (next.state) {
+    case 'nothing':
+      return `${pending}.`;
+    case 'due':
+      return `${pending}, to be merged soon.`;
+    case 'open':
+      return quorumIsThere(validators)
+        ? `${pending}; merging now${next.round ? `, in round ${number(next.round)}` : ''}.`
+        : `${pending}; waiting for ${away}.`;
+    case 'parked':
+      return (
+        `${pending}. The merge is parked: too few validators were heard for a minute. It goes on by itself when ` +
+        `${away} is heard again.`
+      );
+    case 'diverged':
+      return `${pending}. This board merges no more: the town went on in a later epoch without what was merged here.`;
+  }
+}
+
+/** Who is there. */
+export function connectedWords({ next, peers }: Pick<Status, 'next' | 'peers'>): string {
+  if (peers.count === 0) return 'This is the town’s only board.';
+  if (next.connected.length === 0) return 'No other board is connected.';
+  return `Connected: ${namesOf(next.connected, 'and')}.`;
+}
+
 const parts = ({ blocks, merges }: Distance): string =>
   [...(merges > 0 ? [counted(merges, 'merge')] : []), ...(blocks > 0 ? [counted(blocks, 'block')] : [])].join(
     ' and ',

@@ -7,7 +7,16 @@ import { pauseBefore } from './event-stream.js';
 import { ago, counted, credits, plainWord, secondsLeft, shortId } from './format.js';
 import { pictureOf, type GraphPicture } from './graph-layout.js';
 import { polygonPoints, pointsOf, seeded, sketchLine, smooth } from './map/sketch.js';
-import { distanceWords, idInGroups, mayInsist, quorumIsThere, quorumNow, quorumRule } from './node-words.js';
+import {
+  connectedWords,
+  nextMergeWords,
+  distanceWords,
+  idInGroups,
+  mayInsist,
+  quorumIsThere,
+  quorumNow,
+  quorumRule,
+} from './node-words.js';
 import { passphraseLengthMin, strengthOf } from './passphrase-strength.js';
 import { hrefOf, routeOf } from './router.js';
 import { sseParser, type SseMessage } from './sse-parser.js';
@@ -107,6 +116,25 @@ t.test('a refusal at a door is told with its reason', async (t) => {
   t.equal(doorReason({ code: 'some-new-code' }), 'some new code', 'an unknown code is still words');
   t.equal(doorWho({ ...event, personName: null, code: 'unknown-badge' }), 'Unknown badge');
   t.equal(doorWho({ ...event, personName: null, person: 'p1' }), 'A person this board may not name');
+});
+
+t.test('what waits, and for whom, is said in a sentence', async (t) => {
+  const validators = { count: 3, quorum: 2, mayBeOff: 1, heard: 2 };
+  const next = {
+    ...({ state: 'open', epoch: 0, round: 0, parkedSince: null } as const),
+    ...{ connected: ['attic', 'shed', 'roof'], away: ['cellar', 'yard'] },
+  };
+  t.equal(nextMergeWords({ next, validators, pendingEntries: 3 }), '3 entries pending; merging now.');
+  const alone = { ...validators, heard: 1 };
+  t.match(
+    nextMergeWords({ next: { ...next, state: 'parked' }, validators: alone, pendingEntries: 1 }),
+    /^1 entry pending\. The merge is parked: .* when cellar or yard is heard again\.$/,
+  );
+  t.equal(
+    nextMergeWords({ next: { ...next, state: 'nothing' }, validators, pendingEntries: 0 }),
+    'Nothing pending.',
+  );
+  t.equal(connectedWords({ next, peers: { count: 4, connected: 3 } }), 'Connected: attic, shed and roof.');
 });
 
 t.test('whether the town can merge is said in a sentence', async (t) => {

@@ -233,6 +233,14 @@ export interface Status {
     readonly heard: number;
   };
   readonly peers: { readonly count: number; readonly connected: number };
+  readonly next: {
+    readonly state: 'nothing' | 'due' | 'open' | 'parked' | 'diverged';
+    readonly epoch: number;
+    readonly round: number | null;
+    readonly parkedSince: number | null;
+    readonly connected: readonly string[];
+    readonly away: readonly string[];
+  };
   readonly startedAt: number;
 }
 

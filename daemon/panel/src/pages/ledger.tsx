@@ -4,6 +4,7 @@ import { get, post } from '../api.js';
 import { counted, number, shortId } from '../format.js';
 import { mayDo, useTown } from '../live-town.js';
 import { useAction, useLoaded } from '../loading.js';
+import { connectedWords, nextMergeWords, quorumRule } from '../node-words.js';
 import { useNodeNames } from '../node-names.js';
 import { hrefOf } from '../router.js';
 import type { Branch, Entry, Merge, Page } from '../shapes.js';
@@ -34,12 +35,15 @@ export function LedgerPage({ tab }: { tab: Tab }) {
         <MergeNow />
       </PageHead>
       <p>
-        Height <strong>{number(status?.height ?? 0)}</strong>,{' '}
-        {status?.pendingEntries
-          ? `${counted(status.pendingEntries, 'entry', 'entries')} pending`
-          : 'nothing pending'}
-        {status?.merging ? '; merging now' : ''}.
+        Height <strong>{number(status?.height ?? 0)}</strong>
+        {status !== null && status.next.epoch > 0 ? `, epoch ${number(status.next.epoch)}` : ''}.{' '}
+        {status === null ? '' : nextMergeWords(status)}
       </p>
+      {status !== null && (
+        <p class="small muted">
+          {connectedWords(status)} {quorumRule(status.validators)}
+        </p>
+      )}
       <nav class="tabs" aria-label="Parts of the ledger">
         {tabs.map(([each, text]) => (
           <a
