@@ -5,6 +5,7 @@ import { TownError, invariant } from '../ledger/ids.js';
 import { publicKeyOf } from '../ledger/signature.js';
 import type { CoreStore } from './core-store.js';
 import type { Clock } from './clock.js';
+import { diverged } from './epochs.js';
 import type { NodeKeys } from './key-files.js';
 import { MAIN, type MainLine } from './main-line.js';
 import { entryRow } from './new-rows.js';
@@ -69,7 +70,7 @@ export class Appender {
 
   /**
    * Records what a member asks for; durable when it resolves.
-   * @throws Refused where a rule refuses it on the node's view; TownError `busy`, `too-many-unmerged`
+   * @throws Refused where a rule refuses it on the node's view; TownError `busy`, `too-many-unmerged`; `diverged` where no merge would take it
    */
   claim(
     type: string,
@@ -77,6 +78,8 @@ export class Appender {
     by: Signer,
     cosigners: readonly Signer[] = [],
   ): Promise<VerifiedEntry> {
+    const { divergedFrom } = this.main;
+    if (divergedFrom !== null) return Promise.reject(diverged(divergedFrom));
     return this.view.hold(async () => {
       if (this.claimsRefusal) throw this.claimsRefusal();
       // Facts do not count: the doors may not keep a steward from revoking a badge.
@@ -136,6 +139,8 @@ export class Appender {
    */
   promise(type: string, body: JsonObject, check: () => void): Promise<VerifiedEntry> {
     invariant(this.main.line === MAIN, 'a node answers for what it records on main, not on a draft');
+    const { divergedFrom } = this.main;
+    if (divergedFrom !== null) return Promise.reject(diverged(divergedFrom));
     if (this.main.ahead !== null)
       return Promise.reject(
         new TownError(

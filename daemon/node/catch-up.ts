@@ -117,11 +117,12 @@ export class CatchUp {
     if (isNew && (isFar || main.ahead !== null)) this.seekMerge(top);
   }
 
-  /** An epoch begins with the next merge: what an older one went on to is none of the town's. */
+  /** An epoch begins with the next merge, or a later one: what an older one went on to is none of the town's. */
   epochBegan(): void {
     const { main, failed } = this.parts;
     this.drop();
-    const isVoid = main.ahead !== null && epochOf(main.ahead.state) < main.epoch;
+    const { ahead } = main;
+    const isVoid = ahead !== null && epochOf(ahead.state) < main.epochDueAt(ahead.head.height);
     if (isVoid) this.forget().catch((error: unknown) => failed('store-failed', String(error)));
     else this.look();
   }
@@ -185,7 +186,9 @@ export class CatchUp {
     const [merge, ...more] = unpackMerges(packed);
     if (merge === undefined || more.length > 0) throw new TownError('bad-batch', 'One merge was asked for.');
     const trusted = main.seenHead.height;
-    const certified = readCertified(merge, { town: main.town, height }, main.seenAuthority);
+    const authority = main.seenAuthority;
+    const epochDue = Math.max(authority.epoch, main.epochDueAt(height));
+    const certified = readCertified(merge, { town: main.town, height }, authority, epochDue);
     if (certified === null) {
       if (height <= trusted + 1)
         throw new TownError('bad-certificate', `No quorum of the validators signed merge ${height}.`);

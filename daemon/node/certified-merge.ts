@@ -23,6 +23,7 @@ export interface CertifiedMerge extends Head {
  * before; so such a quorum proves as much of a later merge as of the next one. The votes of later validators do not count.
  * Where an epoch began in between, too few of them did, or it is the next merge and brings what began it.
  * @param trusted the last merge that is trusted, with the validators and the epoch that hold after it
+ * @param epochDue the epoch in which it is at least, by what is known here
  * @returns null where too few of them signed: others are validators by then, and a merge before it has to be trusted first
  * @throws TownError `bad-certificate`, `bad-commit`, `bad-merge`, `bad-recovery`, `no-recovery`
  */
@@ -30,6 +31,7 @@ export function readCertified(
   { raw, certificate }: RawMerge,
   place: { readonly town: Sha256; readonly height: number },
   trusted: Parent,
+  epochDue: number = trusted.epoch,
 ): CertifiedMerge | null {
   const proof = parseCertificate(certificate);
   if (proof.town !== place.town || proof.line !== MAIN || proof.height !== place.height)
@@ -37,15 +39,15 @@ export function readCertified(
   if (proof.value !== valueIdOf(raw))
     throw new TownError('bad-certificate', 'The certificate is for another merge.');
   const { charter, epoch } = trusted;
+  if (proof.epoch < epochDue)
+    throw new TownError(
+      'bad-certificate',
+      `The certificate is of epoch ${proof.epoch}, and epoch ${epochDue} has begun by then.`,
+    );
   if (proof.recovery && proof.epoch > epoch && isNext(proof, trusted)) {
     proveMerge(proof, raw, trusted);
     return certifiedOf({ raw, certificate }, place);
   }
-  if (proof.epoch < epoch)
-    throw new TownError(
-      'bad-certificate',
-      `The certificate is of epoch ${proof.epoch}, and epoch ${epoch} has begun.`,
-    );
   const keys = new Map(
     charter.validators.map((id) => [id as NodeId, keyOfNode(charter, id as NodeId) as KeyId]),
   );

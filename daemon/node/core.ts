@@ -37,6 +37,8 @@ export interface CoreParts {
   readonly sendRecovery?: EpochsParts['send'];
   /** The charter has other validators, and maybe nodes, from now on. */
   readonly epochBegan?: () => void;
+  /** A later merge, which is not here yet, is of another epoch. */
+  readonly epochAwaited?: () => void;
   /** A height was parked for want of a quorum, or goes on. */
   readonly parkedChanged?: MergerParts['parkedChanged'];
   readonly alarm: MergerParts['alarm'];
@@ -93,13 +95,17 @@ export class Core {
       clock,
       manifests,
       heldByQuorum,
-      adopted,
+      adopted: (merge, entries) => {
+        adopted(merge, entries);
+        epochs.settle();
+      },
       readObject,
       silentUpTo: parts.silentUpTo,
       confirm: parts.confirm,
     });
     const epochs = new Epochs({
-      ...{ store, main, view, trouble },
+      ...{ store, main, view, clock, trouble },
+      awaited: () => parts.epochAwaited?.(),
       send: parts.sendRecovery ?? (() => undefined),
       begun: () => {
         this.merger.epochBegan();

@@ -4,25 +4,37 @@
  */
 import { parseCertificate } from '../consensus/certificate.js';
 import { canonicalize } from '../ledger/canonical.js';
-import { TownError, type Json } from '../ledger/ids.js';
+import { TownError, type Json, type Sha256 } from '../ledger/ids.js';
 import { readRecovery, type Recovery, type RecoveryStatement } from '../ledger/recovery.js';
+import type { Clock } from './clock.js';
 import type { CoreStore } from './core-store.js';
 import { RECOVERY_META, type MainLine, type RecoveryStanding } from './main-line.js';
 import type { View } from './view.js';
+
+/** Who goes by an older epoch is told of this one, at most so often. */
+const ANNOUNCE_GAP_MS = 2_000;
 
 export interface EpochsParts {
   readonly store: CoreStore;
   readonly main: MainLine;
   readonly view: View;
+  readonly clock: Clock;
   /** To the other nodes; they may miss it. */
   readonly send: (recovery: Recovery) => void;
   /** From now on the next merge is of another epoch. */
   readonly begun: () => void;
+  /** A later merge, which is not here yet, is of another epoch. */
+  readonly awaited: () => void;
   /** Something that people should look at. */
   readonly trouble: (code: string, message: string) => void;
 }
 
 export class Epochs {
+  /** By the clock, which may be set. */
+  private announcedAt = -Infinity;
+  /** What the others here were told of: that it begins an epoch, or that it left this node behind. */
+  private told: RecoveryStatement | null = null;
+
   constructor(private readonly parts: EpochsParts) {}
 
   /**
@@ -30,28 +42,58 @@ export class Epochs {
    * @throws TownError `bad-recovery`, `no-recovery`
    */
   async take(recovery: Recovery): Promise<RecoveryStanding> {
-    const { store, main, view, begun, trouble } = this.parts;
+    const { store, main, view, awaited } = this.parts;
     const standing = main.standingOf(recovery);
-    if (standing === 'past' || recovery.statement.epoch === main.recovery?.statement.epoch) return standing;
+    if (standing === 'past' || main.knows(recovery)) return standing;
     await view.rebuild(async () => {
       await store.setMeta(RECOVERY_META, canonicalize(recovery as unknown as Json));
       main.takeRecovery(recovery);
     });
-    if (standing === 'diverged') {
-      const { code, message } = diverged(recovery.statement);
-      trouble(code, message);
-    }
-    if (standing === 'begins') {
-      begun();
-      this.announce();
-    }
+    if (standing === 'ahead') awaited();
+    this.settle();
     return standing;
+  }
+
+  /** Whoever has to know is told, where an epoch has begun or has left this node behind: at once, or with the merge it waited for. */
+  settle(): void {
+    const { main, begun, trouble } = this.parts;
+    const statement = main.divergedFrom ?? main.recovery?.statement ?? null;
+    if (statement === null || statement === this.told) return;
+    this.told = statement;
+    if (main.divergedFrom === null) {
+      begun();
+      return this.announce();
+    }
+    const { code, message } = diverged(statement);
+    trouble(code, message);
   }
 
   /** Tells the others what began the epoch: who was away may have gone on in the old one. */
   announce(): void {
     const recovery = this.parts.main.recovery ?? this.inForce();
     if (recovery) this.parts.send(recovery);
+  }
+
+  /** Somebody goes by an older epoch. */
+  announceSoon(): void {
+    const now = this.parts.clock.now();
+    if (Math.abs(now - this.announcedAt) < ANNOUNCE_GAP_MS) return;
+    this.announcedAt = now;
+    this.announce();
+  }
+
+  /** The messages of a height were sent: of the first of an epoch they say nothing to who does not know the epoch. */
+  gossiped(): void {
+    if (this.parts.main.recovery) this.announceSoon();
+  }
+
+  /** Another node's last merge: one that is not the town's since the epoch began comes from who does not know of it. */
+  headTold({ height, id }: { readonly height: number; readonly id: Sha256 }): void {
+    const { main, store } = this.parts;
+    const statement = main.recovery?.statement ?? readRecovery(main.state);
+    if (!statement || height < statement.height || height > main.head.height) return;
+    const ours = height === main.head.height ? main.head.id : store.merge(height)?.id;
+    if (ours !== id) this.announceSoon();
   }
 
   /** With the signatures that the epoch's first merge was certified with. */

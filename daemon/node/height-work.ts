@@ -30,7 +30,7 @@ const ABSENT_WAIT_MS = 300;
 const PROPOSER_LOOK_MS = 500;
 /** A round's time is begun anew so often while a proposal of it is being replayed. */
 const JUDGING_TURNS_MAX = 20;
-/** With no quorum heard for so long a height is parked: no rounds, no messages, no writes. */
+/** With no quorum heard for so long a height is parked: no rounds, no writes. It tells where it stands all the same, ever more rarely. */
 const QUORUM_WAIT_MS = 60_000;
 const QUORUM_LOOK_MS = 5_000;
 /** Refusals of a proposal that say nothing about it: what it needs is not here yet. */
@@ -56,6 +56,8 @@ export interface HeightWorkParts {
   readonly trouble: (code: string, message: string) => void;
   /** Sends a message to the other validators; they may miss it. */
   readonly broadcast: (message: Message) => void;
+  /** The current messages were sent: what they rest on may have been missed too. */
+  readonly gossiped: () => void;
   /** Whether another validator is heard just now: who is not, is not waited for. */
   readonly isHeard: (node: NodeId) => boolean;
   /** The height was parked, or goes on. */
@@ -79,7 +81,8 @@ export class HeightWork {
   private over = false;
   /** While no quorum is heard: since when, and what waits. */
   private parked: { readonly since: number; readonly waiting: (() => void)[] } | null = null;
-  private cancelGossip: (() => void) | null = null;
+  /** When the current messages are sent again. */
+  private nextGossip: { readonly ms: number; readonly cancel: () => void } | null = null;
   private readonly timers = new Set<() => void>();
 
   /** @param state as `startHeight` gives it */
@@ -119,7 +122,7 @@ export class HeightWork {
     this.wake();
   }
 
-  /** Others are heard, or not any more: what was parked goes on. */
+  /** Others are heard, or not any more, or hold something else: what was parked goes on. */
   heardChanged(): void {
     if (this.parked !== null && this.hearsQuorum) this.wake();
   }
@@ -136,6 +139,7 @@ export class HeightWork {
   /** Sends the current messages. */
   gossip(): void {
     for (const message of gossip(this.state)) this.parts.broadcast(message);
+    this.parts.gossiped();
   }
 
   /** The merge of this value, where it was built or replayed here already. */
@@ -165,6 +169,7 @@ export class HeightWork {
   blocksChanged(): void {
     for (const [value, bytes] of [...this.unjudged]) this.attempt(() => this.judge(value, bytes, true));
     this.heldChanged();
+    this.tellSoon();
   }
 
   /** `main` has moved: it is over where `main` has this height already. Others were faster. */
@@ -196,16 +201,26 @@ export class HeightWork {
     };
   }
 
-  /** Messages get lost: the current ones are sent again, ever more rarely. A height that is woken begins anew. */
+  /**
+   * Messages get lost: the current ones are sent again, ever more rarely. A height that is woken begins anew. Parked it goes on, for who
+   * answers wakes it: were both sides silent, neither would know of the other.
+   */
   private gossipLater(ms: number): void {
     if (this.state.validators.length === 1) return;
-    this.cancelGossip?.();
-    this.cancelGossip = this.after(ms, () => {
-      this.cancelGossip = null;
-      if (this.parked !== null) return;
+    this.nextGossip?.cancel();
+    const cancel = this.after(ms, () => {
       this.gossip();
-      this.gossipLater(Math.min(ms * 2, GOSSIP_MS_MAX));
+      if (this.parked !== null && this.hearsQuorum) this.wake();
+      else this.gossipLater(Math.min(ms * 2, GOSSIP_MS_MAX));
     });
+    this.nextGossip = { ms, cancel };
+  }
+
+  /** Something new waits: others are told soon, though nobody was heard lately. */
+  private tellSoon(): void {
+    this.heardChanged();
+    if (this.parked !== null && (this.nextGossip?.ms ?? Infinity) > GOSSIP_MS_MIN)
+      this.gossipLater(GOSSIP_MS_MIN);
   }
 
   /** This node with the validators that are heard. */

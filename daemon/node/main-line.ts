@@ -75,7 +75,7 @@ export class MainLine {
     const state = State.from(store.allState());
     const main = new MainLine(genesis.content, state, null, { height, id, oid, time }, store);
     const kept = store.meta(RECOVERY_META);
-    if (kept !== null) main.takeRecovery(parseRecovery(JSON.parse(kept)));
+    if (kept !== null) main.retake(parseRecovery(JSON.parse(kept)));
     return main;
   }
 
@@ -212,6 +212,19 @@ export class MainLine {
     return this.begun?.recovery ?? null;
   }
 
+  /** In which epoch a merge of this height is at least, by what is known here. */
+  epochDueAt(height: number): number {
+    const { awaited, epoch } = this;
+    return awaited && height > awaited.statement.height ? Math.max(awaited.statement.epoch, epoch) : epoch;
+  }
+
+  /** Whether this one was taken in, or a later one. */
+  knows({ statement: { epoch, height } }: Recovery): boolean {
+    const awaited = height > this.head.height ? this.awaited?.statement : null;
+    const known = [this.begun?.recovery.statement, this.leftBehind, awaited];
+    return known.some((statement) => statement && statement.epoch >= epoch);
+  }
+
   /** A recovery that goes on from before this head, or from another merge: what this node merged since counts no more. */
   get divergedFrom(): RecoveryStatement | null {
     return this.leftBehind;
@@ -274,8 +287,12 @@ export class MainLine {
     if (this.awaited?.statement.height !== head.height) return;
     const { awaited } = this;
     this.awaited = null;
+    this.retake(awaited);
+  }
+
+  private retake(recovery: Recovery): void {
     try {
-      this.takeRecovery(awaited);
+      this.takeRecovery(recovery);
     } catch (error) {
       // The charter has other keys by now: what they have not signed begins nothing.
       if (!(error instanceof TownError)) throw error;

@@ -3,7 +3,7 @@
  * others decided. One height itself is at work in height-work.ts.
  */
 import { keyOfNode } from '../ledger/charter.js';
-import type { Json, NodeId } from '../ledger/ids.js';
+import type { Json, NodeId, Sha256 } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { parseRecovery, type Recovery } from '../ledger/recovery.js';
 import { startHeight } from '../consensus/algorithm.js';
@@ -12,7 +12,7 @@ import type { Message } from '../consensus/gossip.js';
 import { recordsOf } from '../consensus/own-records.js';
 import { isNext, proveMerge } from '../consensus/proof.js';
 import { verifyProposal } from '../consensus/proposal.js';
-import type { SafetyRules } from '../consensus/safety-rules.js';
+import { ALL_RULES, type SafetyRules } from '../consensus/safety-rules.js';
 import { valueIdOf, verifyVote } from '../consensus/vote.js';
 import type { Blocks } from './blocks.js';
 import { Serial } from './drive.js';
@@ -35,7 +35,7 @@ const FOREIGN_WAIT_MS = 100;
 /** The meta value that names a height whose votes of this node are lost. */
 export const VOTES_LOST_META = 'votes-lost';
 
-export interface MergerParts extends Omit<HeightWorkParts, 'adopting' | 'alarm'> {
+export interface MergerParts extends Omit<HeightWorkParts, 'adopting' | 'alarm' | 'gossiped'> {
   readonly blocks: Blocks;
   /** Told when merging stops working, with null when it works again. */
   readonly alarm: (alarm: Alarm | null) => void;
@@ -210,6 +210,7 @@ export class Merger {
     const { node, height, epoch } = message.t === 'vote' ? message.vote : message.proposal;
     const code = `bad-${message.t}`;
     if (!Number.isSafeInteger(height)) return { code, reason: `It is no ${message.t}.` };
+    if (epoch < main.epoch) this.parts.epochs.announceSoon();
     if (height !== main.head.height + 1 || epoch !== main.epoch) return null;
     const key = main.charter.validators.includes(node) ? keyOfNode(main.charter, node) : undefined;
     if (key === undefined)
@@ -241,14 +242,13 @@ export class Merger {
   receiveRecovery(value: Json): { readonly code: string; readonly reason: string } | null {
     const { main, trouble } = this.parts;
     const recovery = parseRecovery(value);
-    if (recovery.statement.epoch <= (main.divergedFrom?.epoch ?? main.epoch)) return null;
+    if (recovery.statement.epoch <= main.epoch || main.knows(recovery)) return null;
     try {
-      const standing = main.standingOf(recovery);
-      // One that goes on from what is not here yet comes again, with the merge that it begins.
-      if (standing === 'past' || standing === 'ahead') return null;
+      if (main.standingOf(recovery) === 'past') return null;
     } catch (error) {
-      if (error instanceof TownError) return { code: error.code, reason: error.message };
-      throw error;
+      if (!(error instanceof TownError)) throw error;
+      // Of what goes on from what is not here yet the keys may not be here either; it comes again, with the merge that it begins.
+      return recovery.statement.height > main.head.height ? null : { code: error.code, reason: error.message };
     }
     this.recover(recovery).catch((error: unknown) => trouble('recovery-failed', String(error)));
     return null;
@@ -274,9 +274,14 @@ export class Merger {
     else this.foreignNoticed();
   }
 
-  /** Other nodes came or went. */
+  /** Other nodes came or went, or told something new. */
   heardChanged(): void {
     this.work?.heardChanged();
+  }
+
+  /** What another node says to be the last merge there. */
+  headTold(head: { readonly height: number; readonly id: Sha256 }): void {
+    this.parts.epochs.headTold(head);
   }
 
   /** The height at work; null: none. `parkedSince` (ms): nothing is done for it, as no quorum is heard since then. */
@@ -301,10 +306,12 @@ export class Merger {
    */
   isProven(raw: Uint8Array, certificate: string): boolean {
     const { main } = this.parts;
+    const { keepsEpoch } = this.parts.rules ?? ALL_RULES;
     const proof = parseCertificate(certificate);
     if (!isNext(proof, main.authority) || main.divergedFrom !== null) return false;
     const { epoch } = proveMerge(proof, raw, main.authority);
-    if (epoch >= main.epoch) return true;
+    if (epoch >= main.epoch || !keepsEpoch) return true;
+    this.parts.epochs.announceSoon();
     throw new TownError(
       'bad-certificate',
       `The certificate is of epoch ${epoch}, and epoch ${main.epoch} has begun.`,
@@ -382,7 +389,8 @@ export class Merger {
       rules: this.parts.rules,
     });
     const adopting = (task: () => Promise<void>): Promise<void> => this.adopting(task);
-    const work = new HeightWork({ ...this.parts, adopting }, state);
+    const gossiped = (): void => this.parts.epochs.gossiped();
+    const work = new HeightWork({ ...this.parts, adopting, gossiped }, state);
     this.work = work;
     try {
       work.begin(inbox);

@@ -324,6 +324,11 @@ export class Peering {
     this.catchUp?.epochBegan();
   }
 
+  /** A later merge, which is not here yet, is of another epoch. */
+  epochAwaited(): void {
+    this.catchUp?.epochBegan();
+  }
+
   /** What cannot be sent now is asked for again by who needs it. */
   sendWhileOnline(kind: string, to: NodeId | null, body: JsonObject): void {
     if (this.state.online) this.sender.send(kind, to, body);
@@ -351,6 +356,7 @@ export class Peering {
         const wasConnected = isConnected(this.state, from, steady());
         this.feed({ t: 'heads', from, body });
         if (!wasConnected) acquaintance.came(from);
+        merger.headTold({ height: body.height, id: body.main });
         // What was sent while it was away, it needs again.
         if (!wasConnected && main.charter.validators.includes(keys.id)) this.gossipSoon();
       },

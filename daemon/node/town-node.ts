@@ -120,6 +120,7 @@ export class RunningNode {
         this.peering.epochBegan();
         bulletin.nodesChanged();
       },
+      epochAwaited: () => this.peering.epochAwaited(),
       blockMade: (block) => this.peering.blockMade(block),
       parkedChanged: () => bulletin.tell(),
       alarm: (alarm) => bulletin.setAlarm(alarm),

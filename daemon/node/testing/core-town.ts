@@ -84,7 +84,7 @@ export interface HeartOptions {
 /** How a heart reaches the others, and what it tells. */
 export type Outward = Pick<CoreParts, 'heldByQuorum' | 'broadcast'> &
   Partial<
-    Pick<CoreParts, 'isHeard' | 'blockMade' | 'adopted' | 'silentUpTo' | 'sendRecovery' | 'epochBegan'>
+    Pick<CoreParts, 'isHeard' | 'blockMade' | 'adopted' | 'silentUpTo' | 'sendRecovery' | 'epochBegan' | 'epochAwaited'>
   >;
 
 /** Opens store and repository and puts the heart together; nothing beats yet. */
@@ -171,6 +171,7 @@ export class CoreNode {
       isHeard: (node) => peering.isHeard(node),
       sendRecovery: (recovery) => peering.sendRecovery(recovery),
       epochBegan: () => peering.epochBegan(),
+      epochAwaited: () => peering.epochAwaited(),
       blockMade: (block) => peering.blockMade(block),
       adopted: (merge) => {
         peering.adopted(merge);
