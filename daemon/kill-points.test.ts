@@ -305,7 +305,7 @@ t.test('a node killed at any step of a height comes back to one history', async 
   for (const { board, point } of plan) {
     // What failed once leaves a town that says nothing about the next.
     if (boards.some(({ isRunning }) => !isRunning)) break;
-    await t.test(`${board.key} dies when ${KILL_POINTS[point]} (${point})`, (t) =>
+    await t.test(`${board.key} dies when ${KILL_POINTS[point as keyof typeof KILL_POINTS]} (${point})`, (t) =>
       killedAt(t, scene, board, point),
     );
   }

@@ -1,8 +1,9 @@
 /** Changes of the charter, signed by as many stewards as it says. */
 import { changeCharter, charterText, validatorsMoved, type Charter, type CharterChange } from './charter.js';
-import { TownError, type NodeId } from './ids.js';
+import { TownError, type NodeId, type Sha256 } from './ids.js';
 import { allowanceAt } from './kernel-allowances.js';
 import { KERNEL, badBody, countStewards, hasOnly, refuse, tooFewStewards, type Handler } from './kernel.js';
+import { readRecovery } from './recovery.js';
 
 /**
  * Null where the charter would not hold. What exactly is wrong is for who asks before they sign: a receipt is the same everywhere,
@@ -16,6 +17,8 @@ function changed(charter: Charter, change: CharterChange): Charter | null {
     throw error;
   }
 }
+
+const whoDecides = ({ validators, quorum }: Charter): string => [...validators, quorum].join();
 
 /** Sets and removes places of the charter. */
 export const change: Handler = (entry, state, context) => {
@@ -39,6 +42,15 @@ export const change: Handler = (entry, state, context) => {
       'validator-moved',
       'A merge moves one validator at most, and another was moved in this one: change it once that is merged.',
       'charter/charter',
+    );
+  const begun = readRecovery(state);
+  const isStale = begun && context.baseTime(entry.base) <= context.baseTime(begun.parent as Sha256);
+  // A list of before would bring back whom the recovery left out, and end the new quorum too.
+  if (isStale && whoDecides(next) !== whoDecides(charter))
+    return refuse(
+      'before-epoch',
+      'It was signed before the first merge of the epoch: the validators that it names are those of before.',
+      'recovery/current',
     );
   if (next.amend > countStewards(state))
     return refuse('too-few-stewards', `There are fewer than ${next.amend} stewards to sign the next change.`);

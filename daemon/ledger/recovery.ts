@@ -11,7 +11,7 @@ import { NodeSchema, charterText, parseCharter, type Charter } from './charter.j
 import type { Json, KeyId, Sha256 } from './ids.js';
 import { TownError } from './ids.js';
 import { KERNEL, readCharter } from './kernel.js';
-import { publicKeyOf, signText, verifyText } from './signature.js';
+import { publicKeyOf, SIGNATURE_TEXT, signText, verifyText } from './signature.js';
 import { readJson, VALUE_BYTES_MAX, writeJson, type Overlay, type StateReader } from './state.js';
 
 const DOMAIN = 'mergetown/recovery/v1';
@@ -46,7 +46,7 @@ const RecoverySchema = Type.Object(
   {
     statement: StatementSchema,
     /** Sorted by key, each once. */
-    sigs: Type.Array(Type.Object({ key: Hash, sig: Type.String({ pattern: '^[0-9a-f]{128}$' }) }, closed), {
+    sigs: Type.Array(Type.Object({ key: Hash, sig: Type.String({ pattern: SIGNATURE_TEXT.source }) }, closed), {
       maxItems: 16,
     }),
   },

@@ -1,7 +1,8 @@
 /** A height with no quorum in hearing: it stands still, and goes on when others are back. By a clock that the test moves. */
 import t from 'tap';
 import { startHeight } from '../consensus/algorithm.js';
-import type { Message } from '../consensus/gossip.js';
+import { gossip, type Message } from '../consensus/gossip.js';
+import type { HeightState } from '../consensus/height-state.js';
 import { signVote } from '../consensus/vote.js';
 import { sha256 } from '../ledger/hash.js';
 import type { Millis, NodeId } from '../ledger/ids.js';
@@ -60,6 +61,7 @@ function open(heard: Set<NodeId>) {
     keys: keysOf('alpha'),
     clock,
     broadcast: (message: Message) => void sent.push(message),
+    gossiped: () => undefined,
     isHeard: (node: NodeId) => heard.has(node),
     parkedChanged: () => void (changes += 1),
   } as unknown as HeightWorkParts;
@@ -70,13 +72,16 @@ function open(heard: Set<NodeId>) {
   return { work, clock, sent, written, changes: () => changes };
 }
 
+/** What it would say now. */
+const stateOf = (work: HeightWork): HeightState => (work as unknown as { state: HeightState }).state;
+
 const nilVoteOf = (name: string, round: number): Message => {
   const content = { ...place, round, step: 'prevote', value: null } as const;
   return { t: 'vote', vote: signVote(content, keysOf(name).id, keysOf(name).secretKey) };
 };
 
 t.test(
-  'with no quorum heard for a minute nothing is sent or written any more, for however long',
+  'with no quorum heard for a minute there are no rounds and no writes, for however long; it tells where it stands once a minute',
   async (t) => {
     const { work, clock, sent, written, changes } = open(new Set());
     await clock.forward(55_000);
@@ -85,10 +90,14 @@ t.test(
     await clock.forward(20_000);
     t.type(work.parkedSince, 'number');
     t.equal(changes(), 1);
-    const before = [sent.length, written.length, work.round];
-    await clock.forward(30 * 86_400_000);
-    t.same([sent.length, written.length, work.round], before, 'a month later nothing has moved');
-    t.equal(clock.waiting, 0, 'and nothing waits for the clock');
+    const before = [written.length, work.round];
+    const told = sent.length;
+    const each = gossip(stateOf(work)).length;
+    await clock.forward(24 * 3_600_000);
+    t.same([written.length, work.round], before, 'a day later nothing has moved');
+    t.equal(clock.waiting, 1, 'one thing waits for the clock');
+    t.ok(sent.length >= told + 23 * 60 * each, 'the others can hear of it all the time');
+    t.ok(sent.length <= told + 24 * 60 * each, 'and are told no more often');
     work.close();
   },
 );
@@ -108,11 +117,33 @@ t.test(
     t.equal(work.parkedSince, null);
     await clock.forward(5_000);
     t.ok(sent.length > before, 'what it has voted is said again');
+    heard.clear();
+    await clock.forward(120_000);
+    t.type(work.parkedSince, 'number');
+    heard.add(keysOf('beta').id);
+    await clock.forward(60_000);
+    t.equal(work.parkedSince, null, 'it looks by itself too, when it tells where it stands');
     await clock.forward(600_000);
     t.equal(work.parkedSince, null);
     work.close();
   },
 );
+
+t.test('blocks that come to a parked height are told of within seconds, and begin no rounds', async (t) => {
+  const { work, clock, sent, written } = open(new Set());
+  await clock.forward(300_000);
+  const before = sent.length;
+  const wrote = written.length;
+  for (let seconds = 0; seconds < 20; seconds += 1) {
+    work.blocksChanged();
+    await clock.forward(1_000);
+    if (seconds === 2) t.ok(sent.length > before);
+  }
+  t.ok(sent.length - before <= 10 * gossip(stateOf(work)).length, 'at most every two seconds');
+  t.type(work.parkedSince, 'number');
+  t.equal(written.length, wrote);
+  work.close();
+});
 
 t.test('a message wakes it for a minute, whatever is heard else', async (t) => {
   const { work, clock, sent } = open(new Set());

@@ -1,9 +1,9 @@
 /** Too few validators are left: what the offline keys sign begins a new epoch, at real nodes that meet at a real broker. */
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { certificateText, parseCertificate, type Certificate } from '../consensus/certificate.js';
+import { certificateOf, certificateText, parseCertificate, type Certificate } from '../consensus/certificate.js';
 import { proveMerge } from '../consensus/proof.js';
-import { signVote } from '../consensus/vote.js';
+import { signVote, valueIdOf } from '../consensus/vote.js';
 import type { Charter } from '../ledger/charter.js';
 import { charterText, makerspaceCharter, parseCharter } from '../ledger/charter.js';
 import { sha256 } from '../ledger/hash.js';
@@ -78,6 +78,26 @@ async function town(t: Test) {
   return { alpha, beta, gamma, start, stop, running };
 }
 
+/** What somebody signs for the merge after that node's last one. */
+const placeAfter = ({ core, head }: CoreNode, epoch: number) => ({
+  ...{ town: core.main.town, line: 'main', epoch, height: head.height + 1, round: 0, parent: head.id },
+});
+
+const nilVoteBy = (name: string, after: CoreNode, epoch: number) =>
+  signVote(
+    { ...placeAfter(after, epoch), step: 'prevote', value: null },
+    keysOf(name).id,
+    keysOf(name).secretKey,
+  );
+
+/** A merge of whatever bytes, with the certificate that these make of it. */
+function proofBy(names: readonly string[], after: CoreNode, epoch: number) {
+  const raw = Buffer.from('what an old image signs');
+  const content = { ...placeAfter(after, epoch), step: 'precommit', value: valueIdOf(raw) } as const;
+  const votes = names.map((name) => signVote(content, keysOf(name).id, keysOf(name).secretKey));
+  return { raw, certificate: certificateText(certificateOf(votes)) };
+}
+
 const certificateOfHead = ({ store, head }: CoreNode): Certificate =>
   parseCertificate(store.certificate(head.height) ?? '');
 
@@ -139,6 +159,15 @@ t.test('with two of three validators gone the town goes on, and whoever comes ba
   );
   t.same(late.alarms, []);
 
+  // A card from an old image goes on in the epoch that it knows.
+  const forged = proofBy(['beta', 'gamma'], alpha, 0);
+  t.throws(() => merger.isProven(forged.raw, forged.certificate), {
+    code: 'bad-certificate',
+    message: /of epoch 0, and this is epoch 1/,
+  });
+  t.equal(merger.receive({ t: 'vote', vote: nilVoteBy('gamma', alpha, 0) }), null);
+  t.equal(merger.isMerging, false, 'such a vote begins nothing');
+
   // A stranger, along the sets and epochs.
   const first = alpha.store.merge(before.height + 1);
   const text = alpha.store.certificate(before.height + 1) ?? '';
@@ -169,10 +198,7 @@ t.test('a recovery outlives a restart, and the votes of the epoch before count n
   const { height } = alpha.head;
   // Somebody's vote begins the height, though nobody else is there to hold what would be merged.
   const asked = async (epoch: number): Promise<void> => {
-    const { secretKey, id } = keysOf('beta');
-    const place = { town: alpha.core.main.town, line: 'main', epoch, height: height + 1, round: 0 };
-    const content = { ...place, parent: alpha.head.id, step: 'prevote', value: null } as const;
-    t.equal(alpha.core.merger.receive({ t: 'vote', vote: signVote(content, id, secretKey) }), null);
+    t.equal(alpha.core.merger.receive({ t: 'vote', vote: nilVoteBy('beta', alpha, epoch) }), null);
   };
   const epochsVotedIn = (): readonly number[] => [
     ...new Set(
@@ -187,6 +213,11 @@ t.test('a recovery outlives a restart, and the votes of the epoch before count n
   // The other one of the two that are left is away when the epoch begins.
   const recovery = signedBy(statementAfter(alpha, ['alpha', 'beta']), ['bank', 'aunt']);
   await alpha.core.merger.recover(recovery);
+  const forged = proofBy(['beta', 'gamma'], alpha, 0);
+  t.throws(() => alpha.core.merger.isProven(forged.raw, forged.certificate), {
+    code: 'bad-certificate',
+    message: /epoch 1 has begun/,
+  });
   await asked(1);
   await until('it votes anew', () => epochsVotedIn().includes(1), [alpha]);
   t.equal(alpha.head.height, height, 'alone it is no quorum of the new set either');
@@ -231,6 +262,7 @@ t.test('who merged more in the old epoch is left behind, and what it recorded co
   t.equal(stray.core.main.divergedFrom?.epoch, 1);
   await until('its entry is in the new history', () => left.note('old') === '1', [left, stray]);
   t.match(left.store.entry(mine.id), { state: 'merged' });
+  await t.rejects(stray.claim('ada', 'notes.put', { key: 'late', value: 3 }), { code: 'diverged' });
   await stop('gamma');
   const once = await start('gamma');
   t.equal(once.core.main.divergedFrom?.epoch, 1, 'it knows after a restart');

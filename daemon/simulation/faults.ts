@@ -36,6 +36,17 @@ export interface Loss {
   readonly atMs: number;
 }
 
+/** So many validators are lost at once that no quorum is left, and those who hold the keys of recovery begin an epoch at one that is. */
+export interface LostQuorum {
+  /** The validator that is left for sure. */
+  readonly keeper: number;
+  /** When that one is cut off, so that the others merge without it; null: it is not. */
+  readonly behindMs: number | null;
+  readonly atMs: number;
+  /** How long it takes until somebody begins the epoch. */
+  readonly forMs: number;
+}
+
 export type CharterChange = 'pace' | 'limits' | 'order' | 'validator-away';
 
 export interface FaultPlan {
@@ -60,6 +71,7 @@ export interface FaultPlan {
   /** The node whose dapp diverges. */
   readonly diverges: { readonly node: number; readonly fromMs: number; readonly forMs: number } | null;
   readonly loss: Loss | null;
+  readonly lostQuorum: LostQuorum | null;
   readonly charter: readonly { readonly change: CharterChange; readonly atMs: number }[];
 }
 
@@ -73,7 +85,17 @@ export function planFaults({ seed, shape, faults }: Scenario, phase: number): Fa
   /** What a fault does, if the seed has it. Its chances are its own. */
   const of = <T>(fault: Fault, without: T, make: (chance: Chance) => T): T =>
     faults.has(fault) ? make(chanceOf(fault)) : without;
-  const loss = lossOf({ seed, shape, faults }, phase, badMs);
+  const lostQuorum = of<LostQuorum | null>('lost-quorum', null, (chance) => {
+    const atMs = chance.between(badMs * 0.45, badMs * 0.8);
+    return {
+      keeper: chance.index(shape.validators),
+      behindMs: chance.hits(0.6) ? atMs - chance.between(badMs * 0.25, badMs * 0.45) : null,
+      atMs,
+      forMs: chance.between(SECOND, badMs * 0.3),
+    };
+  });
+  // What is lost with the quorum is enough for one phase.
+  const loss = lostQuorum === null ? lossOf({ seed, shape, faults }, phase, badMs) : null;
   const cut = (chance: Chance): Cut => {
     const way = chance.next();
     return {
@@ -126,12 +148,17 @@ export function planFaults({ seed, shape, faults }: Scenario, phase: number): Fa
       ),
       ...of<readonly Skew[]>('clock-stays-wrong', [], (chance) => [skewOf(chance, shape, true)]),
     ],
-    diverges: of('diverge', null, (chance) => ({
-      node: chance.index(shape.nodes),
-      fromMs: chance.between(0, badMs / 3),
-      forMs: chance.between(badMs / 4, badMs / 2),
-    })),
+    // A single validator whose dapp diverges decides by it: nobody is left to contradict.
+    diverges:
+      lostQuorum !== null
+        ? null
+        : of('diverge', null, (chance) => ({
+            node: chance.index(shape.nodes),
+            fromMs: chance.between(0, badMs / 3),
+            forMs: chance.between(badMs / 4, badMs / 2),
+          })),
     loss,
+    lostQuorum,
     charter: of('charter', [], (chance) =>
       Array.from({ length: 1 + chance.index(2) }, () => ({
         change: changeOf(chance, { seed, shape, faults }, loss),

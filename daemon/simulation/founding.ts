@@ -5,6 +5,7 @@ import { sha256 } from '../ledger/hash.js';
 import type { JsonObject, Millis, Sha256 } from '../ledger/ids.js';
 import { INVITATION_DOMAIN, invitationText } from '../ledger/kernel.js';
 import { makeGenesis, type Genesis } from '../ledger/merge.js';
+import { signRecovery, type Recovery, type RecoveryStatement } from '../ledger/recovery.js';
 import { sealingKeyOf } from '../ledger/sealing.js';
 import { nodeIdOf, publicKeyOf, signText } from '../ledger/signature.js';
 import type { NodeKeys } from '../node/key-files.js';
@@ -48,6 +49,17 @@ export const nodeRecord = (name: string, { key, sealingSecret }: NodeKeys): Json
 export const nodeNames = (count: number): readonly string[] =>
   Array.from({ length: count }, (_, index) => `node-${index}`);
 
+/** Who holds a key of recovery; two of them begin an epoch. */
+const KEY_HOLDERS = ['drawer', 'bank', 'aunt'];
+const KEYS_NEEDED = 2;
+
+/** What the first of them sign. */
+export const signedByHolders = (statement: RecoveryStatement): Recovery =>
+  KEY_HOLDERS.slice(0, KEYS_NEEDED).reduce<Recovery>(
+    (recovery, holder) => signRecovery(recovery, secretOf(holder)),
+    { statement, sigs: [] },
+  );
+
 /** Genesis of a town of this shape. */
 export function genesisOf(shape: Shape, dapp: SimulatedDapp): Genesis {
   const names = nodeNames(shape.nodes);
@@ -65,6 +77,7 @@ export function genesisOf(shape: Shape, dapp: SimulatedDapp): Genesis {
     nodes: Object.fromEntries(keys.map((each, index) => [each.id, nodeRecord(names[index] as string, each)])),
     validators: keys.slice(0, shape.validators).map(({ id }) => id),
     quorum: shape.quorum,
+    recovery: { k: KEYS_NEEDED, keys: KEY_HOLDERS.map((holder) => publicKeyOf(secretOf(holder))) },
     roles: {
       member: { permissions: ['allowance.open', 'credit.transfer', own] },
       steward: { permissions: [...(base.roles['steward']?.permissions ?? []), own] },

@@ -1,21 +1,19 @@
 /** One phase of a simulated town: what its plan says goes wrong, while people go on; at its end all of it stops. */
-import { bytesOf } from '../ledger/hash.js';
-import type { NodeId } from '../ledger/ids.js';
 import { takeOutOwn } from '../node/backup.js';
-import { TownKeys } from '../node/town-keys.js';
-import type { Cut, FaultPlan, Loss, Skew } from './faults.js';
-import { nodeKeys, nodeRecord } from './founding.js';
+import { quorumOf } from '../consensus/quorum.js';
+import type { NodeId } from '../ledger/ids.js';
+import type { Cut, FaultPlan, LostQuorum, Loss, Skew } from './faults.js';
 import { FAIR } from './simulated-broker.js';
 import type { SimulatedNode } from './simulated-node.js';
 import { changedImage } from './simulated-store.js';
 import type { SimulatedTown } from './simulated-town.js';
-import { leaveAndReturn, removal, replacement, setting } from './stewards.js';
+import { leaveAndReturn, removal, setting } from './stewards.js';
 import { SECOND } from './timeline.js';
 
-/** A node that comes anew, or a card that was put back, is there after this. */
-const ARRIVES_MS_MAX = 10 * SECOND;
 /** What people have to look at while a dapp diverges, and while a node signs two things. */
 const DIVERGING = ['content-differs', 'invalid-has-quorum', 'bad-merge', 'merge-failed'];
+/** And where a node has merged what the town goes on without. */
+const LEFT_BEHIND = ['diverged', 'ahead-differs'];
 const SIGNING_TWICE = ['equivocation', 'branches-differ', 'own-branch-longer', 'own-key-elsewhere'];
 
 export class Phase {
@@ -61,6 +59,7 @@ export class Phase {
     this.#power();
     if (plan.diverges !== null) this.#diverge(plan.diverges);
     if (plan.loss !== null) this.#lose(plan.loss);
+    if (plan.lostQuorum !== null) this.#loseQuorum(plan.lostQuorum);
     for (const { change, atMs } of plan.charter) this.#at(atMs, () => this.#change(change));
     if (this.number > 0) return;
     // Once in a town's life: the same credits on two sides, and something forbidden on the far one.
@@ -117,13 +116,13 @@ export class Phase {
     let image: Buffer | undefined;
     switch (kind) {
       case 'wipe':
-        this.#at(atMs, () => this.#replace(node, undefined, 'its card is empty'));
+        this.#at(atMs, () => this.town.replace(node, undefined, 'its card is empty'));
         return;
       case 'old-backup':
         this.#at(copiedMs, () => (image = node.disk.image()));
         this.#at(atMs, () => {
           const backup = changedImage(image as Buffer, (db) => void takeOutOwn(db));
-          this.#replace(node, backup, 'an old backup is restored');
+          this.town.replace(node, backup, 'an old backup is restored');
         });
         return;
       case 'equivocate':
@@ -139,33 +138,35 @@ export class Phase {
     }
   }
 
-  /** The node is lost, with its key; another stands in its place, with what a backup held. */
-  #replace(old: SimulatedNode, image: Buffer | undefined, why: string): void {
+  /**
+   * Validators are lost for good. Where one was cut off before, the others may have merged more than it has; the last of them is then
+   * cut off in its turn, and comes back to a town that goes on from an earlier merge.
+   */
+  #loseQuorum({ keeper: index, behindMs, atMs, forMs }: LostQuorum): void {
     const { town } = this;
-    const { index } = old;
-    town.watch.setApart(old, why);
-    old.turnOff('lost');
-    const name = `node-${index}-${town.everyone.length}`;
-    const keys = nodeKeys(name);
-    const node = town.addNode(keys, index, image);
-    town.nodes[index] = node;
-    town.time.after(town.chance.between(0, ARRIVES_MS_MAX), () => node.boot());
-    node.disk.townKeys = this.#welcome();
-    town.stewards.want(
-      `put ${name} in the place of ${old.id}`,
-      replacement(old.id, { id: keys.id, record: nodeRecord(name, keys) }),
-      old.id,
-    );
-  }
-
-  /** The town's keys that a node that comes is welcomed with. */
-  #welcome(): string | null {
-    const { town } = this;
-    const hosts = town.nodes.filter(({ isApart }) => !isApart);
-    const text = hosts.length === 0 ? null : town.chance.pick(hosts).disk.townKeys;
-    if (text === null) return null;
-    const { key, generation } = JSON.parse(text) as { key: string; generation: number };
-    return TownKeys.foundText(bytesOf(key), generation);
+    const { broker, keyHolders, watch } = town;
+    for (const code of LEFT_BEHIND) watch.excused.add(code);
+    const keeper = this.#node(index);
+    const cut = (node: SimulatedNode, isCut: boolean): void =>
+      broker.setWay(node.id, { toBroker: !isCut, fromBroker: !isCut });
+    if (behindMs !== null) this.#at(behindMs, () => cut(keeper, true));
+    this.#at(atMs, () => {
+      cut(keeper, false);
+      const charter = keeper.process?.core.main.charter;
+      if (charter === undefined) return;
+      const decides = ({ id, isApart }: SimulatedNode): boolean => charter.validators.includes(id) && !isApart;
+      const others = town.nodes.filter((node) => node !== keeper && decides(node));
+      const enough = charter.validators.length - quorumOf(charter.validators.length, charter.quorum) + 1;
+      const astray = behindMs === null ? undefined : others[others.length - 1];
+      const lost = others.slice(0, astray ? enough - 1 : enough);
+      for (const node of lost) town.replace(node, undefined, 'its card is empty, and a quorum is gone');
+      if (astray && !lost.includes(astray)) cut(astray, true);
+      this.#at(forMs, () =>
+        keyHolders.recoverAt(keeper, () => {
+          if (astray) cut(astray, false);
+        }),
+      );
+    });
   }
 
   /** The card was copied, and the copy runs too: one key signs two histories. */
@@ -228,7 +229,7 @@ export class Phase {
     for (const copy of this.#copies) {
       copy.turnOff('lost');
       const original = nodes[copy.index] as SimulatedNode;
-      this.#replace(original, undefined, 'its key cannot be relied on');
+      this.town.replace(original, undefined, 'its key cannot be relied on');
     }
   }
 }

@@ -13,6 +13,7 @@ import { MainLine } from '../node/main-line.js';
 import { Peering } from '../node/peering.js';
 import type { MakeTransport } from '../node/peering-parts.js';
 import { TownKeys } from '../node/town-keys.js';
+import { WELCOME_META } from '../node/welcomed.js';
 import type { Message } from '../consensus/gossip.js';
 import { packAdoption } from '../store/packed-rows.js';
 import type { MergeRow } from '../store/rows.js';
@@ -51,6 +52,8 @@ export interface NodeWatch {
   booted(node: SimulatedNode, process: SimulatedProcess): void;
   crashed(node: SimulatedNode, point: Point): void;
   sent(node: SimulatedNode, message: Message): void;
+  /** The next merge there is of this epoch: that is durable. */
+  epochBegan(node: SimulatedNode, epoch: number): void;
   adopted(node: SimulatedNode, process: SimulatedProcess, merge: MergeRow): void;
   /** Something that a person would have to look at. */
   complained(node: SimulatedNode, code: string, message: string): void;
@@ -103,6 +106,18 @@ export class SimulatedNode {
     };
     for (const answer of this.disk.commit([{ name: 'adopt', takes, resolve: () => undefined, reject: fail }]))
       answer();
+  }
+
+  /** Whether the town went on without what it has merged. */
+  get isAstray(): boolean {
+    return this.process !== null && this.process.core.main.divergedFrom !== null;
+  }
+
+  /** It is let into the town, as an invitation does it: told who is there, and of a merge that the history must contain. */
+  welcome({ core }: SimulatedProcess): void {
+    const { head, charter } = core.main;
+    const told = { checkpoint: { height: head.height, id: head.id }, nodes: charter.nodes };
+    this.disk.put(WELCOME_META, JSON.stringify(told));
   }
 
   boot(): void {
@@ -196,6 +211,15 @@ export class SimulatedProcess implements NetworkedProcess {
         watch.sent(owner, message);
         this.peering.broadcast(message);
       },
+      sendRecovery: (recovery) => {
+        if (this.isAlive()) this.peering.sendRecovery(recovery);
+      },
+      epochBegan: () => {
+        if (!this.isAlive()) return;
+        this.peering.epochBegan();
+        watch.epochBegan(owner, main.epoch);
+      },
+      epochAwaited: () => this.peering.epochAwaited(),
       blockMade: (block) => this.peering.blockMade(block),
       trouble: (code, message) => {
         if (this.isAlive()) watch.complained(owner, code, message);

@@ -83,6 +83,14 @@ export class SimulatedDisk {
     return answers;
   }
 
+  /** Writes a mark down before any process runs on it. */
+  put(key: string, value: string): void {
+    const fail = (error: unknown): never => {
+      throw error;
+    };
+    this.commit([{ name: 'setMeta', takes: { key, value }, resolve: () => undefined, reject: fail }]);
+  }
+
   /** What a crash does to what is on the disk: nothing, unless the disk lies. */
   crash(): void {
     if (this.#before === null) return;

@@ -3,23 +3,28 @@
  * then come phases in which things go wrong, and after each one quiet to come together in; the watch looks on all the while.
  * Every run repeats exactly.
  */
-import type { Sha256 } from '../ledger/ids.js';
+import { bytesOf } from '../ledger/hash.js';
+import type { EntryId, Sha256 } from '../ledger/ids.js';
 import type { Genesis } from '../ledger/merge.js';
 import type { NodeKeys } from '../node/key-files.js';
+import { TownKeys } from '../node/town-keys.js';
 import type { BrokenRule } from './broken-rules.js';
 import { checkEnd, checkViews, type EndReport } from './checks.js';
 import { planFaults, type FaultPlan } from './faults.js';
-import { genesisOf, nodeKeys, nodeNames, TOWN_BEGINS, type SimulatedDapp } from './founding.js';
+import { genesisOf, nodeKeys, nodeNames, nodeRecord, TOWN_BEGINS, type SimulatedDapp } from './founding.js';
+import { KeyHolders } from './key-holders.js';
 import { areAgreed, Outcasts } from './outcasts.js';
 import { Phase } from './phase.js';
 import type { Scenario, Shape } from './scenario.js';
 import { SimulatedBroker } from './simulated-broker.js';
 import { SimulatedNode, type SimulatedProcess, type Surroundings } from './simulated-node.js';
-import { Stewards } from './stewards.js';
+import { replacement, Stewards } from './stewards.js';
 import { Chance, DAY, HOUR, MINUTE, SECOND, Timeline } from './timeline.js';
 import { Watch } from './watch.js';
 import { Workload } from './workload.js';
 
+/** A node that comes anew, or a card that was put back, is there after this. */
+const ARRIVES_MS_MAX = 10 * SECOND;
 const FOUNDING_MS_MAX = 2 * MINUTE;
 /** How long the town may take to come together once nothing goes wrong any more, and for each millisecond in which things did. */
 const CONVERGE_MS_MIN = 5 * MINUTE;
@@ -113,6 +118,13 @@ export async function playTown(options: TownOptions): Promise<TownReport> {
   return town.report();
 }
 
+/** The keys of one node, as another is given them. */
+function given(text: string | null): string | null {
+  if (text === null) return null;
+  const { key, generation } = JSON.parse(text) as { key: string; generation: number };
+  return TownKeys.foundText(bytesOf(key), generation);
+}
+
 const textOf = (error: unknown): string =>
   error instanceof Error ? (error.stack ?? error.message) : String(error);
 
@@ -130,6 +142,7 @@ export class SimulatedTown {
   readonly workload: Workload;
   readonly stewards: Stewards;
   readonly outcasts: Outcasts;
+  readonly keyHolders: KeyHolders;
   /** What goes wrong just now; null: nothing. */
   plan: FaultPlan | null = null;
   readonly #around: Surroundings;
@@ -166,6 +179,7 @@ export class SimulatedTown {
     }
     this.workload = new Workload(time, chance, this.nodes, watch, actsMax);
     this.stewards = new Stewards(time, chance, this.nodes, watch, this.workload);
+    this.keyHolders = new KeyHolders(this, shape);
   }
 
   /** A node that stands in a place, with what its disk holds already; it has to be booted. */
@@ -174,6 +188,49 @@ export class SimulatedTown {
     const node = new SimulatedNode(index, number, keys, this.#genesis, this.#around, image);
     this.everyone.push(node);
     return node;
+  }
+
+  /**
+   * The node is lost, with its key; another stands in its place, with what a backup held.
+   * @param kept what it acknowledged and counts all the same
+   */
+  replace(old: SimulatedNode, image: Buffer | undefined, why: string, kept?: ReadonlySet<EntryId>): void {
+    const { index } = old;
+    this.watch.setApart(old, why, kept);
+    old.turnOff('lost');
+    const name = `node-${index}-${this.everyone.length}`;
+    const keys = nodeKeys(name);
+    const node = this.addNode(keys, index, image);
+    this.nodes[index] = node;
+    // Where many are lost at once, nobody may be left whom genesis names: then it takes who lets it in.
+    const isGuest = image === undefined && this.options.scenario.faults.has('lost-quorum');
+    this.time.after(this.chance.between(0, ARRIVES_MS_MAX), () =>
+      isGuest ? this.#letIn(node) : node.boot(),
+    );
+    node.disk.townKeys = this.#townKeys();
+    this.stewards.want(
+      `put ${name} in the place of ${old.id}`,
+      replacement(old.id, { id: keys.id, record: nodeRecord(name, keys) }),
+      old.id,
+    );
+  }
+
+  /** The town's keys that a node that comes is welcomed with. */
+  #townKeys(): string | null {
+    const hosts = this.nodes.filter(({ isApart }) => !isApart);
+    return hosts.length === 0 ? null : given(this.chance.pick(hosts).disk.townKeys);
+  }
+
+  /** Waits until the charter names it, and begins with what it is told there. */
+  #letIn(node: SimulatedNode): void {
+    const host = this.nodes.find(
+      ({ isApart, isAstray, process }) => !isApart && !isAstray && process?.core.main.charter.nodes[node.id],
+    );
+    if (host?.process == null) return this.time.after(SECOND, () => this.#letIn(node));
+    this.watch.note(`${node.index} is let in by ${host.index}`);
+    node.welcome(host.process);
+    node.disk.townKeys = given(host.disk.townKeys);
+    node.boot();
   }
 
   async #start(): Promise<void> {
@@ -193,6 +250,7 @@ export class SimulatedTown {
     const { days = 0, scenario, paceMs = 8 * SECOND } = options;
     const { phases = phasesOf(scenario.seed) } = options;
     stewards.start();
+    this.keyHolders.start();
     await this.#start();
     for (let number = 0; number < phases && watch.breaches.length === 0; number += 1) {
       await this.#quiet((days * DAY) / phases);
@@ -207,7 +265,7 @@ export class SimulatedTown {
       await this.#comeTogether(
         CONVERGE_MS_MIN + CONVERGE_SHARE * plan.badMs,
         `one main after phase ${number}`,
-        () => stewards.areContent && areAgreed(this.present()),
+        () => stewards.areContent && this.keyHolders.areContent && areAgreed(this.present()),
       );
       this.#convergedMs = Math.max(this.#convergedMs, time.now - began);
       this.outcasts.agreed(this.present());

@@ -5,6 +5,7 @@
 import type { Charter } from '../ledger/charter.js';
 import type { EntryId, JsonObject, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
+import type { Shape } from './scenario.js';
 import type { SimulatedNode } from './simulated-node.js';
 import { SECOND, type Chance, type Timeline } from './timeline.js';
 import type { Watch } from './watch.js';
@@ -15,8 +16,8 @@ const WISHES_MAX = 32;
 /** A change of the charter that the rules refuse for ever is not asked for again. */
 const FINAL = new Set(['bad-charter', 'bad-charter-change']);
 
-/** The next change of the charter that leads there; null: it is so. */
-type Wish = (charter: Charter) => JsonObject | null;
+/** The next change of the charter that leads there; null: it is so; `later`: others come first. */
+type Wish = (charter: Charter) => JsonObject | null | 'later';
 
 interface Asked {
   readonly id: EntryId;
@@ -60,14 +61,19 @@ export class Stewards {
   }
 
   async #see(): Promise<void> {
-    const open = this.nodes.filter((node) => !node.isApart && node.process?.isOpen());
+    const open = this.nodes.filter((node) => !node.isApart && !node.isAstray && node.process?.isOpen());
     const [wanted] = this.#wishes;
     if (wanted === undefined || open.length === 0 || this.time.now < this.#waitsUntil) return;
     if (this.#asked !== null && this.#isPending(this.#asked)) return;
-    const node = this.#asked?.node.process?.isOpen() ? this.#asked.node : this.chance.pick(open);
+    const asked = this.#asked?.node;
+    const node = asked !== undefined && open.includes(asked) ? asked : this.chance.pick(open);
     this.#asked = null;
     const body = wanted.wish((node.process as NonNullable<SimulatedNode['process']>).core.main.charter);
     if (body === null) return this.#done(wanted.name);
+    if (body === 'later') {
+      this.#wishes.push(...this.#wishes.splice(0, 1));
+      return;
+    }
     this.#busy = true;
     // The process may end before it answers.
     this.time.after(20 * SECOND, () => (this.#busy = false));
@@ -79,6 +85,8 @@ export class Stewards {
       const code = error instanceof TownError ? error.code : String(error);
       this.watch.note(`${node.index} refuses ${wanted.name}: ${code}`);
       if (FINAL.has(code)) this.#done(wanted.name);
+      // The first merge of an epoch needs something to merge.
+      if (code === 'before-epoch') await this.workload.note(node);
       // It holds credits of members: those are closed first, and come home with a merge after the charter's wait.
       const { about } = wanted;
       if (code === 'allowances-open' && about !== undefined)
@@ -89,7 +97,7 @@ export class Stewards {
   }
 
   #isPending({ id, node }: Asked): boolean {
-    if (node.isApart) return false;
+    if (node.isApart || node.isAstray) return false;
     if (node.process === null) return true;
     return node.process.store.entry(id)?.state === 'pending';
   }
@@ -141,6 +149,16 @@ export function leaveAndReturn(node: NodeId): Wish {
       set: { '/validators': isThere ? validators.filter((id) => id !== node) : [...validators, node] },
       remove: [],
     };
+  };
+}
+
+/** As many validators as before, one after another, and their rule: after a recovery few are left. */
+export function regrowth({ validators: count, quorum }: Shape, candidates: () => readonly NodeId[]): Wish {
+  return ({ validators, nodes, quorum: rule }) => {
+    const next = candidates().find((id) => nodes[id] !== undefined && !validators.includes(id));
+    if (validators.length < count)
+      return next === undefined ? 'later' : { set: { '/validators': [...validators, next] }, remove: [] };
+    return validators.length === count && rule !== quorum ? { set: { '/quorum': quorum }, remove: [] } : null;
   };
 }
 

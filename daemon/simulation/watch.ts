@@ -33,15 +33,18 @@ export class Watch implements NodeWatch {
   readonly excused = new Set<string>();
   /** Nodes of which nothing is expected: their keys are lost, or lie. */
   readonly #apart = new Set<NodeId>();
-  readonly #merges = new Map<number, { readonly id: Sha256; readonly value: Sha256; readonly by: string }>();
-  /** What was proposed, by node, height and round. */
+  /** By epoch and height. */
+  readonly #merges = new Map<string, { readonly id: Sha256; readonly value: Sha256; readonly by: string }>();
+  /** What was proposed, by node, epoch, height and round. */
   readonly #proposals = new Map<string, string>();
-  /** By node, height, round and step. */
+  /** By node, epoch, height, round and step. */
   readonly #votes = new Map<string, Vote>();
-  /** Who prevoted, by height, round and value. */
+  /** Who prevoted, by epoch, height, round and value. */
   readonly #prevotes = new Map<string, Set<NodeId>>();
-  /** The last precommit for a value, by node and height. */
+  /** The last precommit for a value, by node, epoch and height. */
   readonly #locks = new Map<string, Vote>();
+  /** The highest epoch that has begun at a node. */
+  readonly #epochs = new Map<NodeId, number>();
 
   constructor(private readonly time: Timeline) {}
 
@@ -65,13 +68,17 @@ export class Watch implements NodeWatch {
     if (!this.#apart.has(node.id)) this.acknowledged.push({ id, node: node.id, type });
   }
 
-  /** From now on nothing is expected of this node, and what it acknowledged may be lost where nobody else has it. */
-  setApart(node: SimulatedNode, why: string): void {
+  /**
+   * From now on nothing is expected of this node, and what it acknowledged may be lost where nobody else has it.
+   * @param kept of that, what is not lost all the same
+   */
+  setApart(node: SimulatedNode, why: string, kept: ReadonlySet<EntryId> = new Set()): void {
     this.note(`${node.index} ${node.id} is apart: ${why}`);
     node.isApart = true;
     this.#apart.add(node.id);
     for (let i = this.acknowledged.length - 1; i >= 0; i -= 1)
-      if (this.acknowledged[i]?.node === node.id) this.acknowledged.splice(i, 1);
+      if (this.acknowledged[i]?.node === node.id && !kept.has((this.acknowledged[i] as Acknowledged).id))
+        this.acknowledged.splice(i, 1);
   }
 
   isApart(node: string): boolean {
@@ -82,6 +89,10 @@ export class Watch implements NodeWatch {
     const { height } = core.main.head;
     this.note(`${node.index} starts at height ${height}`);
     if (node.isApart) return;
+    const begun = this.#epochs.get(node.id) ?? 0;
+    // Where the town goes on without what it has, it stays in its own epoch.
+    if (core.main.epoch < begun && core.main.divergedFrom === null)
+      this.breach(`node ${node.index} has forgotten that epoch ${begun} began`);
     // What it signed and could not send before it crashed counts too.
     for (const { kind, text } of store.consensusLog(height + 1))
       if (kind === 'vote') this.#voted(node, parseVote(text));
@@ -95,6 +106,11 @@ export class Watch implements NodeWatch {
     this.note(`${node.index} crashes at ${point}`);
   }
 
+  epochBegan(node: SimulatedNode, epoch: number): void {
+    this.note(`${node.index} begins epoch ${epoch}`);
+    this.#epochs.set(node.id, Math.max(epoch, this.#epochs.get(node.id) ?? 0));
+  }
+
   complained(node: SimulatedNode, code: string, message: string): void {
     if (node.isApart || this.excused.has(code))
       return this.note(`${node.index} complains: ${code} ${message}`);
@@ -104,11 +120,19 @@ export class Watch implements NodeWatch {
   adopted(node: SimulatedNode, { store, core }: SimulatedProcess, { height, id, counts }: MergeRow): void {
     if (node.isApart) return;
     this.note(`${node.index} adopts ${height} ${id.slice(0, 8)} ${JSON.stringify(counts)}`);
-    const { value } = parseCertificate(store.certificate(height) ?? '');
-    const other = this.#merges.get(height);
-    if (other === undefined) this.#merges.set(height, { id, value, by: `node ${node.index}` });
+    const { value, epoch } = parseCertificate(store.certificate(height) ?? '');
+    const begun = this.#epochs.get(node.id) ?? 0;
+    if (epoch < begun)
+      this.breach(
+        `node ${node.index} took a merge of epoch ${epoch} at height ${height}, where epoch ${begun} had begun`,
+      );
+    const name = `${epoch} ${height}`;
+    const other = this.#merges.get(name);
+    if (other === undefined) this.#merges.set(name, { id, value, by: `node ${node.index}` });
     else if (other.id !== id)
-      this.breach(`two merges at height ${height}: node ${node.index} has another than ${other.by}`);
+      this.breach(
+        `two merges in epoch ${epoch} at height ${height}: node ${node.index} has another than ${other.by}`,
+      );
     else if (other.value !== value) this.breach(`two certificates for different values at height ${height}`);
     for (const payment of this.acknowledged.filter(({ type }) => type === 'allowance.pay')) {
       const { verdict, code } = store.entry(payment.id) ?? {};
@@ -133,9 +157,9 @@ export class Watch implements NodeWatch {
       return;
     }
     const { proposal } = message;
-    const { height, round, value, validRound } = proposal;
+    const { epoch, height, round, value, validRound } = proposal;
     if (proposal.node !== node.id) return;
-    const name = `${node.id} ${height} ${round}`;
+    const name = `${node.id} ${epoch} ${height} ${round}`;
     const said = `${value} ${validRound}`;
     if ((this.#proposals.get(name) ?? said) !== said)
       this.breach(`node ${node.index} signed two proposals at height ${height}, round ${round}`);
@@ -145,8 +169,8 @@ export class Watch implements NodeWatch {
   }
 
   #voted(node: SimulatedNode, vote: Vote): void {
-    const { height, round, step, value, node: voter } = vote;
-    const name = `${voter} ${height} ${round} ${step}`;
+    const { epoch, height, round, step, value, node: voter } = vote;
+    const name = `${voter} ${epoch} ${height} ${round} ${step}`;
     const earlier = this.#votes.get(name);
     if (earlier === undefined) this.#votes.set(name, vote);
     else if (earlier.value !== value)
@@ -156,25 +180,25 @@ export class Watch implements NodeWatch {
     if (value === null) return;
     if (step === 'precommit') {
       this.#checkPolka(node, vote);
-      this.#locks.set(`${voter} ${height}`, vote);
+      this.#locks.set(`${voter} ${epoch} ${height}`, vote);
       return;
     }
     this.#prevoted(vote);
     this.#checkLock(node, vote);
   }
 
-  #prevoted({ height, round, value, node }: Vote): void {
-    const prevotes = `${height} ${round} ${value}`;
+  #prevoted({ epoch, height, round, value, node }: Vote): void {
+    const prevotes = `${epoch} ${height} ${round} ${value}`;
     const voters = this.#prevotes.get(prevotes) ?? new Set();
     this.#prevotes.set(prevotes, voters.add(node));
   }
 
   /** Line 36: who precommits a value has seen a quorum of prevotes for it. */
-  #checkPolka(node: SimulatedNode, { height, round, value }: Vote): void {
-    const { charter, head } = node.process?.core.main ?? {};
-    if (charter === undefined || head?.height !== height - 1) return;
+  #checkPolka(node: SimulatedNode, { epoch, height, round, value }: Vote): void {
+    const { charter, head, epoch: now } = node.process?.core.main ?? {};
+    if (charter === undefined || head?.height !== height - 1 || now !== epoch) return;
     const quorum = quorumOf(charter.validators.length, charter.quorum);
-    const seen = this.#prevotes.get(`${height} ${round} ${value}`)?.size ?? 0;
+    const seen = this.#prevotes.get(`${epoch} ${height} ${round} ${value}`)?.size ?? 0;
     if (seen < quorum)
       this.breach(
         `node ${node.index} precommitted at height ${height}, round ${round} where ${seen} of ${quorum} had prevoted that`,
@@ -182,14 +206,14 @@ export class Watch implements NodeWatch {
   }
 
   /** Algorithm 1, lines 22 and 28: who is locked prevotes another value only after a later quorum of prevotes for that. */
-  #checkLock(node: SimulatedNode, { height, round, value, node: voter }: Vote): void {
-    const lock = this.#locks.get(`${voter} ${height}`);
+  #checkLock(node: SimulatedNode, { epoch, height, round, value, node: voter }: Vote): void {
+    const lock = this.#locks.get(`${voter} ${epoch} ${height}`);
     if (lock === undefined || lock.value === value || lock.round >= round) return;
-    const { charter, head } = node.process?.core.main ?? {};
-    if (charter === undefined || head?.height !== height - 1) return;
+    const { charter, head, epoch: now } = node.process?.core.main ?? {};
+    if (charter === undefined || head?.height !== height - 1 || now !== epoch) return;
     const quorum = quorumOf(charter.validators.length, charter.quorum);
     for (let later = lock.round; later < round; later += 1)
-      if ((this.#prevotes.get(`${height} ${later} ${value}`)?.size ?? 0) >= quorum) return;
+      if ((this.#prevotes.get(`${epoch} ${height} ${later} ${value}`)?.size ?? 0) >= quorum) return;
     this.breach(
       `node ${node.index} prevoted against its lock of round ${lock.round} at height ${height}, round ${round}`,
     );

@@ -5,6 +5,8 @@
 import fsPromises from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { MqttClient } from 'mqtt';
+import { parseCertificate } from '../consensus/certificate.js';
+import { RECOVERY_META } from '../node/main-line.js';
 import { Peering } from '../node/peering.js';
 import { RepositoryFiles } from '../store/repository-files.js';
 import { Store } from '../store/store.js';
@@ -57,8 +59,16 @@ Store.prototype.logConsensus = async function (records) {
   signed = text;
 };
 
+const { setMeta } = methodsOf(Store.prototype, 'setMeta');
+Store.prototype.setMeta = async function (key, value) {
+  if (key === RECOVERY_META) pass('recovery-before', value);
+  await setMeta.call(this, key, value);
+  if (key === RECOVERY_META) pass('recovery-durable', value);
+};
+
 Store.prototype.adopt = async function (batch) {
   pass('decided', batch.merge.id);
+  if (parseCertificate(batch.certificate).recovery) pass('epoch-decided', batch.merge.id);
   await store.adopt.call(this, batch);
   pass('adopt-durable', batch.merge.id);
 };

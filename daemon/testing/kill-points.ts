@@ -1,5 +1,5 @@
 /**
- * The points of a height at which a test may end a daemon, and how it arms one: the name of the point lies in a file that the
+ * The points of a height, and of a recovery, at which a test may end a daemon, and how it arms one: the name of the point lies in a file that the
  * daemon's process looks into at each of them (`kill-point.ts`, which the test has it load; the product knows nothing of this).
  */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -27,7 +27,14 @@ export const KILL_POINTS = {
   'git-refs': 'git has everything, the database does not know that yet',
 } as const;
 
-export type KillPoint = keyof typeof KILL_POINTS;
+/** And those of a recovery. */
+export const RECOVERY_POINTS = {
+  'recovery-before': 'it was given what begins an epoch, and that is not durable',
+  'recovery-durable': 'what begins an epoch is durable, and it does not go by it yet',
+  'epoch-decided': "it knows the decision about the epoch's first merge, and has not taken it over",
+} as const;
+
+export type KillPoint = keyof typeof KILL_POINTS | keyof typeof RECOVERY_POINTS;
 
 /** The environment variable that names the file. */
 export const KILL_POINT_FILE = 'KILL_POINT_FILE';

@@ -1,0 +1,138 @@
+/**
+ * Those who hold the keys of recovery in a simulated town: when a quorum is lost they begin an epoch with the validators that are left,
+ * as `town recover` tells them to; and a board that was left behind is replaced once the town has what can come in again of it.
+ */
+import { quorumOf } from '../consensus/quorum.js';
+import type { EntryId, NodeId } from '../ledger/ids.js';
+import { TownError } from '../ledger/ids.js';
+import type { RecoveryStatement } from '../ledger/recovery.js';
+import { MAIN } from '../node/main-line.js';
+import { signedByHolders } from './founding.js';
+import type { Shape } from './scenario.js';
+import type { SimulatedNode, SimulatedProcess } from './simulated-node.js';
+import type { SimulatedTown } from './simulated-town.js';
+import { regrowth } from './stewards.js';
+import { MINUTE, SECOND } from './timeline.js';
+
+const BLOCKS_MAX = 10_000;
+/** Who was heard so long is there. */
+const HEARD_MS = 5 * MINUTE;
+
+export class KeyHolders {
+  /** What they are about. */
+  #tasks = 0;
+  readonly #seen = new Set<SimulatedNode>();
+  /** Where they began an epoch. */
+  readonly #begun = new Set<SimulatedNode>();
+
+  constructor(
+    private readonly town: SimulatedTown,
+    private readonly shape: Shape,
+  ) {}
+
+  /** Whether nobody waits for them. */
+  get areContent(): boolean {
+    return this.#tasks === 0 && !this.town.nodes.some((node) => !node.isApart && node.isAstray);
+  }
+
+  /** Begins an epoch at this node, unless it hears a quorum again. @param done told when that is over */
+  recoverAt(node: SimulatedNode, done: () => void): void {
+    this.#tasks += 1;
+    this.#begun.delete(node);
+    this.#try(node, () => {
+      this.#tasks -= 1;
+      const { nodes, stewards } = this.town;
+      const candidates = (): readonly NodeId[] =>
+        nodes.filter(({ isApart, isAstray }) => !isApart && !isAstray).map(({ id }) => id);
+      stewards.want('as many validators as before', regrowth(this.shape, candidates));
+      done();
+    });
+  }
+
+  #later(run: () => void): void {
+    this.town.time.after(SECOND, run);
+  }
+
+  /** @param heardMs for how long a quorum was heard by now */
+  #try(node: SimulatedNode, done: () => void, heardMs = 0): void {
+    if (node.isApart || node.isAstray || this.#begun.has(node)) return done();
+    const process = node.process;
+    const statement = process?.isOpen() ? this.#statementAt(process) : 'later';
+    if (statement === 'begun' || heardMs >= HEARD_MS) return done();
+    if (statement === 'needless') return this.#later(() => this.#try(node, done, heardMs + SECOND));
+    if (process === null || statement === 'later') return this.#later(() => this.#try(node, done));
+    this.town.watch.note(`${node.index} is given ${JSON.stringify(statement)}`);
+    // The process may end before it answers.
+    this.#later(() => this.#try(node, done));
+    process.core.merger.recover(signedByHolders(statement)).then(
+      (standing) => {
+        this.town.watch.note(`${node.index} says: ${standing}`);
+        this.#begun.add(node);
+      },
+      (error: unknown) => {
+        if (!(error instanceof TownError) || error.code !== 'busy')
+          this.town.watch.breach(`node ${node.index} takes no recovery: ${String(error)}`);
+      },
+    );
+  }
+
+  /** As the command makes it: of this node and the validators that it hears, after its last merge. That a card is empty, people know. */
+  #statementAt({
+    core,
+    peering,
+    node: self,
+  }: SimulatedProcess): RecoveryStatement | 'later' | 'needless' | 'begun' {
+    const { main } = core;
+    const { charter, head, town, epoch, recovery } = main;
+    const isLeft = (id: string): boolean =>
+      id === self || (peering.isHeard(id as NodeId) && !this.town.watch.isApart(id));
+    const decides = charter.validators.filter(isLeft);
+    const isQuorum = decides.length >= quorumOf(charter.validators.length, charter.quorum);
+    if (recovery !== null) return 'begun';
+    if (isQuorum) return 'needless';
+    const isBehind = peering.views().some(({ connected, height }) => connected && (height ?? 0) > head.height);
+    if (isBehind || main.ahead !== null) return 'later';
+    const left = decides.includes(self) ? decides : [self, ...decides];
+    return {
+      ...{ v: 1, town, line: MAIN, epoch: epoch + 1, height: head.height, parent: head.id, nodes: {} },
+      validators: left,
+      quorum: left.length < 4 ? 'majority' : charter.quorum,
+    };
+  }
+
+  /** Looks after boards that were left behind: from time to time. */
+  start(): void {
+    this.#later(() => {
+      for (const node of [...this.town.nodes]) if (!node.isApart && node.isAstray) this.#comeAnew(node);
+      this.start();
+    });
+  }
+
+  /** It is left on until the town has judged what can come in again; then another stands in its place. */
+  #comeAnew(node: SimulatedNode): void {
+    const { town } = this;
+    const process = node.process as SimulatedProcess;
+    const kept = comesInAgain(process);
+    if (!this.#seen.has(node)) town.watch.note(`${node.index} was left behind, ${kept.size} entries come in again`);
+    this.#seen.add(node);
+    const others = town.nodes.filter((other) => !other.isApart && other !== node && !other.isAstray && other.process !== null);
+    const isJudged = (id: EntryId): boolean =>
+      others.every((other) => {
+        const state = other.process?.store.entry(id)?.state;
+        return state !== undefined && state !== 'pending';
+      });
+    if (others.length > 0 && [...kept].every(isJudged)) town.replace(node, undefined, 'it was left behind', kept);
+  }
+}
+
+/** What this node recorded on merges that the town has, in blocks that follow from such ones alone. */
+function comesInAgain({ store, core, node }: SimulatedProcess): ReadonlySet<EntryId> {
+  const { height = 0 } = core.main.divergedFrom ?? {};
+  const kept = new Set<EntryId>();
+  for (const { id, base } of store.blocksFrom(node, MAIN, 1, BLOCKS_MAX)) {
+    const merge = store.mergeById(base);
+    if (merge === null || merge.height > height) break;
+    for (const { id: entry } of store.blockEntries(id)) kept.add(entry);
+  }
+  return kept;
+}
