@@ -46,9 +46,12 @@ const RecoverySchema = Type.Object(
   {
     statement: StatementSchema,
     /** Sorted by key, each once. */
-    sigs: Type.Array(Type.Object({ key: Hash, sig: Type.String({ pattern: SIGNATURE_TEXT.source }) }, closed), {
-      maxItems: 16,
-    }),
+    sigs: Type.Array(
+      Type.Object({ key: Hash, sig: Type.String({ pattern: SIGNATURE_TEXT.source }) }, closed),
+      {
+        maxItems: 16,
+      },
+    ),
   },
   closed,
 );

@@ -25,6 +25,8 @@ export interface AcquaintanceParts
   readonly readable: (from: NodeId | null) => void;
   /** The own heads have to be told anew. */
   readonly tellAnew: () => void;
+  /** A node seals with a key that was given up: it may be behind, or in an epoch that is over. */
+  readonly lags: () => void;
 }
 
 export class Acquaintance {
@@ -64,7 +66,7 @@ export class Acquaintance {
     const { ring } = this.parts;
     return {
       townKeys: () => ring.opening(),
-      sealedWithOld: (from) => this.keeper.lags(from),
+      sealedWithOld: (from) => this.sealedOtherwise(from),
       clocks: this.clocks,
     };
   }
@@ -96,6 +98,7 @@ export class Acquaintance {
   /** What a node of the charter said does not open with any key that is here. */
   sealedOtherwise(node: NodeId): void {
     this.keeper.lags(node);
+    this.parts.lags();
   }
 
   /** @throws TownError `malformed` */

@@ -248,7 +248,9 @@ export class Merger {
     } catch (error) {
       if (!(error instanceof TownError)) throw error;
       // Of what goes on from what is not here yet the keys may not be here either; it comes again, with the merge that it begins.
-      return recovery.statement.height > main.head.height ? null : { code: error.code, reason: error.message };
+      return recovery.statement.height > main.head.height
+        ? null
+        : { code: error.code, reason: error.message };
     }
     this.recover(recovery).catch((error: unknown) => trouble('recovery-failed', String(error)));
     return null;
@@ -277,6 +279,11 @@ export class Merger {
   /** Other nodes came or went, or told something new. */
   heardChanged(): void {
     this.work?.heardChanged();
+  }
+
+  /** Another node lags, and is not heard until it does no more: it may go by an older epoch. */
+  lagTold(): void {
+    this.parts.epochs.announceSoon();
   }
 
   /** What another node says to be the last merge there. */

@@ -1,7 +1,12 @@
 /** Too few validators are left: what the offline keys sign begins a new epoch, at real nodes that meet at a real broker. */
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { certificateOf, certificateText, parseCertificate, type Certificate } from '../consensus/certificate.js';
+import {
+  certificateOf,
+  certificateText,
+  parseCertificate,
+  type Certificate,
+} from '../consensus/certificate.js';
 import { proveMerge } from '../consensus/proof.js';
 import { signVote, valueIdOf } from '../consensus/vote.js';
 import type { Charter } from '../ledger/charter.js';

@@ -18,6 +18,11 @@ const BLOCKS_MAX = 10_000;
 /** Who was heard so long is there. */
 const HEARD_MS = 5 * MINUTE;
 
+interface Told {
+  readonly about: () => void;
+  readonly done: () => void;
+}
+
 export class KeyHolders {
   /** What they are about. */
   #tasks = 0;
@@ -35,18 +40,19 @@ export class KeyHolders {
     return this.#tasks === 0 && !this.town.nodes.some((node) => !node.isApart && node.isAstray);
   }
 
-  /** Begins an epoch at this node, unless it hears a quorum again. @param done told when that is over */
-  recoverAt(node: SimulatedNode, done: () => void): void {
+  /** Begins an epoch at this node, unless it hears a quorum again. @param about told when it is about to, or need not */
+  recoverAt(node: SimulatedNode, about: () => void): void {
     this.#tasks += 1;
     this.#begun.delete(node);
-    this.#try(node, () => {
+    const done = (): void => {
       this.#tasks -= 1;
       const { nodes, stewards } = this.town;
       const candidates = (): readonly NodeId[] =>
         nodes.filter(({ isApart, isAstray }) => !isApart && !isAstray).map(({ id }) => id);
       stewards.want('as many validators as before', regrowth(this.shape, candidates));
-      done();
-    });
+      about();
+    };
+    this.#try(node, { about, done });
   }
 
   #later(run: () => void): void {
@@ -54,16 +60,18 @@ export class KeyHolders {
   }
 
   /** @param heardMs for how long a quorum was heard by now */
-  #try(node: SimulatedNode, done: () => void, heardMs = 0): void {
+  #try(node: SimulatedNode, told: Told, heardMs = 0): void {
+    const { about, done } = told;
     if (node.isApart || node.isAstray || this.#begun.has(node)) return done();
     const process = node.process;
     const statement = process?.isOpen() ? this.#statementAt(process) : 'later';
     if (statement === 'begun' || heardMs >= HEARD_MS) return done();
-    if (statement === 'needless') return this.#later(() => this.#try(node, done, heardMs + SECOND));
-    if (process === null || statement === 'later') return this.#later(() => this.#try(node, done));
+    if (statement === 'needless') return this.#later(() => this.#try(node, told, heardMs + SECOND));
+    if (process === null || statement === 'later') return this.#later(() => this.#try(node, told));
     this.town.watch.note(`${node.index} is given ${JSON.stringify(statement)}`);
+    about();
     // The process may end before it answers.
-    this.#later(() => this.#try(node, done));
+    this.#later(() => this.#try(node, told));
     process.core.merger.recover(signedByHolders(statement)).then(
       (standing) => {
         this.town.watch.note(`${node.index} says: ${standing}`);
@@ -90,7 +98,9 @@ export class KeyHolders {
     const isQuorum = decides.length >= quorumOf(charter.validators.length, charter.quorum);
     if (recovery !== null) return 'begun';
     if (isQuorum) return 'needless';
-    const isBehind = peering.views().some(({ connected, height }) => connected && (height ?? 0) > head.height);
+    const isBehind = peering
+      .views()
+      .some(({ connected, height }) => connected && (height ?? 0) > head.height);
     if (isBehind || main.ahead !== null) return 'later';
     const left = decides.includes(self) ? decides : [self, ...decides];
     return {
@@ -113,15 +123,19 @@ export class KeyHolders {
     const { town } = this;
     const process = node.process as SimulatedProcess;
     const kept = comesInAgain(process);
-    if (!this.#seen.has(node)) town.watch.note(`${node.index} was left behind, ${kept.size} entries come in again`);
+    if (!this.#seen.has(node))
+      town.watch.note(`${node.index} was left behind, ${kept.size} entries come in again`);
     this.#seen.add(node);
-    const others = town.nodes.filter((other) => !other.isApart && other !== node && !other.isAstray && other.process !== null);
+    const others = town.nodes.filter(
+      (other) => !other.isApart && other !== node && !other.isAstray && other.process !== null,
+    );
     const isJudged = (id: EntryId): boolean =>
       others.every((other) => {
         const state = other.process?.store.entry(id)?.state;
         return state !== undefined && state !== 'pending';
       });
-    if (others.length > 0 && [...kept].every(isJudged)) town.replace(node, undefined, 'it was left behind', kept);
+    if (others.length > 0 && [...kept].every(isJudged))
+      town.replace(node, undefined, 'it was left behind', kept);
   }
 }
 

@@ -154,7 +154,8 @@ export class Phase {
       cut(keeper, false);
       const charter = keeper.process?.core.main.charter;
       if (charter === undefined) return;
-      const decides = ({ id, isApart }: SimulatedNode): boolean => charter.validators.includes(id) && !isApart;
+      const decides = ({ id, isApart }: SimulatedNode): boolean =>
+        charter.validators.includes(id) && !isApart;
       const others = town.nodes.filter((node) => node !== keeper && decides(node));
       const enough = charter.validators.length - quorumOf(charter.validators.length, charter.quorum) + 1;
       const astray = behindMs === null ? undefined : others[others.length - 1];

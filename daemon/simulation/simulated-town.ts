@@ -226,7 +226,7 @@ export class SimulatedTown {
     const host = this.nodes.find(
       ({ isApart, isAstray, process }) => !isApart && !isAstray && process?.core.main.charter.nodes[node.id],
     );
-    if (host?.process == null) return this.time.after(SECOND, () => this.#letIn(node));
+    if (!host?.process) return this.time.after(SECOND, () => this.#letIn(node));
     this.watch.note(`${node.index} is let in by ${host.index}`);
     node.welcome(host.process);
     node.disk.townKeys = given(host.disk.townKeys);

@@ -84,7 +84,10 @@ export interface HeartOptions {
 /** How a heart reaches the others, and what it tells. */
 export type Outward = Pick<CoreParts, 'heldByQuorum' | 'broadcast'> &
   Partial<
-    Pick<CoreParts, 'isHeard' | 'blockMade' | 'adopted' | 'silentUpTo' | 'sendRecovery' | 'epochBegan' | 'epochAwaited'>
+    Pick<
+      CoreParts,
+      'isHeard' | 'blockMade' | 'adopted' | 'silentUpTo' | 'sendRecovery' | 'epochBegan' | 'epochAwaited'
+    >
   >;
 
 /** Opens store and repository and puts the heart together; nothing beats yet. */
