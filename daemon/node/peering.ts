@@ -155,7 +155,7 @@ export class Peering {
       },
       readable: (from) => this.mail.readEarly(from),
       tellAnew: () => this.feed({ t: 'taken-back' }),
-      lags: () => merger.lagTold(),
+      lags: () => this.parts.merger.lagTold(),
     });
   }
 

@@ -171,7 +171,6 @@ t.test('with two of three validators gone the town goes on, and whoever comes ba
     message: /of epoch 0, and this is epoch 1/,
   });
   t.equal(merger.receive({ t: 'vote', vote: nilVoteBy('gamma', alpha, 0) }), null);
-  t.equal(merger.isMerging, false, 'such a vote begins nothing');
 
   // A stranger, along the sets and epochs.
   const first = alpha.store.merge(before.height + 1);
