@@ -1,5 +1,5 @@
 /**
- * Rules that keep two values from being decided, those of Algorithm 1 and that of epochs, as a value. Every daemon follows all of them; the simulation
+ * Rules of Algorithm 1 that keep two values from being decided, as a value. Every daemon follows all of them; the simulation
  * of towns takes one away, to see that its checks find it.
  */
 export interface SafetyRules {
@@ -7,8 +7,6 @@ export interface SafetyRules {
   readonly keepsLock: boolean;
   /** Lines 28 and 36: a polka is a quorum of prevotes. Without the rule one prevote is enough. */
   readonly needsPolka: boolean;
-  /** Where an epoch has begun, a certificate of an earlier one is none. */
-  readonly keepsEpoch: boolean;
 }
 
-export const ALL_RULES: SafetyRules = { keepsLock: true, needsPolka: true, keepsEpoch: true };
+export const ALL_RULES: SafetyRules = { keepsLock: true, needsPolka: true };

@@ -12,7 +12,7 @@ import type { Message } from '../consensus/gossip.js';
 import { recordsOf } from '../consensus/own-records.js';
 import { isNext, proveMerge } from '../consensus/proof.js';
 import { verifyProposal } from '../consensus/proposal.js';
-import { ALL_RULES, type SafetyRules } from '../consensus/safety-rules.js';
+import type { SafetyRules } from '../consensus/safety-rules.js';
 import { valueIdOf, verifyVote } from '../consensus/vote.js';
 import type { Blocks } from './blocks.js';
 import { Serial } from './drive.js';
@@ -313,11 +313,10 @@ export class Merger {
    */
   isProven(raw: Uint8Array, certificate: string): boolean {
     const { main } = this.parts;
-    const { keepsEpoch } = this.parts.rules ?? ALL_RULES;
     const proof = parseCertificate(certificate);
     if (!isNext(proof, main.authority) || main.divergedFrom !== null) return false;
     const { epoch } = proveMerge(proof, raw, main.authority);
-    if (epoch >= main.epoch || !keepsEpoch) return true;
+    if (epoch >= main.epoch) return true;
     this.parts.epochs.announceSoon();
     throw new TownError(
       'bad-certificate',

@@ -12,8 +12,6 @@ export const BROKEN_RULES = [
   'skip-lock',
   /** One prevote counts as the quorum of them. */
   'drop-polka',
-  /** After a recovery, certificates of the old epoch are taken as before. */
-  'old-epoch',
   /** A merge is taken for what it says, whatever the own replay gives. */
   'trust-proposer',
   /** Votes are sent before they are durable: with a crash in between it votes twice. */
@@ -34,7 +32,6 @@ export type BrokenRule = (typeof BROKEN_RULES)[number];
 export const rulesWithout = (broken: BrokenRule | null): SafetyRules => ({
   keepsLock: broken !== 'skip-lock' && ALL_RULES.keepsLock,
   needsPolka: broken !== 'drop-polka' && ALL_RULES.needsPolka,
-  keepsEpoch: broken !== 'old-epoch' && ALL_RULES.keepsEpoch,
 });
 
 /** It looks as if all who know the key were of the town. */
