@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { certificateOf, certificateText } from '../consensus/certificate.js';
 import { signVote, valueIdOf } from '../consensus/vote.js';
+import type { Charter } from '../ledger/charter.js';
 import { blobObject, treeObject, type GitObject } from '../ledger/git-object.js';
 import { signedCommit } from '../ledger/git-object.js';
 import type { Millis, NodeId, Sha256 } from '../ledger/ids.js';
@@ -100,7 +101,8 @@ t.test('a merge is trusted where a quorum of those trusted before signed it, who
   const town = genesis.merge.content;
   const charter = JSON.parse(
     genesis.writes.find(({ collection }) => collection === 'charter')?.value ?? '',
-  ) as Parameters<typeof readCertified>[2];
+  ) as Charter;
+  const trusted = { town, line: 'main', height: 0, id: genesis.merge.id, epoch: 0, charter };
   const height = 40;
   const person = { name: keysOf('alpha').id, email: `${keysOf('alpha').id}@node.invalid`, seconds: 1 };
   const commitFor = (place: { town: Sha256; height: number }) =>
@@ -125,7 +127,7 @@ t.test('a merge is trusted where a quorum of those trusted before signed it, who
       ),
     );
   const read = (certificate: string, at = { town, height }, bytes: Uint8Array = raw) =>
-    readCertified({ raw: bytes, certificate }, at, charter);
+    readCertified({ raw: bytes, certificate }, at, trusted);
   t.equal(read(signedBy(['alpha', 'beta', 'gamma']))?.height, height);
   t.equal(
     read(signedBy(['alpha', 'beta', 'gamma', 'nobody-before']))?.height,

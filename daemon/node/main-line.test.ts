@@ -20,6 +20,7 @@ function storeOf(rows: readonly StateWrite[]): CoreStore {
     lastMerge: () => merge,
     mergeById: () => merge,
     allState: () => rows.values(),
+    meta: () => null,
   } as unknown as CoreStore;
 }
 

@@ -161,7 +161,7 @@ export function planFaults({ seed, shape, faults }: Scenario, phase: number): Fa
     lostQuorum,
     charter: of('charter', [], (chance) =>
       Array.from({ length: 1 + chance.index(2) }, () => ({
-        change: changeOf(chance, { seed, shape, faults }, loss),
+        change: changeOf(chance, { seed, shape, faults }, loss !== null || lostQuorum !== null),
         atMs: chance.between(0, badMs),
       })),
     ),
@@ -198,9 +198,9 @@ function lossOf({ seed, shape, faults }: Scenario, phase: number, badMs: number)
 }
 
 /** Validators go away for a while only where a quorum is sure to be left. */
-function changeOf(chance: Chance, { shape }: Scenario, loss: Loss | null): CharterChange {
+function changeOf(chance: Chance, { shape }: Scenario, isOneLost: boolean): CharterChange {
   const changes: CharterChange[] = ['pace', 'limits', 'order'];
   const mayLeave = shape.quorum === 'majority' ? shape.validators > 2 : shape.validators > 4;
-  if (loss === null && mayLeave) changes.push('validator-away', 'validator-away');
+  if (!isOneLost && mayLeave) changes.push('validator-away', 'validator-away');
   return chance.pick(changes);
 }

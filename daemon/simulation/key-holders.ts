@@ -26,6 +26,8 @@ interface Told {
 export class KeyHolders {
   /** What they are about. */
   #tasks = 0;
+  /** The last that they began. */
+  #epoch = 0;
   readonly #seen = new Set<SimulatedNode>();
   /** Where they began an epoch. */
   readonly #begun = new Set<SimulatedNode>();
@@ -46,9 +48,14 @@ export class KeyHolders {
     this.#begun.delete(node);
     const done = (): void => {
       this.#tasks -= 1;
+      // The process may have ended before it answered.
+      this.#epoch = Math.max(this.#epoch, node.process?.core.main.epoch ?? 0);
       const { nodes, stewards } = this.town;
+      // Who does not go by the epoch yet may turn out to be left behind by it.
+      const goesByIt = ({ process }: SimulatedNode): boolean =>
+        (process?.core.main.epoch ?? -1) >= this.#epoch;
       const candidates = (): readonly NodeId[] =>
-        nodes.filter(({ isApart, isAstray }) => !isApart && !isAstray).map(({ id }) => id);
+        nodes.filter((each) => !each.isApart && !each.isAstray && goesByIt(each)).map(({ id }) => id);
       stewards.want('as many validators as before', regrowth(this.shape, candidates));
       about();
     };
