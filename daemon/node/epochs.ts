@@ -38,15 +38,17 @@ export class Epochs {
   constructor(private readonly parts: EpochsParts) {}
 
   /**
-   * Takes a recovery in, durably. Only while no merge is adopted.
+   * Takes a recovery in, durably where it changes what this node goes by. Only while no merge is adopted.
    * @throws TownError `bad-recovery`, `no-recovery`
    */
   async take(recovery: Recovery): Promise<RecoveryStanding> {
     const { store, main, view, awaited } = this.parts;
     const standing = main.standingOf(recovery);
     if (standing === 'past' || main.knows(recovery)) return standing;
+    // What begins later is told again by who has that merge; what this node goes by, or was left behind by, may be told by nobody.
+    const isKept = standing !== 'ahead' || (main.recovery === null && main.divergedFrom === null);
     await view.rebuild(async () => {
-      await store.setMeta(RECOVERY_META, canonicalize(recovery as unknown as Json));
+      if (isKept) await store.setMeta(RECOVERY_META, canonicalize(recovery as unknown as Json));
       main.takeRecovery(recovery);
     });
     if (standing === 'ahead') awaited();

@@ -225,6 +225,9 @@ t.test('a recovery outlives a restart, and the votes of the epoch before count n
   await asked(1);
   await until('it votes anew', () => epochsVotedIn().includes(1), [alpha]);
   t.equal(alpha.head.height, height, 'alone it is no quorum of the new set either');
+  const later = statementAfter(alpha, ['alpha'], { height: height + 5, parent: sha256('not here yet') });
+  t.equal(await alpha.core.merger.recover(signedBy(later, ['bank', 'aunt'])), 'ahead');
+  t.equal(alpha.core.main.epoch, 1, 'what begins later takes nothing away from what has begun');
   await stop('alpha');
   const again = await start('alpha');
   t.equal(again.core.main.epoch, 1);
