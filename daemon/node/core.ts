@@ -37,6 +37,8 @@ export interface CoreParts {
   readonly sendRecovery?: EpochsParts['send'];
   /** The charter has other validators, and maybe nodes, from now on. */
   readonly epochBegan?: () => void;
+  /** The town went on in an epoch without what this node has merged. */
+  readonly epochLeft?: () => void;
   /** A later merge, which is not here yet, is of another epoch. */
   readonly epochAwaited?: () => void;
   /** A height was parked for want of a quorum, or goes on. */
@@ -110,6 +112,10 @@ export class Core {
       begun: () => {
         this.merger.epochBegan();
         parts.epochBegan?.();
+      },
+      left: () => {
+        this.merger.leftBehind();
+        parts.epochLeft?.();
       },
     });
     const equivocations = new Equivocations({ store, main, view, appender, trouble });

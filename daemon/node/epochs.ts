@@ -23,6 +23,8 @@ export interface EpochsParts {
   readonly send: (recovery: Recovery) => void;
   /** From now on the next merge is of another epoch. */
   readonly begun: () => void;
+  /** The town went on without what this node has merged. */
+  readonly left: () => void;
   /** A later merge, which is not here yet, is of another epoch. */
   readonly awaited: () => void;
   /** Something that people should look at. */
@@ -58,7 +60,7 @@ export class Epochs {
 
   /** Whoever has to know is told, where an epoch has begun or has left this node behind: at once, or with the merge it waited for. */
   settle(): void {
-    const { main, begun, trouble } = this.parts;
+    const { main, begun, left, trouble } = this.parts;
     const statement = main.divergedFrom ?? main.recovery?.statement ?? null;
     if (statement === null || statement === this.told) return;
     this.told = statement;
@@ -68,6 +70,7 @@ export class Epochs {
     }
     const { code, message } = diverged(statement);
     trouble(code, message);
+    left();
   }
 
   /** Tells the others what began the epoch: who was away may have gone on in the old one. */

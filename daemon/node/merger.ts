@@ -269,6 +269,13 @@ export class Merger {
     this.dueIn(FOREIGN_WAIT_MS);
   }
 
+  /** The town goes on without what is here: nothing more is decided here. */
+  leftBehind(): void {
+    this.inbox.length = 0;
+    this.work?.giveWay();
+    this.tellProgress();
+  }
+
   /** A quorum holds more blocks than before: what waited for that goes on. */
   heldChanged(): void {
     this.tellProgress();

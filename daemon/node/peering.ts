@@ -325,6 +325,11 @@ export class Peering {
     this.catchUp?.epochBegan();
   }
 
+  /** An epoch has begun without what this node has merged: who takes its blocks seals with a key of that epoch. */
+  epochLeft(): void {
+    this.acquaintance.adopted();
+  }
+
   /** A later merge, which is not here yet, is of another epoch. */
   epochAwaited(): void {
     this.catchUp?.epochBegan();

@@ -127,7 +127,9 @@ export class TownKeyKeeper {
     const { main, nodes, isSettled } = this.parts;
     const { seenCharter, seenHead } = main;
     const ids = Object.keys(seenCharter.nodes) as NodeId[];
-    return { height: seenHead.height, nodes: new Set(isSettled() ? ids : [...ids, ...nodes()]) };
+    // Who was left behind by an epoch comes to no later merge: the keys of those that it gives its blocks to count at once.
+    const height = main.divergedFrom === null ? seenHead.height : Number.MAX_SAFE_INTEGER;
+    return { height, nodes: new Set(isSettled() ? ids : [...ids, ...nodes()]) };
   }
 
   /** Notes who knows the key by now. */
@@ -141,9 +143,10 @@ export class TownKeyKeeper {
     if (!this.isPast) this.plan();
   }
 
-  /** Whether `main` is not yet where the town was when the key was made: who left before that does not know it. */
+  /** Whether `main` is not yet where the town was when the key was made, or was left behind: who is of the town now is not known here. */
   private get isPast(): boolean {
     const { main, ring, isSettled } = this.parts;
+    if (main.divergedFrom !== null) return true;
     return !isSettled() || main.ahead !== null || main.head.height < ring.current.generation;
   }
 

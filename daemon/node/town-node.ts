@@ -120,6 +120,7 @@ export class RunningNode {
         this.peering.epochBegan();
         bulletin.nodesChanged();
       },
+      epochLeft: () => this.peering.epochLeft(),
       epochAwaited: () => this.peering.epochAwaited(),
       blockMade: (block) => this.peering.blockMade(block),
       parkedChanged: () => bulletin.tell(),

@@ -99,12 +99,16 @@ export class KeyHolders {
   }: SimulatedProcess): RecoveryStatement | 'later' | 'needless' | 'begun' {
     const { main } = core;
     const { charter, head, town, epoch, recovery } = main;
-    const isLeft = (id: string): boolean =>
-      id === self || (peering.isHeard(id as NodeId) && !this.town.watch.isApart(id));
+    const { nodes, watch } = this.town;
+    const isGone = (id: string): boolean =>
+      watch.isApart(id) || nodes.some((node) => node.id === id && node.isAstray);
+    const isLeft = (id: string): boolean => id === self || (peering.isHeard(id as NodeId) && !isGone(id));
     const decides = charter.validators.filter(isLeft);
     const isQuorum = decides.length >= quorumOf(charter.validators.length, charter.quorum);
-    if (recovery !== null) return 'begun';
-    if (isQuorum) return 'needless';
+    if (isQuorum) return recovery === null ? 'needless' : 'begun';
+    const isStuck =
+      recovery !== null && !charter.validators.some((id) => id !== self && !isGone(id) && !isLeft(id));
+    if (recovery !== null && !isStuck) return 'begun';
     const isBehind = peering
       .views()
       .some(({ connected, height }) => connected && (height ?? 0) > head.height);
@@ -121,8 +125,24 @@ export class KeyHolders {
   start(): void {
     this.#later(() => {
       for (const node of [...this.town.nodes]) if (!node.isApart && node.isAstray) this.#comeAnew(node);
+      this.#beginAnother();
       this.start();
     });
+  }
+
+  /** Those who are to decide the first merge of an epoch may have merged more meanwhile: without a quorum it takes another epoch. */
+  #beginAnother(): void {
+    if (this.#tasks > 0) return;
+    const { nodes } = this.town;
+    const isThere = (id: string): boolean =>
+      nodes.some((node) => node.id === id && !node.isApart && !node.isAstray);
+    const stuck = nodes.find((node) => {
+      const main = !node.isApart && !node.isAstray ? node.process?.core.main : undefined;
+      if (!main?.recovery) return false;
+      const { validators, quorum } = main.charter;
+      return validators.filter(isThere).length < quorumOf(validators.length, quorum);
+    });
+    if (stuck) this.recoverAt(stuck, () => undefined);
   }
 
   /** It is left on until the town has judged what can come in again; then another stands in its place. */

@@ -219,6 +219,7 @@ export class SimulatedProcess implements NetworkedProcess {
         this.peering.epochBegan();
         watch.epochBegan(owner, main.epoch);
       },
+      epochLeft: () => this.peering.epochLeft(),
       epochAwaited: () => this.peering.epochAwaited(),
       blockMade: (block) => this.peering.blockMade(block),
       trouble: (code, message) => {

@@ -86,7 +86,14 @@ export type Outward = Pick<CoreParts, 'heldByQuorum' | 'broadcast'> &
   Partial<
     Pick<
       CoreParts,
-      'isHeard' | 'blockMade' | 'adopted' | 'silentUpTo' | 'sendRecovery' | 'epochBegan' | 'epochAwaited'
+      | 'isHeard'
+      | 'blockMade'
+      | 'adopted'
+      | 'silentUpTo'
+      | 'sendRecovery'
+      | 'epochBegan'
+      | 'epochLeft'
+      | 'epochAwaited'
     >
   >;
 
@@ -174,6 +181,7 @@ export class CoreNode {
       isHeard: (node) => peering.isHeard(node),
       sendRecovery: (recovery) => peering.sendRecovery(recovery),
       epochBegan: () => peering.epochBegan(),
+      epochLeft: () => peering.epochLeft(),
       epochAwaited: () => peering.epochAwaited(),
       blockMade: (block) => peering.blockMade(block),
       adopted: (merge) => {
