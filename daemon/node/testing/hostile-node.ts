@@ -39,7 +39,7 @@ export class HostileNode {
   /** What it was asked, in order. */
   readonly wants: { readonly from: NodeId; readonly body: WantBody }[] = [];
   /** Answers a want as it likes; null: not at all. */
-  answer: (want: WantBody) => HaveBody | null = () => null;
+  answer: (want: WantBody) => HaveBody | null | Promise<HaveBody | null> = () => null;
   private counter = Date.now();
   private n = 0;
 
@@ -74,8 +74,9 @@ export class HostileNode {
     if (!('message' in opened) || opened.message.kind !== 'want') return;
     const { from, body } = opened.message as Message & { body: never };
     this.wants.push({ from, body });
-    const have = this.answer(body);
-    if (have !== null) void this.tell(from, 'have', have as unknown as JsonObject);
+    void Promise.resolve(this.answer(body)).then((have) =>
+      have === null ? null : this.tell(from, 'have', have as unknown as JsonObject),
+    );
   }
 
   publish(topic: string, payload: string | Buffer, retain = false): Promise<unknown> {
