@@ -47,6 +47,7 @@ const longFirst = [
   'node/peering',
   'node/hostile-branches',
   'sync/garbage',
+  'daemon/quiet-town',
 ];
 
 /** Group numbers of what runs, for an interrupted run. @type {Set<number>} */

@@ -256,8 +256,8 @@ export class TownOfNodes {
   }
 
   /** Starts a board again; where it runs the broker, the ways of the others lead to its new port. */
-  async start(board: Board): Promise<void> {
-    await board.start();
+  async start(board: Board, more: StartOptions = {}): Promise<void> {
+    await board.start(more);
     if (board === this.founder) await this.#leadWays();
   }
 
