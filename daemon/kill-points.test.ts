@@ -11,13 +11,14 @@ import { parseProposal, type Proposal } from './consensus/proposal.js';
 import { parseVote, verifyVote, type Vote } from './consensus/vote.js';
 import type { KeyId, NodeId, Sha256 } from './ledger/ids.js';
 import { readNodeKeys } from './node/key-files.js';
-import type { EntryView, Recorded } from './node/use-cases.js';
+import type { Recorded } from './node/use-cases.js';
 import { openForReading } from './store/database.js';
 import { StoreReads } from './store/reads.js';
 import type { ConsensusRow } from './store/rows.js';
 import { startBroker } from './sync/broker.js';
 import { consensusTopic, openMessage, type Delivery } from './sync/message.js';
 import { MqttTransport } from './sync/mqtt-transport.js';
+import { areMerged, lostOf } from './testing/acknowledged-entries.js';
 import { eventually } from './testing/eventually.js';
 import {
   arm,
@@ -28,12 +29,16 @@ import {
   type Reached,
 } from './testing/kill-points.js';
 import { gatePid, isGate } from './testing/running-town.js';
-import { asked, STEWARD_NAME as ADA, TownOfNodes, type Board } from './testing/town-of-nodes.js';
+import { STEWARD_NAME as ADA, TownOfNodes, type Board } from './testing/town-of-nodes.js';
 
 const preload = fileURLToPath(new URL('testing/kill-point.js', import.meta.url));
 /** Each node proposes every third height at the latest. */
 const DEATH_MS_MAX = 240_000;
 const RECORD_EVERY_MS = 150;
+/** Then who has not died by itself is killed where it stands. */
+const ALL_DIE_MS_MAX = 20_000;
+/** Where the power of all is cut at once, unless points are named: all locked and nobody heard of; all decided; all but done. */
+const ALL_AT: readonly KillPoint[] = ['precommit-durable', 'decided', 'adopt-durable'];
 const POINTS = Object.keys(KILL_POINTS) as KillPoint[];
 
 const wanted = process.env['KILL_POINTS'] ?? '';
@@ -130,7 +135,8 @@ function isDurable(board: Board, { point, about }: Reached): boolean {
   return reading(board, (store) => {
     if (point === 'append-durable') return store.entry(about) !== null;
     if (/^(peer-)?block-|^heads-/.test(point)) return store.block(about) !== null;
-    if (point === 'decided' || point === 'adopt-durable') return store.mergeById(about) !== null;
+    if (/^(decided|adopt-durable|votes-kept|certified.*)$/.test(point))
+      return store.mergeById(about) !== null;
     return ownRecords(store).some(({ text }) => text === about);
   });
 }
@@ -177,31 +183,12 @@ class Recorders {
   }
 }
 
-/** What a board knows of an entry; null: nothing. */
-async function entryOn(board: Board, id: string): Promise<EntryView | null> {
-  const { status, body } = await (await board.as(ADA))('GET', `/api/ledger/show/${id}`);
-  if (status === 404) return null;
-  return (await asked<{ entry: EntryView }>({ status, body }, id)).entry;
-}
-
 /** The gate's process, once the board has it. */
 const gateOf = (board: Board): Promise<number> =>
   eventually(
     `${board.key} has its gate`,
     async () => (await board.status()).gate.connected && (await gatePid(board.folder)),
   );
-
-/** What is wrong with the acknowledged entries on the boards: each is merged, or rejected with its reason. */
-async function lostOf(boards: readonly Board[], entries: readonly string[]): Promise<string[]> {
-  const lost: string[] = [];
-  for (const board of boards)
-    for (const id of entries) {
-      const entry = await entryOn(board, id);
-      const isJudged = entry?.state === 'merged' || (entry?.state === 'rejected' && entry.reason !== null);
-      if (!isJudged) lost.push(`${id} is ${entry?.state ?? 'unknown'} on ${board.key}`);
-    }
-  return lost;
-}
 
 const spent = (from: number | undefined, to: number): string =>
   `${((to - (from ?? to)) / 1000).toFixed(1)} s`;
@@ -212,12 +199,27 @@ interface Scene {
   readonly recorders: Recorders;
 }
 
+/** The boards merge these entries while another is away. */
+const mergedOn = (town: TownOfNodes, boards: readonly Board[], entries: readonly (string | null)[]) =>
+  eventually('the other two merge without it', () => areMerged(boards, entries as readonly string[]), {
+    withinMs: 180_000,
+    last: () => town.mains(),
+  });
+
 async function killedAt(t: Test, { town, witness, recorders }: Scene, board: Board, point: KillPoint) {
   const others = town.boards.filter((other) => other !== board);
   const from = recorders.acknowledged.length;
   const gate = await gateOf(board);
   const times = [performance.now()];
+  const needsOthers = point.startsWith('certified');
+  if (needsOthers) {
+    // They decide without it: it learns of that when it hears them again.
+    board.way?.cut();
+    const missed = await Promise.all(others.map((other) => recorders.record(other)));
+    await mergedOn(town, others, missed);
+  }
   arm(fileOf(board), point);
+  if (needsOthers) board.way?.heal();
   const reached = await eventually(
     `${board.key} dies at ${point}`,
     async () => {
@@ -232,7 +234,7 @@ async function killedAt(t: Test, { town, witness, recorders }: Scene, board: Boa
   if (!point.startsWith('git-'))
     t.equal(
       isDurable(board, reached),
-      !/-before$|^decided$/.test(point),
+      !/-before$|^decided$|^certified$/.test(point),
       'what it was at is as durable as said',
     );
   witness.look(board);
@@ -240,14 +242,7 @@ async function killedAt(t: Test, { town, witness, recorders }: Scene, board: Boa
   t.ok(await isGate(gate, board.folder), 'its gate goes on');
 
   const meanwhile = await recorders.everywhere();
-  await eventually(
-    'the other two merge without it',
-    async () => {
-      const views = others.flatMap((other) => meanwhile.map((id) => entryOn(other, id as string)));
-      return (await Promise.all(views)).every((entry) => entry?.state === 'merged');
-    },
-    { withinMs: 180_000, last: () => town.mains() },
-  );
+  await mergedOn(town, others, meanwhile);
 
   times.push(performance.now());
   arm(fileOf(board), null);
@@ -262,6 +257,42 @@ async function killedAt(t: Test, { town, witness, recorders }: Scene, board: Boa
   t.same(await lostOf(town.boards, recorders.acknowledged.slice(from)), [], 'nothing acknowledged is lost');
   t.equal(await gateOf(board), gate, 'with the gate that it had');
   for (const each of town.boards) {
+    t.equal((await each.status()).alarm, null, `${each.key} has nothing to complain of`);
+    witness.look(each);
+  }
+  t.same(witness.problems, [], 'nobody signed two things for one place');
+}
+
+/** The power of the whole house is cut: each is at the point when it dies, or on its way there. */
+async function allKilledAt(t: Test, { town, witness, recorders }: Scene, point: KillPoint) {
+  const { boards } = town;
+  const from = recorders.acknowledged.length;
+  for (const board of boards) arm(fileOf(board), point);
+  const diedAt = (): Board[] => boards.filter((board) => reachedAt(fileOf(board)) !== null);
+  await eventually(
+    `somebody dies at ${point}`,
+    async () => {
+      await recorders.everywhere();
+      return diedAt().length > 0;
+    },
+    { withinMs: DEATH_MS_MAX, everyMs: RECORD_EVERY_MS, last: () => town.mains() },
+  );
+  // Who is dead may be the one that the others cannot get there without.
+  await eventually('all die there', () => diedAt().length === boards.length, {
+    withinMs: ALL_DIE_MS_MAX,
+  }).catch(() => undefined);
+  const died = diedAt();
+  t.comment(`${died.length} of ${boards.length} died there`);
+  for (const board of boards) await board.kill();
+  for (const board of boards) {
+    arm(fileOf(board), null);
+    witness.look(board);
+    t.equal(fsck(board), '', `git finds the repository of ${board.key} whole as it lies`);
+  }
+  await Promise.all(boards.map(startArmable));
+  await town.converged();
+  t.same(await lostOf(boards, recorders.acknowledged.slice(from)), [], 'nothing acknowledged is lost');
+  for (const each of boards) {
     t.equal((await each.status()).alarm, null, `${each.key} has nothing to complain of`);
     witness.look(each);
   }
@@ -307,6 +338,13 @@ t.test('a node killed at any step of a height comes back to one history', async 
     if (boards.some(({ isRunning }) => !isRunning)) break;
     await t.test(`${board.key} dies when ${KILL_POINTS[point as keyof typeof KILL_POINTS]} (${point})`, (t) =>
       killedAt(t, scene, board, point),
+    );
+  }
+
+  for (const point of named.length > 0 ? named : ALL_AT) {
+    if (boards.some(({ isRunning }) => !isRunning)) break;
+    await t.test(`all die when each ${KILL_POINTS[point].replace(/^it /, '')} (${point})`, (t) =>
+      allKilledAt(t, scene, point),
     );
   }
 

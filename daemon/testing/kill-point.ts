@@ -2,11 +2,13 @@
  * Loaded into a daemon's process before its own modules (`node --import`), where a test means to end it, as a power cut or the
  * kernel would, at exactly one point of a height. It wraps the methods at which the points lie; everything else is the product.
  */
+import { AsyncLocalStorage } from 'node:async_hooks';
 import fsPromises from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { MqttClient } from 'mqtt';
 import { parseCertificate } from '../consensus/certificate.js';
 import { RECOVERY_META } from '../node/main-line.js';
+import { Merger } from '../node/merger.js';
 import { Peering } from '../node/peering.js';
 import { RepositoryFiles } from '../store/repository-files.js';
 import { Store } from '../store/store.js';
@@ -30,9 +32,13 @@ let sending: { readonly point: KillPoint; readonly about: string } | null = null
 /** The node's newest block, from the moment when it is durable until its heads are sent. */
 let untold = '';
 let packed = '';
+/** The merge that is `main` since last. */
+let adopted = '';
+/** Whether what is done was decided without this node, and came with its certificate. */
+const ofOthers = new AsyncLocalStorage<boolean>();
 
 const store = { ...methodsOf(Store.prototype, 'appendEntries', 'putBlock', 'adopt', 'dropStaged') };
-const { logConsensus } = methodsOf(Store.prototype, 'logConsensus');
+const { logConsensus, forgetConsensus } = methodsOf(Store.prototype, 'logConsensus', 'forgetConsensus');
 
 Store.prototype.appendEntries = async function (batch) {
   const result = await store.appendEntries.call(this, batch);
@@ -67,10 +73,23 @@ Store.prototype.setMeta = async function (key, value) {
 };
 
 Store.prototype.adopt = async function (batch) {
-  pass('decided', batch.merge.id);
-  if (parseCertificate(batch.certificate).recovery) pass('epoch-decided', batch.merge.id);
+  const { id } = batch.merge;
+  const isOfOthers = ofOthers.getStore() === true;
+  pass(isOfOthers ? 'certified' : 'decided', id);
+  if (parseCertificate(batch.certificate).recovery) pass('epoch-decided', id);
   await store.adopt.call(this, batch);
-  pass('adopt-durable', batch.merge.id);
+  adopted = id;
+  pass(isOfOthers ? 'certified-durable' : 'adopt-durable', id);
+};
+
+Store.prototype.forgetConsensus = async function (belowHeight) {
+  pass('votes-kept', adopted);
+  await forgetConsensus.call(this, belowHeight);
+};
+
+const { adoptDecided } = methodsOf(Merger.prototype, 'adoptDecided');
+Merger.prototype.adoptDecided = function (raw, certificate) {
+  return ofOthers.run(true, () => adoptDecided.call(this, raw, certificate));
 };
 
 Store.prototype.dropStaged = async function (upTo) {

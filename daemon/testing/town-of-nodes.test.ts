@@ -1,43 +1,11 @@
 /** Three real daemons through an outage, over the embedded broker and over Mosquitto: what every test on this harness stands on. */
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
-import { connect, createServer, type AddressInfo } from 'node:net';
-import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { EntryView, Recorded } from '../node/use-cases.js';
 import { eventually } from './eventually.js';
+import { hasMosquitto, startMosquitto } from './test-broker.js';
 import { STEWARD_NAME as ADA, TownOfNodes } from './town-of-nodes.js';
 
 t.setTimeout(600_000);
-
-const hasMosquitto = spawnSync('mosquitto', ['-h']).error === undefined;
-
-async function startMosquitto(t: Test, folder: string): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, 'close');
-  const config = join(folder, 'mosquitto.conf');
-  writeFileSync(config, `listener ${port} 127.0.0.1\nallow_anonymous true\npersistence false\n`);
-  const child = spawn('mosquitto', ['-c', config], { stdio: 'ignore' });
-  const ended = once(child, 'exit');
-  t.teardown(async () => {
-    child.kill('SIGKILL');
-    await ended;
-  });
-  await eventually('mosquitto listens', async () => {
-    const socket = connect(port, '127.0.0.1');
-    const isOpen = await new Promise<boolean>((resolve) => {
-      socket.once('connect', () => resolve(true));
-      socket.once('error', () => resolve(false));
-    });
-    socket.destroy();
-    return isOpen;
-  });
-  return port;
-}
 
 async function goThroughAnOutage(t: Test, brokerPort?: number): Promise<void> {
   const town = await TownOfNodes.open({
@@ -85,8 +53,8 @@ t.test('a cut, a kill and a restart end in one history, over the embedded broker
   goThroughAnOutage(t),
 );
 
-t.test(
-  'the same over Mosquitto',
-  { skip: hasMosquitto || process.env['CI'] === 'true' ? false : 'mosquitto is not installed' },
-  async (t) => goThroughAnOutage(t, await startMosquitto(t, t.testdir())),
-);
+t.test('the same over Mosquitto', { skip: !hasMosquitto && 'mosquitto is not installed' }, async (t) => {
+  const broker = await startMosquitto(t.testdir(), 0);
+  t.teardown(() => broker.kill());
+  await goThroughAnOutage(t, broker.port);
+});
