@@ -343,7 +343,7 @@ t.test('a node killed at any step of a height comes back to one history', async 
 
   for (const point of named.length > 0 ? named : ALL_AT) {
     if (boards.some(({ isRunning }) => !isRunning)) break;
-    await t.test(`all die when each ${KILL_POINTS[point].replace(/^it /, '')} (${point})`, (t) =>
+    await t.test(`all die at once, each when ${KILL_POINTS[point]} (${point})`, (t) =>
       allKilledAt(t, scene, point),
     );
   }

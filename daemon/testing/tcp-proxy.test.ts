@@ -1,5 +1,6 @@
 /** The cut of the tests is what it says: seen at once or not at all, in one direction or both, and nothing lost that heals. */
 import { once } from 'node:events';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
@@ -27,6 +28,16 @@ class Side {
     this.socket.write(text);
   }
 }
+
+/** A socket that nobody holds and nobody closed: a process with one of them does not end. */
+const openSockets = (): number =>
+  readdirSync('/proc/self/fd').filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).startsWith('socket:');
+    } catch {
+      return false;
+    }
+  }).length;
 
 async function stage(t: Test): Promise<{ proxy: TcpProxy; server: Side[]; dial: () => Promise<Side> }> {
   const server: Side[] = [];
@@ -122,6 +133,22 @@ t.test('an end during a freeze is seen only when it heals', async (t) => {
   proxy.heal();
   await until('the server sees the end', () => server[0]?.gone === true);
   await until('nothing is left', () => proxy.connections === 0);
+});
+
+t.test('cut in the moment when an end passes, it leaves no socket behind', async (t) => {
+  const { proxy, server, dial } = await stage(t);
+  const before = openSockets();
+  const client = await dial();
+  client.say('a');
+  await until('the server hears it', () => server[0]?.heard === 'a');
+  proxy.freeze();
+  server[0]?.socket.destroy();
+  await sleep(QUIET_MS);
+  t.notOk(client.gone, 'the end is held back');
+  proxy.heal();
+  proxy.cut();
+  await until('the client sees it', () => client.gone);
+  await until('nothing is open', () => openSockets() === before);
 });
 
 t.test('slow, bytes come late and whole; what a frozen way holds is bounded', async (t) => {

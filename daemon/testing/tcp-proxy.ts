@@ -194,7 +194,11 @@ export class TcpProxy {
   #drop(connection: Connection): void {
     this.#connections.delete(connection);
     for (const flow of connection.flows) flow.stop();
-    for (const socket of [connection.client, connection.server])
-      if (socket?.destroyed === false) socket.resetAndDestroy();
+    for (const socket of [connection.client, connection.server]) {
+      if (socket === null || socket.destroyed) continue;
+      // Where an end is on its way the system resets no more, and Node would then never close it: its process could not end.
+      if (socket.writableEnded) socket.destroy();
+      else socket.resetAndDestroy();
+    }
   }
 }
