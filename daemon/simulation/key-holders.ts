@@ -10,7 +10,7 @@ import { MAIN } from '../node/main-line.js';
 import { signedByHolders } from './founding.js';
 import type { Shape } from './scenario.js';
 import type { SimulatedNode, SimulatedProcess } from './simulated-node.js';
-import type { SimulatedTown } from './simulated-town.js';
+import type { Stage } from './stage.js';
 import { regrowth } from './stewards.js';
 import { MINUTE, SECOND } from './timeline.js';
 
@@ -33,7 +33,7 @@ export class KeyHolders {
   readonly #begun = new Set<SimulatedNode>();
 
   constructor(
-    private readonly town: SimulatedTown,
+    private readonly town: Stage,
     private readonly shape: Shape,
   ) {}
 

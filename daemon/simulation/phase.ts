@@ -3,10 +3,11 @@ import { takeOutOwn } from '../node/backup.js';
 import { quorumOf } from '../consensus/quorum.js';
 import type { NodeId } from '../ledger/ids.js';
 import type { Cut, FaultPlan, LostQuorum, Loss, Skew } from './faults.js';
+import type { KeyHolders } from './key-holders.js';
 import { FAIR } from './simulated-broker.js';
 import type { SimulatedNode } from './simulated-node.js';
 import { changedImage } from './simulated-store.js';
-import type { SimulatedTown } from './simulated-town.js';
+import type { Stage } from './stage.js';
 import { leaveAndReturn, removal, setting } from './stewards.js';
 import { SECOND } from './timeline.js';
 
@@ -21,7 +22,8 @@ export class Phase {
   readonly #copies: SimulatedNode[] = [];
 
   constructor(
-    private readonly town: SimulatedTown,
+    private readonly town: Stage,
+    private readonly keyHolders: KeyHolders,
     private readonly plan: FaultPlan,
     private readonly number: number,
     private readonly paceMs: number,
@@ -144,7 +146,8 @@ export class Phase {
    */
   #loseQuorum({ keeper: index, behindMs, atMs, forMs }: LostQuorum): void {
     const { town } = this;
-    const { broker, keyHolders, watch } = town;
+    const { broker, watch } = town;
+    const { keyHolders } = this;
     for (const code of LEFT_BEHIND) watch.excused.add(code);
     const keeper = this.#node(index);
     const cut = (node: SimulatedNode, isCut: boolean): void =>

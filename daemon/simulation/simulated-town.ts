@@ -18,6 +18,7 @@ import { Phase } from './phase.js';
 import type { Scenario, Shape } from './scenario.js';
 import { SimulatedBroker } from './simulated-broker.js';
 import { SimulatedNode, type SimulatedProcess, type Surroundings } from './simulated-node.js';
+import type { Stage } from './stage.js';
 import { replacement, Stewards } from './stewards.js';
 import { Chance, DAY, HOUR, MINUTE, SECOND, Timeline } from './timeline.js';
 import { Watch } from './watch.js';
@@ -128,7 +129,7 @@ function given(text: string | null): string | null {
 const textOf = (error: unknown): string =>
   error instanceof Error ? (error.stack ?? error.message) : String(error);
 
-export class SimulatedTown {
+export class SimulatedTown implements Stage {
   readonly time: Timeline;
   readonly chance: Chance;
   readonly watch: Watch;
@@ -258,7 +259,7 @@ export class SimulatedTown {
       const { loss = drawn.weather.loss } = options;
       const plan = { ...drawn, weather: { ...drawn.weather, loss } };
       watch.note(`phase ${number}: ${JSON.stringify(plan)}`);
-      await new Phase(this, plan, number, paceMs).play();
+      await new Phase(this, this.keyHolders, plan, number, paceMs).play();
       if (watch.breaches.length > 0) return;
       await checkViews(this.present(), options.founded.dapp, watch);
       const began = time.now;
