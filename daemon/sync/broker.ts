@@ -8,23 +8,54 @@ import { TownError } from '../ledger/ids.js';
 /** A message is at most this long. */
 const MESSAGE_BYTES_MAX = 256 * 1024;
 const CLIENTS_MAX = 256;
+/** What is kept for who comes later, of all topics: a charter has at most 1,000 nodes, and the heads of each are a few KiB. */
+const KEPT_TOPICS_MAX = 2_000;
+const KEPT_BYTES_MAX = 24 * 1024 * 1024;
 
 export interface Broker {
   readonly port: number;
   close(): Promise<void>;
 }
 
+/** Counts what the broker keeps, so that nobody fills the memory with it. */
+class Kept {
+  readonly #sizes = new Map<string, number>();
+  #bytes = 0;
+
+  /** Whether a message has room among those that are kept; it takes the place of the one before it. */
+  take(topic: string, size: number): boolean {
+    const before = this.#sizes.get(topic);
+    const bytes = this.#bytes - (before ?? 0) + size;
+    if (size > 0 && (bytes > KEPT_BYTES_MAX || (before === undefined && this.#sizes.size >= KEPT_TOPICS_MAX)))
+      return false;
+    this.#bytes = bytes;
+    if (size > 0) this.#sizes.set(topic, size);
+    else this.#sizes.delete(topic);
+    return true;
+  }
+}
+
 /**
- * Starts the broker.
+ * Starts the broker. It keeps a bounded number of messages: one too many is handed on and not kept. For who is away it keeps none.
  * @param port 0: any free one
  * @throws TownError `port-in-use`
  */
 export async function startBroker(port: number, host = '127.0.0.1'): Promise<Broker> {
+  const kept = new Kept();
   const aedes = await Aedes.createBroker({
+    preConnect(_client, packet, done) {
+      // Who asks that all be kept while it is away gets what is kept for everybody.
+      packet.clean = true;
+      done(null, true);
+    },
     authorizePublish(_client, packet, done) {
       const size =
         typeof packet.payload === 'string' ? Buffer.byteLength(packet.payload) : packet.payload.length;
-      done(size > MESSAGE_BYTES_MAX ? new Error(`A message has at most ${MESSAGE_BYTES_MAX} bytes.`) : null);
+      if (size > MESSAGE_BYTES_MAX)
+        return done(new Error(`A message has at most ${MESSAGE_BYTES_MAX} bytes.`));
+      // One that was kept before stays until there is room or it is taken back.
+      if (packet.retain && !kept.take(packet.topic, size)) packet.retain = false;
+      done(null);
     },
   });
   const sockets = new Set<Socket>();

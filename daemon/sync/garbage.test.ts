@@ -8,9 +8,6 @@ import './small-packets.js';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { generate, parser as mqttParser, type Packet } from 'mqtt-packet';
 import t from 'tap';
 import { verifyProposal } from '../consensus/proposal.js';
@@ -26,6 +23,7 @@ import type { HaveBody, WantBody } from './bodies.js';
 import { directTopic, headsTopic, MessageCounter, sealMessage, type Message } from './message.js';
 import { eventually } from '../testing/eventually.js';
 import { MqttTransport } from './mqtt-transport.js';
+import { bytesHeld } from './testing/bytes-held.js';
 import { Dice } from './testing/dice.js';
 import type { Signer } from './testing/false-answers.js';
 import { GarbageMaker } from './testing/garbage.js';
@@ -36,17 +34,6 @@ t.setTimeout(3_600_000);
 const MESSAGES = Number(process.env['GARBAGE'] ?? 100_000);
 const SEED = Number(process.env['GARBAGE_SEED'] ?? randomInt(2 ** 31));
 
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
-/** Bytes outside the heap are given back a moment after what held them. */
-const bytesHeld = async (): Promise<number> => {
-  for (let i = 0; i < 3; i += 1) {
-    collect();
-    await sleep(20);
-  }
-  const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external;
-};
 const MIB = 1024 * 1024;
 
 /** The honest node of the town: writes, merges, tells its heads and answers what it is asked. */
