@@ -36,6 +36,7 @@ export class Epochs {
   private announcedAt = -Infinity;
   /** What the others here were told of: that it begins an epoch, or that it left this node behind. */
   private told: RecoveryStatement | null = null;
+  private rivalTold = 0;
 
   constructor(private readonly parts: EpochsParts) {}
 
@@ -71,6 +72,19 @@ export class Epochs {
     const { code, message } = diverged(statement);
     trouble(code, message);
     left();
+  }
+
+  /** A recovery of another node: where the keys signed two for one epoch, people are told, once an epoch. */
+  seen(recovery: Recovery): void {
+    const { main, trouble } = this.parts;
+    const { epoch } = recovery.statement;
+    if (epoch <= this.rivalTold || !main.isRival(recovery)) return;
+    this.rivalTold = epoch;
+    trouble(
+      'rival-recovery',
+      `The keys of recovery signed two different statements for epoch ${epoch}, and the boards that took one do not follow those that took ` +
+        'the other. Begin one more epoch from the history that shall count: town recover, at a board that has it.',
+    );
   }
 
   /** Tells the others what began the epoch: who was away may have gone on in the old one. */

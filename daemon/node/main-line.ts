@@ -10,6 +10,7 @@ import {
   epochOf,
   followsOn,
   parseRecovery,
+  readRecovery,
   recoveryText,
   type Recovery,
   type RecoveryStatement,
@@ -223,6 +224,25 @@ export class MainLine {
     const awaited = height > this.head.height ? this.awaited?.statement : null;
     const known = [this.begun?.recovery.statement, this.leftBehind, awaited];
     return known.some((statement) => statement && statement.epoch >= epoch);
+  }
+
+  /**
+   * Whether the keys signed another statement for the epoch that this line goes by: then others may have begun it otherwise, and each
+   * side holds to its own.
+   */
+  isRival(recovery: Recovery): boolean {
+    const { statement } = recovery;
+    const ours = this.begun?.recovery.statement ?? this.leftBehind ?? readRecovery(this.state);
+    if (ours?.epoch !== statement.epoch || isSame(ours, statement)) return false;
+    const { authority } = this;
+    const wasIn = authority.epoch < statement.epoch ? authority.epoch : statement.epoch - 1;
+    try {
+      assertRecovery(recovery, { ...authority, epoch: wasIn });
+      return true;
+    } catch (error) {
+      if (error instanceof TownError) return false;
+      throw error;
+    }
   }
 
   /** A recovery that goes on from before this head, or from another merge: what this node merged since counts no more. */

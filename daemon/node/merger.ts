@@ -242,6 +242,7 @@ export class Merger {
   receiveRecovery(value: Json): { readonly code: string; readonly reason: string } | null {
     const { main, trouble } = this.parts;
     const recovery = parseRecovery(value);
+    this.parts.epochs.seen(recovery);
     if (recovery.statement.epoch <= main.epoch || main.knows(recovery)) return null;
     try {
       if (main.standingOf(recovery) === 'past') return null;
@@ -322,7 +323,11 @@ export class Merger {
     const { main } = this.parts;
     const proof = parseCertificate(certificate);
     if (!isNext(proof, main.authority) || main.divergedFrom !== null) return false;
-    const { epoch } = proveMerge(proof, raw, main.authority);
+    const { epoch, recovery } = proveMerge(proof, raw, main.authority);
+    if (recovery && main.isRival(recovery)) {
+      this.parts.epochs.seen(recovery);
+      throw new TownError('bad-certificate', `Epoch ${epoch} has begun here by another statement.`);
+    }
     if (epoch >= main.epoch) return true;
     this.parts.epochs.announceSoon();
     throw new TownError(

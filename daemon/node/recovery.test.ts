@@ -1,4 +1,5 @@
 /** Too few validators are left: what the offline keys sign begins a new epoch, at real nodes that meet at a real broker. */
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import {
@@ -11,7 +12,7 @@ import { proveMerge } from '../consensus/proof.js';
 import { signVote, valueIdOf } from '../consensus/vote.js';
 import type { Charter } from '../ledger/charter.js';
 import { charterText, makerspaceCharter, parseCharter } from '../ledger/charter.js';
-import { sha256 } from '../ledger/hash.js';
+import { hexOf, sha256 } from '../ledger/hash.js';
 import type { JsonObject, NodeId } from '../ledger/ids.js';
 import {
   assertRecovery,
@@ -22,10 +23,12 @@ import {
   type Recovery,
   type RecoveryStatement,
 } from '../ledger/recovery.js';
+import { sealingKeyOf } from '../ledger/sealing.js';
 import { publicKeyOf } from '../ledger/signature.js';
 import { secretOf } from '../ledger/testing/small-town.js';
 import { startBroker } from '../sync/broker.js';
 import { agree, CoreNode, genesisOf, keysOf, scratchFolder, until } from './testing/core-town.js';
+import { TownKeys } from './town-keys.js';
 
 t.setTimeout(600_000);
 
@@ -273,6 +276,118 @@ t.test('who merged more in the old epoch is left behind, and what it recorded co
   await stop('gamma');
   const once = await start('gamma');
   t.equal(once.core.main.divergedFrom?.epoch, 1, 'it knows after a restart');
+});
+
+t.test('who was left behind is heard after the key of the town has changed', async (t) => {
+  const folder = scratchFolder();
+  const broker = await startBroker(0);
+  const names = [...NAMES, 'delta'];
+  const sealed = genesisOf(names, (charter) => ({
+    ...withKeys(charter),
+    nodes: Object.fromEntries(
+      Object.entries(charter.nodes).map(([id, node]) => [
+        id,
+        { ...node, sealing: sealingKeyOf(keysOf(node.name).sealingSecret) as string },
+      ]),
+    ),
+    validators: NAMES.map((name) => keysOf(name).id),
+  }));
+  const rings = new Map<string, TownKeys>();
+  const running = new Map<string, CoreNode>();
+  const start = async (name: string): Promise<CoreNode> => {
+    const home = join(folder.path, name);
+    mkdirSync(join(home, 'keys'), { recursive: true });
+    const townKeys = await TownKeys.open(home, keysOf(name).townKey);
+    rings.set(name, townKeys);
+    const url = `mqtt://127.0.0.1:${broker.port}`;
+    const node = await CoreNode.start({ folder: home, name, genesis: sealed, url, townKeys });
+    running.set(name, node);
+    return node;
+  };
+  const stop = async (name: string): Promise<void> => {
+    await running.get(name)?.stop();
+    running.delete(name);
+  };
+  t.teardown(async () => {
+    for (const node of running.values()) await node.stop();
+    await broker.close();
+    folder.remove();
+  });
+  const [alpha, beta, gamma] = (await Promise.all(NAMES.map(start))) as [CoreNode, CoreNode, CoreNode];
+  const all = [alpha, beta, gamma];
+  await alpha.claim('ada', 'member.found', {}, ['alpha']);
+  await until('the founding', () => agree(all) && alpha.head.height > 0, all);
+  await stop('alpha');
+  const mine = await gamma.claim('ada', 'notes.put', { key: 'old', value: 1 });
+  const two = [beta, gamma];
+  await until('the two merge without the third', () => agree(two) && gamma.note('old') === '1', two);
+  await stop('beta');
+  await stop('gamma');
+
+  const left = await start('alpha');
+  await left.core.merger.recover(signedBy(statementAfter(left, ['alpha']), ['drawer', 'bank']));
+  await left.claim('ada', 'charter.change', { set: {}, remove: [`/nodes/${keysOf('delta').id}`] });
+  const keyOf = (name: string): string => hexOf(rings.get(name)?.current.key ?? new Uint8Array());
+  const first = keyOf('alpha');
+  await until('another key', () => keyOf('alpha') !== first, [left]);
+  // The height at which it was made is one that who was left behind never comes to.
+  await left.claim('ada', 'notes.put', { key: 'new', value: 2 });
+  await until('the town goes on', () => left.note('new') === '2', [left]);
+  const stray = await start('gamma');
+  const both = [left, stray];
+  await until('it learns that it was left behind', () => stray.core.main.divergedFrom !== null, both);
+  await until('its entry is in the new history', () => left.note('old') === '1', both);
+  t.match(left.store.entry(mine.id), { state: 'merged' });
+  t.equal(keyOf('gamma'), keyOf('alpha'), 'it seals as they do');
+  t.match(left.core.main.charter.nodes, { [stray.keys.id]: {} });
+});
+
+t.test('of two statements for one epoch the second begins nothing, and people are told', async (t) => {
+  const { alpha, start, stop } = await town(t);
+  await stop('beta');
+  await stop('gamma');
+  const { merger, main } = alpha.core;
+  const ours = signedBy(statementAfter(alpha, ['alpha']), ['drawer', 'bank']);
+  const rival = signedBy(statementAfter(alpha, ['beta']), ['drawer', 'aunt']);
+  const weak = signedBy(statementAfter(alpha, ['gamma']), ['drawer']);
+  const told = (): readonly string[] => alpha.alarms.filter((text) => /rival-recovery/.test(text));
+  const proofOf = (recovery: Recovery): string => {
+    const { certificate } = proofBy(['beta'], alpha, 1);
+    return certificateText({ ...parseCertificate(certificate), recovery });
+  };
+  const raw = Buffer.from('what an old image signs');
+  const sent = (recovery: Recovery) => merger.receiveRecovery(recovery as unknown as JsonObject);
+  t.match(sent(weak), { code: 'bad-recovery' }, 'too few signatures, whoever brings it');
+  t.throws(() => merger.isProven(raw, proofOf(weak)), { code: 'bad-recovery' });
+  t.equal(main.epoch, 0);
+
+  t.equal(await merger.recover(ours), 'begins');
+  t.throws(() => merger.isProven(raw, proofOf(rival)), {
+    code: 'bad-certificate',
+    message: /another statement/,
+  });
+  t.equal(sent(rival), null);
+  t.equal(told().length, 1, 'once');
+  t.same(main.recovery, ours);
+  await alpha.claim('ada', 'notes.put', { key: 'a', value: 1 });
+  await until('it merges by the first', () => alpha.note('a') === '1', [alpha]);
+  t.equal(sent(rival), null);
+  t.equal(sent(ours), null, 'what has begun begins nothing again');
+  t.same([main.epoch, main.divergedFrom], [1, null]);
+  t.equal(told().length, 1);
+
+  // One more epoch, from the history that shall count.
+  const other = await start('beta');
+  await until('the other one follows', () => agree([alpha, other]), [alpha, other]);
+  const next = statementAfter(alpha, ['alpha', 'beta']);
+  t.equal(await merger.recover(signedBy(next, ['bank', 'aunt'])), 'begins');
+  await other.claim('ada', 'notes.put', { key: 'b', value: 2 });
+  await until('both go on', () => agree([alpha, other]) && alpha.note('b') === '2', [alpha, other]);
+  t.equal(other.core.main.epoch, 2);
+  t.throws(() => merger.isProven(raw, proofBy(['alpha', 'beta'], alpha, 1).certificate), {
+    code: 'bad-certificate',
+    message: /of epoch 1, and this is epoch 2/,
+  });
 });
 
 t.test('a town whose only board was lost goes on with a board that has a key of its own', async (t) => {
