@@ -149,6 +149,18 @@ t.test('a signature over the text with its fields in the body counts for that te
   }
 });
 
+t.test('an answer that is on its way while the threads are ended is passed over', async (t) => {
+  const texts = Array.from({ length: 4 }, () => good.map(({ text }) => text)).flat();
+  const pool = new SignaturePool({ threads: 1 });
+  const first = await pool.check(texts);
+  const again = pool.check(texts);
+  // The thread answers meanwhile, and nobody looks.
+  for (const until = performance.now() + 500; performance.now() < until;);
+  const closing = pool.close();
+  t.same(await again, first);
+  await closing;
+});
+
 t.test('more than fits is refused, and closing answers what waits', async (t) => {
   const pool = new SignaturePool({ threads: 1 });
   const many = Array.from({ length: 2048 * 64 + 1 }, () => '');

@@ -151,6 +151,8 @@ export class SignaturePool {
       });
       const thread: Thread = { worker, jobs: [] };
       worker.on('message', (verdicts: SignatureVerdicts) => {
+        // Its last answer may come when it was given up already, and what it had is with others.
+        if (!this.threads.includes(thread)) return;
         const job = thread.jobs.shift();
         invariant(job !== undefined, 'a thread answers what it was asked, in order');
         job.resolve(verdicts);
