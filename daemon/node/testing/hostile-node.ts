@@ -4,29 +4,13 @@ import { connectAsync, type MqttClient } from 'mqtt';
 import { certificateText, type CertificateVote } from '../../consensus/certificate.js';
 import { signVote, valueIdOf } from '../../consensus/vote.js';
 import { entriesText, makeBlock, NO_BLOCK, type Block } from '../../ledger/block.js';
-import { canonicalize } from '../../ledger/canonical.js';
 import { signEntry, type VerifiedEntry } from '../../ledger/entry.js';
-import { sealEnvelope } from '../../ledger/envelope.js';
 import type { Json, JsonObject, Millis, NodeId, Oid, Sha256 } from '../../ledger/ids.js';
-import { signText } from '../../ledger/signature.js';
 import { packBlocks, type RawBlock } from '../../sync/block-batch.js';
 import type { HaveBody, HeadsBody, Tip, WantBody } from '../../sync/bodies.js';
 import { consensusTopic, directTopic, headsTopic, openMessage, type Message } from '../../sync/message.js';
+import { twistedMessage, type Twist } from '../../sync/testing/twisted-message.js';
 import { keysOf, type CoreNode } from './core-town.js';
-
-/** What of a message may be another than is right. */
-export interface Twist {
-  readonly from?: NodeId;
-  readonly to?: NodeId | null;
-  readonly counter?: number;
-  readonly at?: number;
-  readonly expires?: number;
-  readonly town?: Sha256;
-  readonly townKey?: Uint8Array;
-  readonly secretKey?: Uint8Array;
-  /** Fields beside those of a message. */
-  readonly more?: JsonObject;
-}
 
 /** What `main` is where the liar looks, for what it builds on it. */
 export interface Place {
@@ -85,23 +69,11 @@ export class HostileNode {
 
   /** A sealed and signed message, true but for the twist. */
   seal(topic: string, kind: string, body: Json, twist: Twist = {}): string {
-    const town = twist.town ?? this.town;
-    const at = twist.at ?? Date.now();
+    const { town } = this;
+    const { id: from, secretKey, townKey } = this.keys;
     this.counter += 1;
-    const content = {
-      from: twist.from ?? this.keys.id,
-      to: twist.to ?? null,
-      counter: twist.counter ?? this.counter,
-      at,
-      expires: twist.expires ?? at + 60_000,
-      kind,
-      body,
-    };
-    const signed = canonicalize({ town, topic, ...content });
-    const sig = signText(twist.secretKey ?? this.keys.secretKey, 'mergetown/message/v1', signed);
-    const value = { ...content, sig, ...twist.more };
-    const key = twist.townKey ?? this.keys.townKey;
-    return canonicalize(sealEnvelope(key, 'town', value, topic, randomBytes(12)));
+    const said = { topic, kind, body, counter: this.counter, at: Date.now(), iv: randomBytes(12) };
+    return twistedMessage({ town, townKey, from, secretKey, ...said }, twist);
   }
 
   /** To one node. */

@@ -7,14 +7,12 @@ import '../small-packets.js';
 import { createCipheriv } from 'node:crypto';
 import { generate } from 'mqtt-packet';
 import { canonicalize } from '../../ledger/canonical.js';
-import { sealEnvelope } from '../../ledger/envelope.js';
 import { sha256 } from '../../ledger/hash.js';
-import type { Json, JsonObject, NodeId, Sha256 } from '../../ledger/ids.js';
-import { signText } from '../../ledger/signature.js';
+import type { Json, NodeId } from '../../ledger/ids.js';
 import { packMerges } from '../block-batch.js';
 import { consensusTopic, directTopic, headsTopic, MESSAGE_BYTES_MAX } from '../message.js';
-import type { Dice } from './dice.js';
 import { BOMB, wrongPack, type FalseAnswerParts, type Signer } from './false-answers.js';
+import { twistedMessage, type Twist } from './twisted-message.js';
 
 /** What a node waits for. */
 export interface Asked {
@@ -46,19 +44,6 @@ export interface Trash {
   readonly ends: readonly string[];
 }
 
-interface Twist {
-  readonly from?: NodeId;
-  readonly secretKey?: Uint8Array;
-  readonly to?: NodeId | null;
-  readonly counter?: number;
-  readonly at?: number;
-  readonly expires?: number;
-  readonly town?: Sha256;
-  readonly townKey?: Uint8Array;
-  readonly about?: string;
-  readonly more?: JsonObject;
-}
-
 export class GarbageMaker {
   #counter = 0;
   #id = 0;
@@ -73,24 +58,10 @@ export class GarbageMaker {
 
   /** Sealed and signed by the liar, true but for the twist. */
   sealed(topic: string, kind: Json, body: Json, twist: Twist = {}): string {
-    const { dice, liar, now } = this.parts;
+    const { dice, liar, now, town, townKey } = this.parts;
     this.#counter = Math.max(now(), this.#counter + 1);
-    const at = twist.at ?? now();
-    const content = {
-      from: twist.from ?? liar.id,
-      to: twist.to ?? null,
-      counter: twist.counter ?? this.#counter,
-      at,
-      expires: twist.expires ?? at + 60_000,
-      ...{ kind, body },
-    };
-    const signed = canonicalize({ town: twist.town ?? this.parts.town, topic, ...content });
-    const sig = signText(twist.secretKey ?? liar.secretKey, 'mergetown/message/v1', signed);
-    return this.#envelope({ ...content, sig, ...twist.more }, twist.about ?? topic, twist.townKey, dice);
-  }
-
-  #envelope(value: Json, about: string, townKey: Uint8Array | undefined, dice: Dice): string {
-    return canonicalize(sealEnvelope(townKey ?? this.parts.townKey, 'town', value, about, dice.bytes(12)));
+    const said = { topic, kind, body, counter: this.#counter, at: now(), iv: dice.bytes(12) };
+    return twistedMessage({ town, townKey, from: liar.id, secretKey: liar.secretKey, ...said }, twist);
   }
 
   /** Any text in a right seal. */
@@ -253,7 +224,11 @@ export class GarbageMaker {
       [
         'a changed message',
         70,
-        () => [this.#mutated(), 'not-sealed', 'replayed', 'misaddressed', 'bad-signature', 'malformed'],
+        // Where the change is one of the packet's alone (who kept it, say), it is a message said again.
+        () => [
+          this.#mutated(),
+          ...['not-sealed', 'replayed', 'expired', 'misaddressed', 'bad-signature', 'malformed'],
+        ],
       ],
       [
         'said again',
@@ -315,7 +290,7 @@ export class GarbageMaker {
       [
         'a value that is no message',
         3,
-        () => [this.packet(direct, this.#envelope(this.junk(), direct, undefined, dice)), 'malformed'],
+        () => [this.packet(direct, this.#sealedText(canonicalize(this.junk()), direct)), 'malformed'],
       ],
       [
         'deep JSON in the seal',
