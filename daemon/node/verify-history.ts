@@ -239,11 +239,7 @@ class Walk {
     if (heads.join() !== claimed.heads.join())
       throw new TownError('bad-merge', 'The heads that it names are not those of its parents.');
     const packages = packagesOf(charter, this.options.packages);
-    const driver = await answered(() => this.contracts(claimed.town));
-    await answered(() => driver.start(packages));
-    const contracts: Exchange = {
-      exchange: (dapp, message) => answered(() => driver.exchange(dapp, message)),
-    };
+    const contracts = await answered(() => this.contracts(claimed.town, packages));
     const result = await new Conversations(contracts).run(
       replay({
         town: claimed.town,
@@ -324,8 +320,15 @@ class Walk {
     this.lastOf.set(branchName(node, line), { oid: last.oid, base: last.base });
     return { node, line, tau: (mark?.tau ?? 0) as Millis, blocks };
   }
-  private async contracts(town: string): Promise<ContractDriver> {
-    if (this.driver) return this.driver;
+
+  /** The contracts of these dapps. What they do not answer is told as that. */
+  private async contracts(town: string, packages: readonly DappPackage[]): Promise<Exchange> {
+    const driver = (this.driver ??= await this.chosen(town));
+    await driver.start(packages);
+    return { exchange: (dapp, message) => answered(() => driver.exchange(dapp, message)) };
+  }
+
+  private async chosen(town: string): Promise<ContractDriver> {
     // A name of its own, so that the containers of a running daemon are left alone.
     const { driver } = await chooseDriver({
       town,
@@ -334,7 +337,6 @@ class Walk {
       prefer: this.options.driver,
       ...{ startMs: START_MS, callMsMin: CALL_MS_MIN },
     });
-    this.driver = driver;
     return driver;
   }
 }
