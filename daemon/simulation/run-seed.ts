@@ -1,7 +1,7 @@
 /** Plays seeds, each in a town that was founded once for all of its shape. */
 import { NOTES, notesContract } from '../ledger/testing/small-town.js';
 import type { BrokenRule } from './broken-rules.js';
-import { scenarioOf, USUAL_FAULTS, type Fault, type Shape } from './scenario.js';
+import { scenarioOf, FAULTS, type Fault, type Shape } from './scenario.js';
 import { foundTown, playTown, type EndedTown, type Founded, type TownReport } from './simulated-town.js';
 
 const dapp = { manifest: NOTES, contract: notesContract };
@@ -31,7 +31,7 @@ function founded(shape: Shape): Promise<Founded> {
 
 /** Plays one seed. */
 export async function playSeed(seed: number, options: SeedOptions = {}): Promise<TownReport> {
-  const { nodes, faults = USUAL_FAULTS, phases, days, actsMax, loss, broken, ended } = options;
+  const { nodes, faults = FAULTS, phases, days, actsMax, loss, broken, ended } = options;
   const scenario = scenarioOf(seed, nodes, faults);
   return playTown({
     scenario,

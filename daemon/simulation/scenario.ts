@@ -24,12 +24,6 @@ export const FAULTS = [
 
 export type Fault = (typeof FAULTS)[number];
 
-/**
- * Those that a town has where none are named. A lost quorum is simulated only where it is named: among other faults those who look
- * after the town still take steps there that leave it standing.
- */
-export const USUAL_FAULTS: readonly Fault[] = FAULTS.filter((fault) => fault !== 'lost-quorum');
-
 /** The nodes of a town, and how many of them decide by which rule. The validators are the first nodes. */
 export interface Shape {
   readonly nodes: number;

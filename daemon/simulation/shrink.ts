@@ -1,6 +1,6 @@
 /** Makes the story of a seed that failed shorter: fewer phases, fewer faults, fewer things that people do; it still fails. */
 import { playSeed, type SeedOptions } from './run-seed.js';
-import { scenarioOf, USUAL_FAULTS } from './scenario.js';
+import { scenarioOf, FAULTS } from './scenario.js';
 import { phasesOf, type TownReport } from './simulated-town.js';
 
 /** Runs that one seed may take. */
@@ -14,7 +14,7 @@ export interface Shrunk {
 /** @param failed the report of the seed with these options: it has breaches */
 export async function shrink(options: SeedOptions, failed: TownReport): Promise<Shrunk> {
   const { seed } = failed;
-  const { faults } = scenarioOf(seed, options.nodes, options.faults ?? USUAL_FAULTS);
+  const { faults } = scenarioOf(seed, options.nodes, options.faults ?? FAULTS);
   let best: Shrunk = {
     options: {
       ...options,
