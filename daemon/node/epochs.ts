@@ -8,7 +8,7 @@ import { TownError, type Json, type Sha256 } from '../ledger/ids.js';
 import { readRecovery, type Recovery, type RecoveryStatement } from '../ledger/recovery.js';
 import type { Clock } from './clock.js';
 import type { CoreStore } from './core-store.js';
-import { RECOVERY_META, type MainLine, type RecoveryStanding } from './main-line.js';
+import { AWAITED_RECOVERY_META, RECOVERY_META, type MainLine, type RecoveryStanding } from './main-line.js';
 import type { View } from './view.js';
 
 /** Who goes by an older epoch is told of this one, at most so often. */
@@ -41,17 +41,17 @@ export class Epochs {
   constructor(private readonly parts: EpochsParts) {}
 
   /**
-   * Takes a recovery in, durably where it changes what this node goes by. Only while no merge is adopted.
+   * Takes a recovery in, durably. Only while no merge is adopted.
    * @throws TownError `bad-recovery`, `no-recovery`
    */
   async take(recovery: Recovery): Promise<RecoveryStanding> {
     const { store, main, view, awaited } = this.parts;
     const standing = main.standingOf(recovery);
     if (standing === 'past' || main.knows(recovery)) return standing;
-    // What begins later is told again by who has that merge; what this node goes by, or was left behind by, may be told by nobody.
-    const isKept = standing !== 'ahead' || (main.recovery === null && main.divergedFrom === null);
+    // What begins later takes nothing away from what has begun.
+    const key = standing === 'ahead' ? AWAITED_RECOVERY_META : RECOVERY_META;
     await view.rebuild(async () => {
-      if (isKept) await store.setMeta(RECOVERY_META, canonicalize(recovery as unknown as Json));
+      await store.setMeta(key, canonicalize(recovery as unknown as Json));
       main.takeRecovery(recovery);
     });
     if (standing === 'ahead') awaited();

@@ -20,8 +20,10 @@ import { changeTree, type StateTree } from '../ledger/state-tree.js';
 import { State, type StateWrite } from '../ledger/state.js';
 import type { CoreStore } from './core-store.js';
 
-/** The last recovery that this node was given, with its signatures. */
+/** The last recovery that this node goes by, or was left behind by, with its signatures. */
 export const RECOVERY_META = 'recovery';
+/** The last one that goes on from a merge which was not here yet: once that is, it is gone by, so it must not be forgotten either. */
+export const AWAITED_RECOVERY_META = 'recovery-awaited';
 
 export type RecoveryStanding = 'begins' | 'diverged' | 'ahead' | 'past';
 
@@ -75,8 +77,10 @@ export class MainLine {
     const { height, id, oid, time } = last;
     const state = State.from(store.allState());
     const main = new MainLine(genesis.content, state, null, { height, id, oid, time }, store);
-    const kept = store.meta(RECOVERY_META);
-    if (kept !== null) main.retake(parseRecovery(JSON.parse(kept)));
+    for (const key of [RECOVERY_META, AWAITED_RECOVERY_META]) {
+      const kept = store.meta(key);
+      if (kept !== null) main.retake(parseRecovery(JSON.parse(kept)));
+    }
     return main;
   }
 

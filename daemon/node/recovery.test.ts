@@ -245,6 +245,34 @@ t.test('a recovery outlives a restart, and the votes of the epoch before count n
   t.same([...again.alarms, ...beta.alarms], []);
 });
 
+t.test('what begins an epoch later holds after a restart too, once it has begun', async (t) => {
+  const { beta, gamma, start, stop } = await town(t);
+  await stop('alpha');
+  const first = signedBy(statementAfter(beta, NAMES), ['drawer', 'bank']);
+  await beta.core.merger.recover(first);
+  await beta.claim('ada', 'notes.put', { key: 'a', value: 1 });
+  await until('the two are in the first epoch', () => agree([beta, gamma]) && gamma.note('a') === '1', [
+    beta,
+    gamma,
+  ]);
+  await stop('beta');
+  const second = signedBy(statementAfter(gamma, ['alpha', 'beta']), ['drawer', 'aunt']);
+  await stop('gamma');
+  // It was away: it is given both, and what the second goes on from is not here.
+  const alpha = await start('alpha');
+  t.equal(await alpha.core.merger.recover(first), 'begins');
+  t.equal(await alpha.core.merger.recover(second), 'ahead');
+  const again = await start('gamma');
+  await until('it has what the second goes on from', () => alpha.core.main.epoch === 2, [alpha, again]);
+  await stop('gamma');
+  t.equal(alpha.core.merger.receive({ t: 'vote', vote: nilVoteBy('beta', alpha, 2) }), null);
+  const hasVoted = (): boolean => alpha.store.consensusLog(alpha.head.height + 1).length > 0;
+  await until('it signs in the second epoch', hasVoted, [alpha]);
+  await stop('alpha');
+  const back = await start('alpha');
+  t.equal(back.core.main.epoch, 2, 'it does not go back to an epoch that it has signed against');
+});
+
 t.test('who merged more in the old epoch is left behind, and what it recorded comes in again', async (t) => {
   const { alpha, start, stop, beta, gamma } = await town(t);
   await stop('alpha');
