@@ -1,8 +1,10 @@
 /** `town recover` and `town recovery`: a statement made at a daemon, signed in files without one, applied at one. */
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import type { RecoveryPlace } from '../node/recovery-cases.js';
+import { arm, KILL_POINT_FILE, reachedAt, type KillPoint } from '../testing/kill-points.js';
 import { runTown } from './run-town.fixture.js';
 import { serve } from './served-town.fixture.js';
 
@@ -63,6 +65,45 @@ t.test('a statement is made, signed apart by those who hold keys, and applied', 
   t.match(applied.stdout, /Start this node again/);
   const sent = here.asked.find(({ line }) => line === 'POST /api/recovery')?.body;
   t.same(sent, JSON.parse(readFileSync(file, 'utf8')));
+});
+
+t.test('a command that is killed over a file leaves it whole, and is given again', async (t) => {
+  const folder = t.testdir();
+  const at = (name: string): string => join(folder, name);
+  const killFile = at('kill');
+  const here = await serve(t, { 'GET /api/recovery': [200, place({ k: 2, keys: [] })] });
+  const env = {
+    ...{ TOWN_URL: here.url, XDG_STATE_HOME: here.state, [KILL_POINT_FILE]: killFile },
+    NODE_OPTIONS: `--import ${fileURLToPath(new URL('../testing/kill-point.js', import.meta.url))}`,
+  };
+  const killed = async (point: KillPoint, ...words: string[]): Promise<void> => {
+    arm(killFile, point);
+    await runTown(words, { env });
+    t.equal(reachedAt(killFile)?.point, point, `${words.join(' ')} dies at ${point}`);
+    arm(killFile, null);
+  };
+  const done = async (...words: string[]): Promise<string> => {
+    const { stdout, stderr } = await runTown(words, { env });
+    return stdout + stderr;
+  };
+
+  await killed('file-written', 'recovery', 'key', at('one'));
+  t.match(await done('recovery', 'key', at('one')), /Made .*one/, 'there is no half of a key in its place');
+  await killed('file-there', 'recovery', 'key', at('two'));
+  t.match(await done('recovery', 'key', at('two')), /two is there already/);
+
+  const file = at('statement.json');
+  await killed('file-written', 'recover', file);
+  t.match(await done('recover', file), /The statement is in .*statement.json/);
+  await killed('file-there', 'recover', at('other.json'));
+  t.match(await done('recover', at('other.json')), /other.json is there already/);
+
+  const sign = (key: string): string[] => ['recovery', 'sign', file, '--key', at(key), '--yes'];
+  t.match(await done(...sign('one')), /one key has signed/);
+  await killed('file-written', ...sign('two'));
+  t.match(await done(...sign('one')), /one key has signed/, 'the first signature is still there, alone');
+  await killed('file-there', ...sign('two'));
+  t.match(await done(...sign('two')), /2 keys have signed/, 'once more changes nothing');
 });
 
 t.test('what cannot be recovered is said, with what to do', async (t) => {

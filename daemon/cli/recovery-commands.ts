@@ -1,5 +1,4 @@
 /** `town recover` and `town recovery`: going on with other validators when too few are left. */
-import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { RecoveryApplied, RecoveryNodeView, RecoveryPlace } from '../node/recovery-cases.js';
@@ -28,7 +27,8 @@ export function addRecoveryCommands(town: Command): void {
       const statement = statementOf(place, options);
       const recovery = { statement, sigs: [] };
       const path = resolve(file);
-      await writeFile(path, `${JSON.stringify(recovery, null, 2)}\n`, { flag: 'wx' });
+      const { makeRecoveryFile } = await import('../node/recovery-files.js');
+      await makeRecoveryFile(path, recovery);
       context.tell({ file: path, ...recovery }, madeText(path, place, statement));
     });
 

@@ -1,20 +1,38 @@
-/** The offline keys of recovery and the statements that they sign, as files: no daemon and no data folder is needed. */
+/**
+ * The offline keys of recovery and the statements that they sign, as files: no daemon and no data folder is needed. Each is in its
+ * place whole or not at all: whoever makes it may lose power over it, and a key that was told is on its stick.
+ */
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import type { KeyId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import { joinRecoveries, parseRecovery, signRecovery, type Recovery } from '../ledger/recovery.js';
 import { publicKeyOf } from '../ledger/signature.js';
+import { writeFileDurably } from '../store/durable-file.js';
 
 export type Recovered = Recovery;
 
 const FILE_BYTES_MAX = 65_536;
 
-/** Makes a key, as PKCS #8 in PEM that only its owner reads. @returns its public half; throws where the file is there already */
+/** Not over another one: a key that is written over is lost. @throws TownError `file-there` */
+async function putNew(file: string, text: string, mode: number): Promise<void> {
+  const isThere = await stat(file).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error;
+      return false;
+    },
+  );
+  if (isThere)
+    throw new TownError('file-there', `${file} is there already: nothing was written.`, 'Name another file.');
+  await writeFileDurably(file, text, mode);
+}
+
+/** Makes a key, as PKCS #8 in PEM that only its owner reads. @returns its public half; @throws TownError `file-there` */
 export async function makeRecoveryKey(file: string): Promise<KeyId> {
   const { privateKey } = generateKeyPairSync('ed25519');
   const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
-  await writeFile(file, pem, { mode: 0o600, flag: 'wx' });
+  await putNew(file, pem, 0o600);
   return publicKeyOf(seedOf(pem, file));
 }
 
@@ -52,7 +70,11 @@ export async function readRecoveryFile(file: string): Promise<Recovery> {
 export const readRecoveryFiles = async (files: readonly string[]): Promise<Recovery> =>
   joinRecoveries(await Promise.all(files.map(readRecoveryFile)));
 
-export const recoveryFileText = (recovery: Recovery): string => `${JSON.stringify(recovery, null, 2)}\n`;
+const textOf = (recovery: Recovery): string => `${JSON.stringify(recovery, null, 2)}\n`;
+
+/** Puts a statement into a new file, for those who hold the keys. @throws TownError `file-there` */
+export const makeRecoveryFile = (file: string, recovery: Recovery): Promise<void> =>
+  putNew(file, textOf(recovery), 0o644);
 
 /** Puts one more signature into the file. @returns it with whose that is; @throws TownError `bad-recovery-key`, `bad-recovery` */
 export async function signRecoveryFile(
@@ -61,6 +83,7 @@ export async function signRecoveryFile(
 ): Promise<{ readonly recovery: Recovery; readonly key: KeyId }> {
   const secret = seedOf(await readFile(keyFile, 'utf8'), keyFile);
   const recovery = signRecovery(await readRecoveryFile(file), secret);
-  await writeFile(file, recoveryFileText(recovery));
+  const { mode } = await stat(file);
+  await writeFileDurably(file, textOf(recovery), mode & 0o777);
   return { recovery, key: publicKeyOf(secret) };
 }

@@ -1,13 +1,16 @@
 /**
  * Loaded into a daemon's process before its own modules (`node --import`), where a test means to end it, as a power cut or the
- * kernel would, at exactly one point of a height. It wraps the methods at which the points lie; everything else is the product.
+ * kernel would, at exactly one point of a height or a recovery. It wraps the methods at which the points lie; everything else is the product.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import fsPromises from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { MqttClient } from 'mqtt';
 import { parseCertificate } from '../consensus/certificate.js';
-import { RECOVERY_META } from '../node/main-line.js';
+import { canonicalize } from '../ledger/canonical.js';
+import type { Json } from '../ledger/ids.js';
+import { parseRecovery, type RecoveryStatement } from '../ledger/recovery.js';
+import { AWAITED_RECOVERY_META, RECOVERY_META } from '../node/main-line.js';
 import { Merger } from '../node/merger.js';
 import { Peering } from '../node/peering.js';
 import { RepositoryFiles } from '../store/repository-files.js';
@@ -16,6 +19,11 @@ import { armed, KILL_POINT_FILE, tellReached, type KillPoint } from './kill-poin
 
 const file = process.env[KILL_POINT_FILE];
 if (file === undefined) throw new Error(`${KILL_POINT_FILE} does not say where the kill points are armed.`);
+
+interface Sent {
+  readonly points: readonly KillPoint[];
+  readonly about: string;
+}
 
 function pass(point: KillPoint, about: string): void {
   if (armed(file as string) !== point) return;
@@ -27,8 +35,10 @@ function pass(point: KillPoint, about: string): void {
 
 /** What this node signed and made durable last, as it lies in the log. */
 let signed = '';
-/** What is being handed to the client: when the broker has acknowledged it, the point is passed. */
-let sending: { readonly point: KillPoint; readonly about: string } | null = null;
+/** What is being handed to the client: when the broker has acknowledged it, the points are passed. */
+let sending: Sent | null = null;
+/** What began the last epoch that was begun in this process. */
+let begun: RecoveryStatement | null = null;
 /** The node's newest block, from the moment when it is durable until its heads are sent. */
 let untold = '';
 let packed = '';
@@ -67,19 +77,23 @@ Store.prototype.logConsensus = async function (records) {
 
 const { setMeta } = methodsOf(Store.prototype, 'setMeta');
 Store.prototype.setMeta = async function (key, value) {
-  if (key === RECOVERY_META) pass('recovery-before', value);
+  if (key !== RECOVERY_META && key !== AWAITED_RECOVERY_META) return setMeta.call(this, key, value);
+  pass('recovery-before', value);
   await setMeta.call(this, key, value);
-  if (key === RECOVERY_META) pass('recovery-durable', value);
+  pass('recovery-durable', value);
+  begun = parseRecovery(JSON.parse(value)).statement;
 };
 
 Store.prototype.adopt = async function (batch) {
   const { id } = batch.merge;
   const isOfOthers = ofOthers.getStore() === true;
+  const isFirst = parseCertificate(batch.certificate).recovery !== undefined;
   pass(isOfOthers ? 'certified' : 'decided', id);
-  if (parseCertificate(batch.certificate).recovery) pass('epoch-decided', id);
+  if (isFirst) pass(isOfOthers ? 'epoch-certified' : 'epoch-decided', id);
   await store.adopt.call(this, batch);
   adopted = id;
   pass(isOfOthers ? 'certified-durable' : 'adopt-durable', id);
+  if (isFirst) pass(isOfOthers ? 'epoch-certified-durable' : 'epoch-durable', id);
 };
 
 Store.prototype.forgetConsensus = async function (belowHeight) {
@@ -100,11 +114,22 @@ Store.prototype.dropStaged = async function (upTo) {
 
 const { broadcast } = methodsOf(Peering.prototype, 'broadcast');
 Peering.prototype.broadcast = function (message) {
-  const { sig } = message.t === 'vote' ? message.vote : message.proposal;
+  const { sig, epoch, height } = message.t === 'vote' ? message.vote : message.proposal;
   const what = message.t === 'vote' ? message.vote.step : message.t;
+  const isFirst = begun !== null && epoch === begun.epoch && height === begun.height + 1;
+  const points: KillPoint[] = [`${what}-sent`];
+  if (isFirst && what === 'proposal') points.push('epoch-proposed');
+  if (isFirst && what === 'precommit') points.push('epoch-voted');
   // What is said again, and what others signed, is no step of its own.
-  sending = signed.includes(sig) ? { point: `${what}-sent`, about: signed } : null;
+  sending = signed.includes(sig) ? { points, about: signed } : null;
   broadcast.call(this, message);
+  sending = null;
+};
+
+const { sendRecovery } = methodsOf(Peering.prototype, 'sendRecovery');
+Peering.prototype.sendRecovery = function (recovery) {
+  sending = { points: ['recovery-sent'], about: canonicalize(recovery as unknown as Json) };
+  sendRecovery.call(this, recovery);
   sending = null;
 };
 
@@ -123,10 +148,10 @@ const { publish } = methodsOf(MqttClient.prototype, 'publish') as unknown as { p
   done,
 ) {
   const isHeads = /\/heads\/[0-9a-f]+$/.test(topic) && untold !== '';
-  const sent = isHeads ? ({ point: 'heads-sent', about: untold } as const) : sending;
+  const sent: Sent | null = isHeads ? { points: ['heads-sent'], about: untold } : sending;
   if (isHeads) untold = '';
   return publish.call(this, topic, payload, options, (error) => {
-    if (!error && sent !== null) pass(sent.point, sent.about);
+    if (!error && sent !== null) for (const point of sent.points) pass(point, sent.about);
     done?.(error);
   });
 };
@@ -141,10 +166,16 @@ RepositoryFiles.prototype.putRefs = async function (refs) {
   await files.putRefs.call(this, refs);
 };
 
-const { rename } = fsPromises;
+const { rename, rm } = fsPromises;
 fsPromises.rename = async (from, to) => {
+  pass('file-written', String(to));
   await rename(from, to);
   if (String(to).endsWith('.pack')) pass('git-pack', String(to));
+  pass('file-there', String(to));
+};
+fsPromises.rm = async (path, options) => {
+  await rm(path, options);
+  if (String(path).endsWith('restored.json')) pass('restored-forgotten', String(path));
 };
 syncBuiltinESMExports();
 

@@ -1,6 +1,6 @@
 /**
- * The points of a height, and of a recovery, at which a test may end a daemon, and how it arms one: the name of the point lies in a file that the
- * daemon's process looks into at each of them (`kill-point.ts`, which the test has it load; the product knows nothing of this).
+ * The points of a height, and of a recovery, at which a test may end a daemon or a command, and how it arms one: the name of the point
+ * lies in a file that the process looks into at each of them (`kill-point.ts`, which the test has it load; the product knows nothing of this).
  */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 
@@ -30,14 +30,29 @@ export const KILL_POINTS = {
   'git-refs': 'git has everything, the database does not know that yet',
 } as const;
 
-/** And those of a recovery. */
+/** And those of a recovery: of the board that carries it out, of those that are told, and of the first merge of the epoch. */
 export const RECOVERY_POINTS = {
   'recovery-before': 'it was given what begins an epoch, and that is not durable',
   'recovery-durable': 'what begins an epoch is durable, and it does not go by it yet',
+  'recovery-sent': 'it has told the others what begins the epoch, and who asked for that has no answer',
+  'restored-forgotten':
+    'it was restored from a backup, observes no more after this, and who asked has no answer',
+  'epoch-proposed': "its proposal of the epoch's first merge is with the broker",
+  'epoch-voted': "its precommit for the epoch's first merge is with the broker",
   'epoch-decided': "it knows the decision about the epoch's first merge, and has not taken it over",
+  'epoch-durable': "the epoch's first merge is main in the database, not in memory and not in git",
+  'epoch-certified':
+    "it has the epoch's first merge of the others with its certificate, and has not taken it over",
+  'epoch-certified-durable': "the others' first merge of the epoch is main in the database, not in memory",
 } as const;
 
-export type KillPoint = keyof typeof KILL_POINTS | keyof typeof RECOVERY_POINTS;
+/** And those of the commands that make what begins it, in files. */
+export const FILE_POINTS = {
+  'file-written': 'the file is written and not yet in its place',
+  'file-there': 'the file is in its place, and nobody was told',
+} as const;
+
+export type KillPoint = keyof typeof KILL_POINTS | keyof typeof RECOVERY_POINTS | keyof typeof FILE_POINTS;
 
 /** The environment variable that names the file. */
 export const KILL_POINT_FILE = 'KILL_POINT_FILE';
