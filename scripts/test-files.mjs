@@ -26,6 +26,7 @@ const longFirst = [
   'store/power-cut',
   'simulation/simulation',
   'daemon/kill-points',
+  'daemon/recovery-kill-points',
   'daemon/cut-network',
   'node/repair',
   'daemon/main',

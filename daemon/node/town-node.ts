@@ -118,6 +118,8 @@ export class RunningNode {
       sendRecovery: (recovery) => this.peering.sendRecovery(recovery),
       epochBegan: () => {
         this.peering.epochBegan();
+        // The first merge of the epoch may need a node that the broker does not know yet.
+        this.keepBroker();
         bulletin.nodesChanged();
       },
       epochLeft: () => this.peering.epochLeft(),
