@@ -25,7 +25,7 @@ import { guestLogin, loginAt } from './broker-login.js';
 import { addressOf, brokerAt, defaultConfig, readConfig, writeConfig } from './config.js';
 import { storeGenesis } from './genesis-store.js';
 import { putTownKeys } from './key-files.js';
-import { genesisOf, keysOf } from './testing/core-town.js';
+import { genesisOf, keysOf, withSealing } from './testing/core-town.js';
 
 t.setTimeout(600_000);
 
@@ -42,15 +42,7 @@ function emptyFolder(t: Test): string {
 /** A data folder of alpha, in a town of alpha and beta. */
 async function folderOfAlpha(t: Test): Promise<{ folder: string; town: ReturnType<typeof genesisOf> }> {
   const folder = emptyFolder(t);
-  const genesis = genesisOf(NAMES, (charter) => ({
-    ...charter,
-    nodes: Object.fromEntries(
-      Object.entries(charter.nodes).map(([id, node]) => [
-        id,
-        { ...node, sealing: sealingKeyOf(keysOf(node.name).sealingSecret) as string },
-      ]),
-    ),
-  }));
+  const genesis = genesisOf(NAMES, withSealing);
   const keys = keysOf('alpha');
   mkdirSync(join(folder, 'keys'), { recursive: true });
   await putTownKeys(folder, { townKey: hexOf(keys.townKey), badgeKey: null });

@@ -1,13 +1,12 @@
 /** Nodes that meet at a real broker: what one records all have, whatever the network does, and nothing else gets in. */
-import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { DEFAULT_TIMEOUTS } from '../consensus/height-state.js';
+import type { Charter } from '../ledger/charter.js';
 import type { JsonObject } from '../ledger/ids.js';
 import { memberIdOf, publicKeyOf } from '../ledger/signature.js';
 import { secretOf } from '../ledger/testing/small-town.js';
 import { startBroker } from '../sync/broker.js';
-import { TcpProxy } from '../testing/tcp-proxy.js';
-import { agree, CoreNode, genesisOf, scratchFolder, until } from './testing/core-town.js';
+import { agree, foundTown, until, type CoreNode } from './testing/core-town.js';
 
 t.setTimeout(600_000);
 
@@ -15,30 +14,11 @@ const NAMES = ['alpha', 'beta', 'gamma'];
 
 /** Three validators, the third behind a way that can be cut. */
 async function threeNodes(t: Test, pace = { interactiveMs: 50, factsMs: 50 }) {
-  const folder = scratchFolder();
-  const broker = await startBroker(0);
-  const way = await TcpProxy.open(broker.port);
-  const genesis = genesisOf(NAMES, (charter) => ({ ...charter, pace }));
-  const running = new Map<string, CoreNode>();
-  const start = async (name: string): Promise<CoreNode> => {
-    const port = name === 'gamma' ? way.port : broker.port;
-    const url = `mqtt://127.0.0.1:${port}`;
-    const node = await CoreNode.start({ folder: join(folder.path, name), name, genesis, url });
-    running.set(name, node);
-    return node;
-  };
-  t.teardown(async () => {
-    for (const node of running.values()) await node.stop();
-    await way.close();
-    await broker.close();
-    folder.remove();
-  });
-  const [alpha, beta, gamma] = (await Promise.all(NAMES.map(start))) as [CoreNode, CoreNode, CoreNode];
-  await alpha.claim('ada', 'member.found', {}, ['alpha']);
-  await alpha.core.merger.mergeNow();
-  const all = [alpha, beta, gamma];
-  await until('the founding merged by all', () => agree(all) && alpha.head.height > 0, all);
-  return { folder, broker, way, start, running, alpha, beta, gamma, all };
+  const charter = (base: Charter): Charter => ({ ...base, pace });
+  const town = await foundTown(t, { names: NAMES, charter, cuttable: 'gamma' });
+  const all = town.nodes(...NAMES) as readonly [CoreNode, CoreNode, CoreNode];
+  const [alpha, beta, gamma] = all;
+  return { ...town, alpha, beta, gamma, all };
 }
 
 t.test('what each of three validators records is merged by all of them', async (t) => {
@@ -159,9 +139,8 @@ t.test('a proposer that goes away in its round is not waited for', async (t) => 
 });
 
 t.test('a node that was away for long fetches what it missed, in many pieces', async (t) => {
-  const { alpha, beta, gamma, start, running, all } = await threeNodes(t);
-  await gamma.stop();
-  running.delete('gamma');
+  const { alpha, beta, start, stop, all } = await threeNodes(t);
+  await stop('gamma');
   for (let round = 0; round < 6; round += 1) {
     await Promise.all(
       Array.from({ length: 100 }, (_, i) =>

@@ -1,6 +1,4 @@
 /** Too few validators are left: what the offline keys sign begins a new epoch, at real nodes that meet at a real broker. */
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import {
   certificateOf,
@@ -10,25 +8,19 @@ import {
 } from '../consensus/certificate.js';
 import { proveMerge } from '../consensus/proof.js';
 import { signVote, valueIdOf } from '../consensus/vote.js';
-import type { Charter } from '../ledger/charter.js';
-import { charterText, makerspaceCharter, parseCharter } from '../ledger/charter.js';
+import { parseCharter, type Charter } from '../ledger/charter.js';
 import { hexOf, sha256 } from '../ledger/hash.js';
-import type { JsonObject, NodeId } from '../ledger/ids.js';
+import type { JsonObject } from '../ledger/ids.js';
 import {
-  assertRecovery,
   joinRecoveries,
-  parseRecovery,
   readRecovery,
   signRecovery,
   type Recovery,
   type RecoveryStatement,
 } from '../ledger/recovery.js';
-import { sealingKeyOf } from '../ledger/sealing.js';
 import { publicKeyOf } from '../ledger/signature.js';
 import { secretOf } from '../ledger/testing/small-town.js';
-import { startBroker } from '../sync/broker.js';
-import { agree, CoreNode, genesisOf, keysOf, scratchFolder, until } from './testing/core-town.js';
-import { TownKeys } from './town-keys.js';
+import { agree, foundTown, keysOf, until, withSealing, type CoreNode } from './testing/core-town.js';
 
 t.setTimeout(600_000);
 
@@ -36,7 +28,6 @@ const NAMES = ['alpha', 'beta', 'gamma'];
 const OFFLINE = ['drawer', 'bank', 'aunt'];
 const keys = { k: 2, keys: OFFLINE.map((word) => publicKeyOf(secretOf(word))) };
 const withKeys = (charter: Charter): Charter => ({ ...charter, recovery: keys });
-const genesis = genesisOf(NAMES, withKeys);
 
 /** What begins an epoch after what a node has merged last. */
 function statementAfter(
@@ -59,31 +50,9 @@ const signedBy = (statement: RecoveryStatement, words: readonly string[]): Recov
   } as Recovery);
 
 async function town(t: Test) {
-  const folder = scratchFolder();
-  const broker = await startBroker(0);
-  const running = new Map<string, CoreNode>();
-  const start = async (name: string): Promise<CoreNode> => {
-    const url = `mqtt://127.0.0.1:${broker.port}`;
-    const node = await CoreNode.start({ folder: join(folder.path, name), name, genesis, url });
-    running.set(name, node);
-    return node;
-  };
-  const stop = async (name: string): Promise<void> => {
-    const node = running.get(name);
-    running.delete(name);
-    await node?.stop();
-  };
-  t.teardown(async () => {
-    for (const name of [...running.keys()]) await stop(name);
-    await broker.close();
-    folder.remove();
-  });
-  const [alpha, beta, gamma] = (await Promise.all(NAMES.map(start))) as [CoreNode, CoreNode, CoreNode];
-  await alpha.claim('ada', 'member.found', {}, ['alpha']);
-  await alpha.core.merger.mergeNow();
-  const all = [alpha, beta, gamma];
-  await until('the founding merged by all', () => agree(all) && alpha.head.height > 0, all);
-  return { alpha, beta, gamma, start, stop, running };
+  const founded = await foundTown(t, { names: NAMES, charter: withKeys });
+  const [alpha, beta, gamma] = founded.nodes(...NAMES) as [CoreNode, CoreNode, CoreNode];
+  return { ...founded, alpha, beta, gamma };
 }
 
 /** What somebody signs for the merge after that node's last one. */
@@ -307,44 +276,14 @@ t.test('who merged more in the old epoch is left behind, and what it recorded co
 });
 
 t.test('who was left behind is heard after the key of the town has changed', async (t) => {
-  const folder = scratchFolder();
-  const broker = await startBroker(0);
-  const names = [...NAMES, 'delta'];
-  const sealed = genesisOf(names, (charter) => ({
-    ...withKeys(charter),
-    nodes: Object.fromEntries(
-      Object.entries(charter.nodes).map(([id, node]) => [
-        id,
-        { ...node, sealing: sealingKeyOf(keysOf(node.name).sealingSecret) as string },
-      ]),
-    ),
+  const charter = (base: Charter): Charter => ({
+    ...withSealing(withKeys(base)),
     validators: NAMES.map((name) => keysOf(name).id),
-  }));
-  const rings = new Map<string, TownKeys>();
-  const running = new Map<string, CoreNode>();
-  const start = async (name: string): Promise<CoreNode> => {
-    const home = join(folder.path, name);
-    mkdirSync(join(home, 'keys'), { recursive: true });
-    const townKeys = await TownKeys.open(home, keysOf(name).townKey);
-    rings.set(name, townKeys);
-    const url = `mqtt://127.0.0.1:${broker.port}`;
-    const node = await CoreNode.start({ folder: home, name, genesis: sealed, url, townKeys });
-    running.set(name, node);
-    return node;
-  };
-  const stop = async (name: string): Promise<void> => {
-    await running.get(name)?.stop();
-    running.delete(name);
-  };
-  t.teardown(async () => {
-    for (const node of running.values()) await node.stop();
-    await broker.close();
-    folder.remove();
   });
-  const [alpha, beta, gamma] = (await Promise.all(NAMES.map(start))) as [CoreNode, CoreNode, CoreNode];
-  const all = [alpha, beta, gamma];
-  await alpha.claim('ada', 'member.found', {}, ['alpha']);
-  await until('the founding', () => agree(all) && alpha.head.height > 0, all);
+  const names = [...NAMES, 'delta'];
+  const founded = await foundTown(t, { names, first: NAMES, charter, keepsTownKeys: true });
+  const { rings, start, stop } = founded;
+  const [beta, gamma] = founded.nodes('beta', 'gamma') as [CoreNode, CoreNode];
   await stop('alpha');
   const mine = await gamma.claim('ada', 'notes.put', { key: 'old', value: 1 });
   const two = [beta, gamma];
@@ -431,8 +370,6 @@ t.test('a town whose only board was lost goes on with a board that has a key of 
   await alpha.claim('ada', 'notes.put', { key: 'a', value: 1 });
   await stop('alpha');
   // What a restored backup is: the same ledger, another key.
-  const folder = scratchFolder();
-  t.teardown(() => folder.remove());
   const left = await start('alpha');
   const fresh = await start('delta');
   const { height } = fresh.head;
@@ -446,49 +383,3 @@ t.test('a town whose only board was lost goes on with a board that has a key of 
   t.same(fresh.core.main.charter.validators, [delta]);
   t.equal(fresh.core.main.charter.nodes[delta]?.name, 'attic');
 });
-
-t.test('statement, signatures and keys have one form', (t) => {
-  const charter = withKeys(
-    makerspaceCharter({
-      name: 'T',
-      node: { id: keysOf('alpha').id, key: keysOf('alpha').key, name: 'alpha' },
-      dapps: [],
-    }),
-  );
-  const badKeys = (recovery: JsonObject | Charter['recovery'], message: RegExp): void => {
-    t.throws(() => parseCharter({ ...charter, recovery }), { code: 'bad-charter', message });
-  };
-  t.equal(charterText(parseCharter(charter)), charterText(charter));
-  badKeys({ k: 4, keys: keys.keys }, /4 signatures of 3/);
-  badKeys({ k: 1, keys: [keys.keys[0] as string, keys.keys[0] as string] }, /named twice/);
-  badKeys({ k: 1, keys: [keysOf('alpha').key] }, /that of a node/);
-  badKeys({ k: 0, keys: keys.keys }, /does not hold at/);
-
-  const town = sha256('town');
-  const statement: RecoveryStatement = {
-    ...{ v: 1, town, line: 'main', epoch: 1, height: 3, parent: sha256('merge'), nodes: {} },
-    ...{ validators: [keysOf('alpha').id], quorum: 'majority' },
-  };
-  const authority = { town, epoch: 0, charter };
-  const good = signedBy(statement, ['aunt', 'drawer']);
-  t.same(assertRecovery(good, authority).validators, [keysOf('alpha').id]);
-  t.same(parseRecovery(JSON.parse(JSON.stringify(good))), good);
-  t.same(signedBy(statement, ['drawer', 'aunt']), good, 'whoever signs first');
-  t.throws(() => parseRecovery({ ...good, sigs: [...good.sigs].reverse() }), { code: 'bad-recovery' });
-  t.throws(() => parseRecovery({ ...good, sigs: [good.sigs[0], good.sigs[0]] }), { code: 'bad-recovery' });
-  t.throws(() => parseRecovery({ ...good, more: 1 }), { code: 'bad-recovery' });
-  t.throws(() => assertRecovery(good, { ...authority, epoch: 1 }), { message: /the town is in epoch 1/ });
-  t.throws(() => assertRecovery(good, { ...authority, charter: makerspaceOf(charter) }), {
-    code: 'no-recovery',
-  });
-  t.throws(() => joinRecoveries([good, signedBy({ ...statement, height: 4 }, ['bank'])]), {
-    message: /different/,
-  });
-  const alien = signedBy({ ...statement, nodes: { [keysOf('beta').id as NodeId]: nodeOf('beta') } }, OFFLINE);
-  t.throws(() => assertRecovery(alien, authority), { message: /none of the new validators/ });
-  t.end();
-});
-
-const nodeOf = (name: string) => ({ name, key: keysOf(name).key, roles: [] });
-
-const makerspaceOf = ({ recovery: _, ...charter }: Charter): Charter => charter;

@@ -1,6 +1,6 @@
 /** The town's key changes when a node is taken out: who stays has the new one, who is out reads nothing new, who was away gets it. */
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connectAsync, type MqttClient } from 'mqtt';
 import fc from 'fast-check';
@@ -9,11 +9,10 @@ import type { Charter } from '../ledger/charter.js';
 import { hexOf, sha256 } from '../ledger/hash.js';
 import type { KeyId, NodeId } from '../ledger/ids.js';
 import { sealingKeyOf } from '../ledger/sealing.js';
-import { startBroker } from '../sync/broker.js';
 import { isBetter } from '../sync/key-ring.js';
 import { openMessage } from '../sync/message.js';
 import { looksLikeGift, makeGift, readGift, type HeldKey } from '../sync/town-key-gift.js';
-import { agree, CoreNode, genesisOf, keysOf, scratchFolder, until } from './testing/core-town.js';
+import { agree, foundTown, keysOf, until, withSealing, type CoreNode } from './testing/core-town.js';
 import { TownKeys } from './town-keys.js';
 
 t.setTimeout(600_000);
@@ -22,14 +21,8 @@ const NAMES = ['alpha', 'beta', 'gamma', 'delta'];
 const outcast = 'delta';
 
 /** Alpha, beta and gamma are validators, delta is none; each publishes the key that things are sealed to. */
-const withSealing = (charter: Charter): Charter => ({
-  ...charter,
-  nodes: Object.fromEntries(
-    Object.entries(charter.nodes).map(([id, node]) => [
-      id,
-      { ...node, sealing: sealingKeyOf(keysOf(node.name).sealingSecret) as string },
-    ]),
-  ),
+const threeOfFour = (charter: Charter): Charter => ({
+  ...withSealing(charter),
   validators: charter.validators.filter((id) => id !== keysOf(outcast).id),
 });
 
@@ -61,42 +54,15 @@ class Eavesdropper {
 }
 
 async function townOfFour(t: Test) {
-  const folder = scratchFolder();
-  const broker = await startBroker(0);
-  const url = `mqtt://127.0.0.1:${broker.port}`;
-  const genesis = genesisOf(NAMES, withSealing);
-  const rings = new Map<string, TownKeys>();
-  const running = new Map<string, CoreNode>();
-  const start = async (name: string): Promise<CoreNode> => {
-    const home = join(folder.path, name);
-    mkdirSync(join(home, 'keys'), { recursive: true });
-    const townKeys = await TownKeys.open(home, keysOf(name).townKey);
-    rings.set(name, townKeys);
-    const node = await CoreNode.start({ folder: home, name, genesis, url, townKeys });
-    running.set(name, node);
-    return node;
-  };
-  const stop = async (name: string): Promise<void> => {
-    await running.get(name)?.stop();
-    running.delete(name);
-  };
+  const town = await foundTown(t, { names: NAMES, charter: threeOfFour, keepsTownKeys: true });
+  const { rings, url, node: nodeOf, nodes: of } = town;
   const client = await connectAsync(url, { protocolVersion: 4 });
-  t.teardown(async () => {
-    for (const node of running.values()) await node.stop();
-    await client.endAsync(true);
-    await broker.close();
-    folder.remove();
-  });
-  for (const name of NAMES) await start(name);
-  const nodeOf = (name: string): CoreNode => running.get(name) as CoreNode;
-  const of = (...names: string[]): CoreNode[] => names.map(nodeOf);
-  await nodeOf('alpha').claim('ada', 'member.found', {}, ['alpha']);
-  await until('the founding', () => agree(of(...NAMES)) && nodeOf('alpha').head.height > 0, of(...NAMES));
+  t.teardown(() => client.endAsync(true));
   const keyOf = (name: string): string => hexOf(rings.get(name)?.current.key as Uint8Array);
   const generationOf = (name: string): number => rings.get(name)?.current.generation ?? -1;
   const expel = (): Promise<unknown> =>
     nodeOf('alpha').claim('ada', 'charter.change', { set: {}, remove: [`/nodes/${keysOf(outcast).id}`] });
-  return { folder, client, start, stop, of, nodeOf, rings, keyOf, generationOf, expel, genesis };
+  return { ...town, client, of, nodeOf, keyOf, generationOf, expel };
 }
 
 t.test('who stays has one new key, who was taken out reads nothing more, who was away gets it', async (t) => {
@@ -146,11 +112,11 @@ t.test('who stays has one new key, who was taken out reads nothing more, who was
   await gamma.claim('ada', 'notes.put', { key: 'back', value: 2 });
   await until('it takes part', () => agree(of(...all)) && nodeOf('beta').note('back') === '2', of(...all));
   t.ok((nodeOf('alpha').refused()['old-key'] ?? 0) > 0, 'what it sent under the old key was not taken');
-  const kept = JSON.parse(readFileSync(join(folder.path, 'gamma', 'keys', 'town-keys.json'), 'utf8')) as {
+  const kept = JSON.parse(readFileSync(join(folder, 'gamma', 'keys', 'town-keys.json'), 'utf8')) as {
     key: string;
   };
   t.equal(kept.key, keyOf('gamma'));
-  t.equal(readFileSync(join(folder.path, 'gamma', 'keys', 'town.key'), 'utf8').slice(0, 64), kept.key);
+  t.equal(readFileSync(join(folder, 'gamma', 'keys', 'town.key'), 'utf8').slice(0, 64), kept.key);
   const known = rings.get('gamma')?.current.knownBy ?? [];
   t.notOk(known.includes(outcastId));
 

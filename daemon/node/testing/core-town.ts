@@ -4,16 +4,20 @@ import { randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
+import type { Test } from 'tap';
 import { makerspaceCharter, parseCharter, type Charter } from '../../ledger/charter.js';
 import { sha256 } from '../../ledger/hash.js';
 import type { JsonObject } from '../../ledger/ids.js';
 import { makeGenesis, type Genesis } from '../../ledger/merge.js';
+import { sealingKeyOf } from '../../ledger/sealing.js';
 import { nodeIdOf, publicKeyOf } from '../../ledger/signature.js';
 import { MANIFESTS, notesContract, secretOf, T0 } from '../../ledger/testing/small-town.js';
 import { LateObjects } from '../../store/late-objects.js';
 import { Repository } from '../../store/repository.js';
 import { Store } from '../../store/store.js';
+import { startBroker, type Broker } from '../../sync/broker.js';
 import { MqttTransport } from '../../sync/mqtt-transport.js';
+import { TcpProxy } from '../../testing/tcp-proxy.js';
 import { systemClock, type Clock } from '../clock.js';
 import { Core, type CoreParts } from '../core.js';
 import { storeGenesis } from '../genesis-store.js';
@@ -21,7 +25,7 @@ import type { NodeKeys } from '../key-files.js';
 import { MainLine } from '../main-line.js';
 import { Peering } from '../peering.js';
 import type { MakeTransport, PeeringParts, RecordPeering } from '../peering-parts.js';
-import type { TownKeys } from '../town-keys.js';
+import { TownKeys } from '../town-keys.js';
 
 export function keysOf(name: string): NodeKeys {
   const secretKey = secretOf(name);
@@ -61,6 +65,17 @@ export function genesisOf(
   );
   return makeGenesis(charter, sha256('nonce'), first.id, T0, first.secretKey);
 }
+
+/** With what is sealed to each node. */
+export const withSealing = (charter: Charter): Charter => ({
+  ...charter,
+  nodes: Object.fromEntries(
+    Object.entries(charter.nodes).map(([id, node]) => [
+      id,
+      { ...node, sealing: sealingKeyOf(keysOf(node.name).sealingSecret) as string },
+    ]),
+  ),
+});
 
 /** A node's heart without its way to the others. */
 export interface Heart {
@@ -275,3 +290,81 @@ export const agree = (nodes: readonly CoreNode[]): boolean =>
     ({ head, store }) =>
       head.id === nodes[0]?.head.id && store.lastMerge()?.id === head.id && store.pendingCount() === 0,
   );
+
+export interface CoreTownOptions {
+  readonly names: readonly string[];
+  /** Those that run from the beginning, the founder first: all, where not given. */
+  readonly first?: readonly string[];
+  readonly charter?: (charter: Charter) => Charter;
+  /** The node that finds the broker only by `way`. */
+  readonly cuttable?: string;
+  /** Whether each keeps the town's keys in its folder: see `rings`. */
+  readonly keepsTownKeys?: boolean;
+}
+
+/** A founded town whose nodes meet at a broker; all of it ends with the test. */
+export interface CoreTown {
+  readonly folder: string;
+  readonly broker: Broker;
+  readonly url: string;
+  readonly way: TcpProxy;
+  /** Those that run. */
+  readonly running: ReadonlyMap<string, CoreNode>;
+  /** The keys that each has, once it ran; what it knew stays when it is stopped. */
+  readonly rings: ReadonlyMap<string, TownKeys>;
+  node(name: string): CoreNode;
+  nodes(...names: readonly string[]): readonly CoreNode[];
+  readonly start: (name: string) => Promise<CoreNode>;
+  readonly stop: (name: string) => Promise<void>;
+}
+
+/** Founds a town of real nodes with the member Ada; resolves when all that run have merged that. */
+export async function foundTown(
+  t: Test,
+  { names, first = names, charter, cuttable, keepsTownKeys = false }: CoreTownOptions,
+): Promise<CoreTown> {
+  const scratch = scratchFolder();
+  const broker = await startBroker(0);
+  const way = await TcpProxy.open(broker.port);
+  const genesis = genesisOf(names, charter);
+  const running = new Map<string, CoreNode>();
+  const rings = new Map<string, TownKeys>();
+  const ringOf = async (folder: string, name: string): Promise<TownKeys> => {
+    mkdirSync(join(folder, 'keys'), { recursive: true });
+    const ring = await TownKeys.open(folder, keysOf(name).townKey);
+    rings.set(name, ring);
+    return ring;
+  };
+  const start = async (name: string): Promise<CoreNode> => {
+    const folder = join(scratch.path, name);
+    const url = `mqtt://127.0.0.1:${name === cuttable ? way.port : broker.port}`;
+    const townKeys = keepsTownKeys ? { townKeys: await ringOf(folder, name) } : {};
+    const node = await CoreNode.start({ ...{ folder, name, genesis, url }, ...townKeys });
+    running.set(name, node);
+    return node;
+  };
+  const stop = async (name: string): Promise<void> => {
+    const node = running.get(name);
+    running.delete(name);
+    await node?.stop();
+  };
+  t.teardown(async () => {
+    for (const name of [...running.keys()]) await stop(name);
+    await way.close();
+    await broker.close();
+    scratch.remove();
+  });
+  const node = (name: string): CoreNode => {
+    const found = running.get(name);
+    if (!found) throw new Error(`${name} is not running.`);
+    return found;
+  };
+  const all = await Promise.all(first.map(start));
+  const founder = node(first[0] as string);
+  await founder.claim('ada', 'member.found', {}, [founder.name]);
+  await founder.core.merger.mergeNow();
+  await until('the founding merged by all', () => agree(all) && founder.head.height > 0, all);
+  const url = `mqtt://127.0.0.1:${broker.port}`;
+  const nodes = (...wanted: readonly string[]): readonly CoreNode[] => wanted.map(node);
+  return { folder: scratch.path, broker, url, way, running, rings, node, nodes, start, stop };
+}
