@@ -6,6 +6,7 @@ import type { JsonObject } from '../ledger/ids.js';
 import { memberIdOf, publicKeyOf } from '../ledger/signature.js';
 import { secretOf } from '../ledger/testing/small-town.js';
 import { startBroker } from '../sync/broker.js';
+import { TcpProxy } from '../testing/tcp-proxy.js';
 import { agree, foundTown, until, type CoreNode } from './testing/core-town.js';
 
 t.setTimeout(600_000);
@@ -15,10 +16,17 @@ const NAMES = ['alpha', 'beta', 'gamma'];
 /** Three validators, the third behind a way that can be cut. */
 async function threeNodes(t: Test, pace = { interactiveMs: 50, factsMs: 50 }) {
   const charter = (base: Charter): Charter => ({ ...base, pace });
-  const town = await foundTown(t, { names: NAMES, charter, cuttable: 'gamma' });
+  const way = await TcpProxy.open(0);
+  t.teardown(() => way.close());
+  const portFor = (name: string, broker: number): number => {
+    if (name !== 'gamma') return broker;
+    way.retarget(broker);
+    return way.port;
+  };
+  const town = await foundTown(t, { names: NAMES, charter, portFor });
   const all = town.nodes(...NAMES) as readonly [CoreNode, CoreNode, CoreNode];
   const [alpha, beta, gamma] = all;
-  return { ...town, alpha, beta, gamma, all };
+  return { ...town, way, alpha, beta, gamma, all };
 }
 
 t.test('what each of three validators records is merged by all of them', async (t) => {

@@ -17,7 +17,6 @@ import { Repository } from '../../store/repository.js';
 import { Store } from '../../store/store.js';
 import { startBroker, type Broker } from '../../sync/broker.js';
 import { MqttTransport } from '../../sync/mqtt-transport.js';
-import { TcpProxy } from '../../testing/tcp-proxy.js';
 import { systemClock, type Clock } from '../clock.js';
 import { Core, type CoreParts } from '../core.js';
 import { storeGenesis } from '../genesis-store.js';
@@ -296,8 +295,8 @@ export interface CoreTownOptions {
   /** Those that run from the beginning, the founder first: all, where not given. */
   readonly first?: readonly string[];
   readonly charter?: (charter: Charter) => Charter;
-  /** The node that finds the broker only by `way`. */
-  readonly cuttable?: string;
+  /** Where a node finds the broker, whose port is given; at that port, where not given. */
+  readonly portFor?: (name: string, broker: number) => number;
   /** Whether each keeps the town's keys in its folder: see `rings`. */
   readonly keepsTownKeys?: boolean;
 }
@@ -307,7 +306,6 @@ export interface CoreTown {
   readonly folder: string;
   readonly broker: Broker;
   readonly url: string;
-  readonly way: TcpProxy;
   /** Those that run. */
   readonly running: ReadonlyMap<string, CoreNode>;
   /** The keys that each has, once it ran; what it knew stays when it is stopped. */
@@ -321,11 +319,10 @@ export interface CoreTown {
 /** Founds a town of real nodes with the member Ada; resolves when all that run have merged that. */
 export async function foundTown(
   t: Test,
-  { names, first = names, charter, cuttable, keepsTownKeys = false }: CoreTownOptions,
+  { names, first = names, charter, portFor, keepsTownKeys = false }: CoreTownOptions,
 ): Promise<CoreTown> {
   const scratch = scratchFolder();
   const broker = await startBroker(0);
-  const way = await TcpProxy.open(broker.port);
   const genesis = genesisOf(names, charter);
   const running = new Map<string, CoreNode>();
   const rings = new Map<string, TownKeys>();
@@ -337,7 +334,8 @@ export async function foundTown(
   };
   const start = async (name: string): Promise<CoreNode> => {
     const folder = join(scratch.path, name);
-    const url = `mqtt://127.0.0.1:${name === cuttable ? way.port : broker.port}`;
+    const port = portFor?.(name, broker.port) ?? broker.port;
+    const url = `mqtt://127.0.0.1:${port}`;
     const townKeys = keepsTownKeys ? { townKeys: await ringOf(folder, name) } : {};
     const node = await CoreNode.start({ ...{ folder, name, genesis, url }, ...townKeys });
     running.set(name, node);
@@ -350,7 +348,6 @@ export async function foundTown(
   };
   t.teardown(async () => {
     for (const name of [...running.keys()]) await stop(name);
-    await way.close();
     await broker.close();
     scratch.remove();
   });
@@ -366,5 +363,5 @@ export async function foundTown(
   await until('the founding merged by all', () => agree(all) && founder.head.height > 0, all);
   const url = `mqtt://127.0.0.1:${broker.port}`;
   const nodes = (...wanted: readonly string[]): readonly CoreNode[] => wanted.map(node);
-  return { folder: scratch.path, broker, url, way, running, rings, node, nodes, start, stop };
+  return { folder: scratch.path, broker, url, running, rings, node, nodes, start, stop };
 }
