@@ -4,16 +4,14 @@
  * is told and asked for anew until it has; nothing that is on its way is kept here.
  */
 import type { Message as ConsensusMessage } from '../consensus/gossip.js';
-import type { EntryId, JsonObject, NodeId } from '../ledger/ids.js';
+import type { JsonObject, NodeId } from '../ledger/ids.js';
 import type { Recovery } from '../ledger/recovery.js';
-import { readmittedNodes } from '../ledger/kernel-evidence.js';
 import type { MergeRow } from '../store/rows.js';
 import type { Branch, Tip } from '../sync/bodies.js';
 import { joinAskFilter } from '../sync/joining.js';
 import { headsTopic, topicsFor } from '../sync/message.js';
-import { nextDue, startSync, step, type Input } from '../sync/peer-sync.js';
 import type { Output } from '../sync/sync-output.js';
-import { highestAhead, isConnected, peerViews, type PeerView, type SyncState } from '../sync/sync-state.js';
+import { highestAhead, type PeerView, type SyncState } from '../sync/sync-state.js';
 import type { Transport } from '../sync/transport.js';
 import { Acquaintance } from './acquaintance.js';
 import { draftsOf, draftTips } from './adopted-drafts.js';
@@ -31,11 +29,12 @@ import { PeerIntake } from './peer-intake.js';
 import { PeerMail } from './peer-mail.js';
 import { PeerSender } from './peer-sender.js';
 import type { MakeTransport, PeeringParts } from './peering-parts.js';
+import { ResumedBranches } from './resumed-branches.js';
 import { missingHeads } from './sought-blocks.js';
+import { stateOf, SyncDrive, type InputWithoutTime } from './sync-drive.js';
 import { SyncWait } from './sync-wait.js';
 import { TownKeys } from './town-keys.js';
 
-const BRANCHES_MAX = 1000;
 /** What the others may have missed is sent to those who come back at most so often. */
 const GOSSIP_GAP_MS = 500;
 /** What is refused of a merge only once its certificate holds: a quorum signed what does not hold here, and people have to look. */
@@ -48,7 +47,7 @@ const UNSOUND = new Set([
 ]);
 
 export class Peering {
-  private state: SyncState;
+  private readonly machine: SyncDrive;
   private transport: Transport | null = null;
   private readonly acquaintance: Acquaintance;
   private readonly mail: PeerMail;
@@ -58,39 +57,36 @@ export class Peering {
   private readonly catchUp: CatchUp | null;
   /** What others hold and does not come over the broker. */
   readonly offers: Offers;
-  private cancelTimer: (() => void) | null = null;
   private cancelGossip: (() => void) | null = null;
   private readonly waiting: SyncWait;
   private readonly known: KnownNodes;
   private readonly held: HeldBlocks;
+  private readonly resumed: ResumedBranches;
   private stopped = false;
-  private steppedAt: number;
   /** The height of a proven merge that waits for blocks; 0: of none. */
   private provenAt = 0;
-  /** Readmissions that were carried out here. */
-  private readonly resumed = new Set<EntryId>();
 
   constructor(private readonly parts: PeeringParts) {
     const { store, main, keys } = parts;
-    const tips = store
-      .branches(BRANCHES_MAX)
-      .filter(({ line }) => line === MAIN)
-      .map(({ node, seq, head }) => [node, { seq, head }] as const);
-    const { height, id } = main.head;
-    this.steppedAt = parts.steady();
     this.known = new KnownNodes(main, store);
-    this.state = startSync({
-      ...{ self: keys.id, nodes: this.known.ids(), height, main: id },
-      tips: new Map<Branch, Tip>([...tips, ...draftTips(store, main.state)]),
-      drafts: draftsOf(main.state),
+    this.machine = new SyncDrive(stateOf(store, main, keys.id, this.known.ids()), {
+      ...{ self: keys.id, clock: parts.clock, steady: parts.steady },
+      carryOut: (output) => this.carryOut(output),
+      stepped: (before, after) => this.stepped(before, after),
     });
     this.waiting = new SyncWait({
       ...{ clock: parts.clock, steady: parts.steady },
-      state: () => this.state,
+      state: () => this.machine.state,
       views: () => this.views(),
       stopped: () => this.stopped,
     });
-    this.held = new HeldBlocks(main, () => this.state);
+    this.held = new HeldBlocks(main, () => this.machine.state);
+    this.resumed = new ResumedBranches({
+      state: () => main.state,
+      resume: (nodes) => parts.peerBlocks.equivocations.resume(nodes),
+      resumed: (node, tip) => this.feed({ t: 'resumed', node, tip }),
+      failed: (error) => parts.trouble('store-failed', String(error)),
+    });
     const townKeys = parts.townKeys ?? TownKeys.inMemory(keys.townKey);
     this.acquaintance = this.makeAcquaintance(townKeys);
     this.mail = this.makeMail();
@@ -151,7 +147,7 @@ export class Peering {
       refused: (code, reason) => this.mail.refuse({ code, reason }),
       send: (kind, to, body) => {
         this.sendWhileOnline(kind, to, body);
-        return this.state.online;
+        return this.isOnline;
       },
       readable: (from) => this.mail.readEarly(from),
       tellAnew: () => this.feed({ t: 'taken-back' }),
@@ -163,7 +159,7 @@ export class Peering {
     const { store, main, readObject, steady, clock, merger, trouble, changed } = this.parts;
     return new CatchUp({
       ...{ store, main, view, late, readObject, steady, clock },
-      highest: () => highestAhead(this.state, steady()),
+      highest: () => highestAhead(this.machine.state, steady()),
       seek: (ahead) => this.feed({ t: 'ahead', ahead }),
       settled: (refused) => {
         if (refused) {
@@ -185,30 +181,21 @@ export class Peering {
   // What others ask ----------------------------------------------------------------------------------------------------
 
   get isOnline(): boolean {
-    return this.state.online;
+    return this.machine.state.online;
   }
 
   /** How the other nodes of the charter stand; `heardAt` by the clock. */
   views(): readonly PeerView[] {
-    const now = this.parts.steady();
-    const offset = this.parts.clock.now() - now;
-    return peerViews(this.state, now).map((view) => ({
-      ...view,
-      heardAt: view.heardAt === null ? null : Math.round(view.heardAt + offset),
-    }));
+    return this.machine.views();
   }
 
   /** The nodes that are heard just now. */
   heard(): readonly NodeId[] {
-    const now = this.parts.steady();
-    return [...this.state.peers.keys()].filter(
-      (node) =>
-        node !== this.parts.keys.id && this.state.nodes.has(node) && isConnected(this.state, node, now),
-    );
+    return this.machine.heard();
   }
 
   isHeard(node: NodeId): boolean {
-    return isConnected(this.state, node, this.parts.steady());
+    return this.machine.isHeard(node);
   }
 
   /** What was not taken, by reason. */
@@ -247,18 +234,18 @@ export class Peering {
       },
     });
     this.sender.use(this.transport);
-    this.resume();
+    this.lookForResumed();
     this.acquaintance.start();
     this.transport.start();
-    this.schedule();
+    this.machine.run();
   }
 
   async stop(): Promise<void> {
     this.stopped = true;
+    this.machine.stop();
     this.intake.stop();
     this.offers.stop();
     this.answering.stop();
-    this.cancelTimer?.();
     this.cancelGossip?.();
     await this.acquaintance.stop();
     await this.transport?.stop();
@@ -282,27 +269,12 @@ export class Peering {
     this.acquaintance.adopted();
     this.intake.pump();
     this.catchUp?.adopted();
-    this.resume();
+    this.lookForResumed();
   }
 
-  /** Branches of nodes that were readmitted since this was looked at last go on from where the stewards said. */
-  private resume(): void {
-    const { main, peerBlocks, trouble } = this.parts;
-    const fresh = readmittedNodes(main.state).filter(({ entry }) => !this.resumed.has(entry));
-    if (fresh.length === 0) return;
-    for (const { entry } of fresh) this.resumed.add(entry);
-    // Not while blocks of those branches are being taken.
-    this.intake.undisturbed(async () => {
-      try {
-        const tips = await peerBlocks.equivocations.resume(fresh.map(({ node }) => node));
-        for (const [node, last] of tips)
-          this.feed({ t: 'resumed', node, tip: last && { seq: last.seq, head: last.id } });
-      } catch (error) {
-        // Tried again with the next merge.
-        for (const { entry } of fresh) this.resumed.delete(entry);
-        trouble('store-failed', String(error));
-      }
-    });
+  /** Not while blocks of those branches are being taken. */
+  private lookForResumed(): void {
+    this.resumed.look((task) => this.intake.undisturbed(task));
   }
 
   /** A message to the other validators; they may miss it. */
@@ -337,7 +309,7 @@ export class Peering {
 
   /** What cannot be sent now is asked for again by who needs it. */
   sendWhileOnline(kind: string, to: NodeId | null, body: JsonObject): void {
-    if (this.state.online) this.sender.send(kind, to, body);
+    if (this.isOnline) this.sender.send(kind, to, body);
   }
 
   /** Publishes on a topic of joining. @returns false where it was dropped */
@@ -347,7 +319,7 @@ export class Peering {
 
   /** Tells and asks anew; resolves when those connected have nothing that is not here, at the latest after a minute. */
   syncNow(): Promise<void> {
-    if (this.state.online) this.feed({ t: 'connected' });
+    if (this.isOnline) this.feed({ t: 'connected' });
     return this.waiting.caughtUp();
   }
 
@@ -359,7 +331,7 @@ export class Peering {
     return new PeerMail({
       ...{ main, keys, clock, steady, joining, known, acquaintance },
       heads: (from, body) => {
-        const wasConnected = isConnected(this.state, from, steady());
+        const wasConnected = this.isHeard(from);
         this.feed({ t: 'heads', from, body });
         if (!wasConnected) acquaintance.came(from);
         merger.headTold({ height: body.height, id: body.main });
@@ -403,32 +375,19 @@ export class Peering {
   // The sync machine -----------------------------------------------------------------------------------------------------
 
   private feed(input: InputWithoutTime): void {
-    if (this.stopped) return;
-    const before = this.state;
-    const now = this.parts.steady();
-    const { state, outputs } = step(before, { ...input, now } as Input);
-    this.state = state;
-    this.steppedAt = now;
-    for (const output of outputs) this.carryOut(output);
-    if (state.peers !== before.peers || state.tips !== before.tips || state.online !== before.online) {
+    this.machine.feed(input);
+  }
+
+  private stepped(before: SyncState, after: SyncState): void {
+    if (after.peers !== before.peers || after.tips !== before.tips || after.online !== before.online) {
       if (this.held.isMore()) this.parts.merger.heldChanged();
       this.parts.merger.heardChanged();
       this.parts.changed();
       this.parts.records?.peersChanged();
     }
-    if (state.tips !== before.tips) this.parts.records?.stored();
-    if (state.peers !== before.peers || state.failures !== before.failures)
+    if (after.tips !== before.tips) this.parts.records?.stored();
+    if (after.peers !== before.peers || after.failures !== before.failures)
       this.later(() => this.catchUp?.look());
-    this.schedule();
-  }
-
-  private schedule(): void {
-    this.cancelTimer?.();
-    this.cancelTimer = null;
-    if (this.stopped || this.transport === null) return;
-    // As the last step saw it: what has become due since is due at once.
-    const ms = Math.max(1, nextDue(this.state, this.steppedAt) - this.parts.steady());
-    this.cancelTimer = this.parts.clock.after(ms, () => this.feed({ t: 'tick' }));
   }
 
   private carryOut(output: Output): void {
@@ -471,5 +430,3 @@ export class Peering {
     });
   }
 }
-
-type InputWithoutTime = Input extends infer I ? (I extends Input ? Omit<I, 'now'> : never) : never;
