@@ -2,7 +2,7 @@
  * What the stewards of a simulated town see to: that lost nodes are replaced, that who has to go goes, that the charter changes.
  * They look at what is merged and ask for one change at a time until it is so, at whatever node is there.
  */
-import type { Charter } from '../ledger/charter.js';
+import { charterText, type Charter } from '../ledger/charter.js';
 import type { EntryId, JsonObject, NodeId } from '../ledger/ids.js';
 import { TownError } from '../ledger/ids.js';
 import type { Shape } from './scenario.js';
@@ -13,7 +13,7 @@ import type { Workload } from './workload.js';
 
 /** Wishes that may wait. */
 const WISHES_MAX = 32;
-/** A change of the charter that the rules refuse for ever is not asked for again. */
+/** A change of a charter that the rules refuse for ever is not asked for again of that charter. */
 const FINAL = new Set(['bad-charter', 'bad-charter-change']);
 
 /** The next change of the charter that leads there; null: it is so; `later`: others come first. */
@@ -68,7 +68,8 @@ export class Stewards {
     const asked = this.#asked?.node;
     const node = asked !== undefined && open.includes(asked) ? asked : this.chance.pick(open);
     this.#asked = null;
-    const body = wanted.wish((node.process as NonNullable<SimulatedNode['process']>).core.main.charter);
+    const { charter } = (node.process as NonNullable<SimulatedNode['process']>).core.main;
+    const body = wanted.wish(charter);
     if (body === null) return this.#done(wanted.name);
     if (body === 'later') {
       this.#wishes.push(...this.#wishes.splice(0, 1));
@@ -84,7 +85,9 @@ export class Stewards {
     } catch (error) {
       const code = error instanceof TownError ? error.code : String(error);
       this.watch.note(`${node.index} refuses ${wanted.name}: ${code}`);
-      if (FINAL.has(code)) this.#done(wanted.name);
+      // An epoch may have begun while it was asked.
+      const now = node.process?.core.main.charter;
+      if (FINAL.has(code) && now && charterText(now) === charterText(charter)) this.#done(wanted.name);
       // The first merge of an epoch needs something to merge.
       if (code === 'before-epoch') await this.workload.note(node);
       // It holds credits of members: those are closed first, and come home with a merge after the charter's wait.
