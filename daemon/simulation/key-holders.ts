@@ -76,6 +76,8 @@ export class KeyHolders {
     if (statement === 'needless') return this.#later(() => this.#try(node, told, heardMs + SECOND));
     if (process === null || statement === 'later') return this.#later(() => this.#try(node, told));
     this.town.watch.note(`${node.index} is given ${JSON.stringify(statement)}`);
+    // Nobody else's clock is asked by a single validator: whoever stands before the board looks at it.
+    if (statement.validators.length === 1) node.setClock(null);
     about();
     // The process may end before it answers.
     this.#later(() => this.#try(node, told));

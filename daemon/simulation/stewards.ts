@@ -16,6 +16,9 @@ const WISHES_MAX = 32;
 /** A change of a charter that the rules refuse for ever is not asked for again of that charter. */
 const FINAL = new Set(['bad-charter', 'bad-charter-change']);
 
+/** An allowance is closed or asked about so often for one wish, and not for ever. */
+const CLOSINGS_MAX = 200;
+
 /** The next change of the charter that leads there; null: it is so; `later`: others come first. */
 type Wish = (charter: Charter) => JsonObject | null | 'later';
 
@@ -29,6 +32,7 @@ export class Stewards {
   #asked: Asked | null = null;
   #busy = false;
   #waitsUntil = 0;
+  #closings = 0;
 
   constructor(
     private readonly time: Timeline,
@@ -92,8 +96,10 @@ export class Stewards {
       if (code === 'before-epoch') await this.workload.note(node);
       // It holds credits of members: those are closed first, and come home with a merge after the charter's wait.
       const { about } = wanted;
-      if (code === 'allowances-open' && about !== undefined)
+      if (code === 'allowances-open' && about !== undefined) {
+        if ((this.#closings += 1) > CLOSINGS_MAX) this.watch.breach(`the allowances at ${about} never end`);
         this.#waitsUntil = await this.workload.closeAllowances(node, about);
+      }
     } finally {
       this.#busy = false;
     }
@@ -109,6 +115,7 @@ export class Stewards {
     this.watch.note(`the stewards have ${name}`);
     this.#wishes.shift();
     this.#asked = null;
+    this.#closings = 0;
   }
 }
 
