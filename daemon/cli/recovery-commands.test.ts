@@ -106,6 +106,28 @@ t.test('a command that is killed over a file leaves it whole, and is given again
   t.match(await done(...sign('two')), /2 keys have signed/, 'once more changes nothing');
 });
 
+t.test('who would leave a board behind with what it merged is asked', async (t) => {
+  const folder = t.testdir();
+  const file = join(folder, 'statement.json');
+  const made = await serve(t, { 'GET /api/recovery': [200, place({ k: 1, keys: [] })] });
+  await made.town('recover', file);
+  // A quorum was there again meanwhile; or another board has another merge at that height.
+  for (const change of [{ height: 9, parent: 'd'.repeat(64) }, { parent: 'd'.repeat(64) }]) {
+    const here = await serve(t, {
+      'GET /api/recovery': [200, place({ k: 1, keys: [] }, change)],
+      'POST /api/recovery': [200, { standing: 'diverged', epoch: 1, height: 7, restart: false }],
+    });
+    const refused = await here.town('recovery', 'apply', file);
+    t.equal(refused.code, 2);
+    t.match(refused.stderr, /--yes/);
+    t.notOk(
+      here.asked.some(({ line }) => line === 'POST /api/recovery'),
+      'nothing is applied',
+    );
+    t.match((await here.town('recovery', 'apply', file, '--yes')).stdout, /merges no more/);
+  }
+});
+
 t.test('what cannot be recovered is said, with what to do', async (t) => {
   const folder = t.testdir({ junk: 'no json' });
   const none = await serve(t, { 'GET /api/recovery': [200, place(null)] });

@@ -100,10 +100,21 @@ export function addRecoveryCommands(town: Command): void {
     .command('apply')
     .description('go on by a statement that enough keys have signed')
     .argument('<files...>', 'the file; or several copies of it that were signed apart')
-    .action(async (files: string[], _options: object, command: Command) => {
+    .option('--yes', 'do not ask')
+    .action(async (files: string[], options: { yes?: true }, command: Command) => {
       const context = new Context(command);
       const { readRecoveryFiles } = await import('../node/recovery-files.js');
       const signed = await readRecoveryFiles(files.map((file) => resolve(file)));
+      const place = await context.get<RecoveryPlace>('/api/recovery');
+      const isSure =
+        options.yes === true ||
+        !leavesBehind(place, signed.statement) ||
+        (await confirm(
+          leftText(place, signed.statement),
+          'Leave this node behind?',
+          'See with `town status` whether the town merges again: then the statement is not needed, and is better destroyed. Else say --yes.',
+        ));
+      if (!isSure) return context.tell({}, 'Nothing was changed.');
       const applied = await context.post<RecoveryApplied>('/api/recovery', signed);
       context.tell(applied, appliedText(applied));
     });
@@ -159,6 +170,14 @@ function nodeOf({ nodes }: RecoveryPlace, word: string): RecoveryNodeView {
     'See them: town node list',
   );
 }
+
+/** Whether this node has merged what the town would go on without; one that knows of it already is not asked again. */
+const leavesBehind = (place: RecoveryPlace, { epoch, height, parent }: Statement): boolean =>
+  epoch >= place.nextEpoch && (place.height > height || (place.height === height && place.parent !== parent));
+
+const leftText = (place: RecoveryPlace, { epoch, height }: Statement): string =>
+  `The statement goes on in epoch ${epoch} from merge ${height}, and this node has merged otherwise, up to merge ${place.height}: ` +
+  'it would merge no more, and would have to join anew.';
 
 const statementText = ({ town, epoch, height, parent, validators, quorum, nodes }: Statement): string =>
   facts([

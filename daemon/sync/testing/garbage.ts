@@ -2,17 +2,13 @@
  * For tests: garbage of every kind for a node, from one seed: of a stranger, of the broker, and of a node of the charter that lies, with
  * its real keys. Each kind says by which names it may be refused.
  */
-// Before what it is about.
-import '../small-packets.js';
-import { createCipheriv } from 'node:crypto';
-import { generate } from 'mqtt-packet';
 import { canonicalize } from '../../ledger/canonical.js';
 import { sha256 } from '../../ledger/hash.js';
-import type { Json, NodeId } from '../../ledger/ids.js';
+import type { NodeId } from '../../ledger/ids.js';
 import { packMerges } from '../block-batch.js';
 import { consensusTopic, directTopic, headsTopic, MESSAGE_BYTES_MAX } from '../message.js';
-import { BOMB, wrongPack, type FalseAnswerParts, type Signer } from './false-answers.js';
-import { twistedMessage, type Twist } from './twisted-message.js';
+import { BOMB, wrongPack, type Signer } from './false-answers.js';
+import { Forger, type ForgerParts } from './forger.js';
 
 /** What a node waits for. */
 export interface Asked {
@@ -23,14 +19,11 @@ export interface Asked {
   readonly isBehind: boolean;
 }
 
-export interface GarbageParts extends FalseAnswerParts {
-  readonly townKey: Uint8Array;
+export interface GarbageParts extends ForgerParts {
   /** In no charter; has the town's key all the same. */
   readonly stranger: Signer;
   /** In the charter, and honest: its messages are heard and changed. */
   readonly honest: NodeId;
-  /** The last messages of the honest, as they were on the line. */
-  readonly overheard: () => readonly { readonly topic: string; readonly payload: Buffer }[];
   /** What the victim waits for from the liar; null: nothing. */
   readonly asked: () => Asked | null;
 }
@@ -45,84 +38,15 @@ export interface Trash {
 }
 
 export class GarbageMaker {
-  #counter = 0;
-  #id = 0;
+  readonly #forger: Forger;
 
-  constructor(private readonly parts: GarbageParts) {}
+  constructor(private readonly parts: GarbageParts) {
+    this.#forger = new Forger(parts);
+  }
 
   /** A PUBLISH packet. */
-  packet(topic: string, payload: Buffer | string, { retain = false, qos = 1 as 0 | 1 | 2 } = {}): Buffer {
-    this.#id = (this.#id % 65_535) + 1;
-    return generate({ cmd: 'publish', topic, payload, qos, retain, dup: false, messageId: this.#id });
-  }
-
-  /** Sealed and signed by the liar, true but for the twist. */
-  sealed(topic: string, kind: Json, body: Json, twist: Twist = {}): string {
-    const { dice, liar, now, town, townKey } = this.parts;
-    this.#counter = Math.max(now(), this.#counter + 1);
-    const said = { topic, kind, body, counter: this.#counter, at: now(), iv: dice.bytes(12) };
-    return twistedMessage({ town, townKey, from: liar.id, secretKey: liar.secretKey, ...said }, twist);
-  }
-
-  /** Any text in a right seal. */
-  #sealedText(text: string, about: string): string {
-    const { dice, townKey } = this.parts;
-    const nonce = dice.bytes(12);
-    const cipher = createCipheriv('aes-256-gcm', townKey, nonce, { authTagLength: 16 });
-    cipher.setAAD(Buffer.from(`mergetown/envelope/v1\0${canonicalize(['town', about])}`));
-    const ct = Buffer.concat([cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()]);
-    return canonicalize({
-      enc: 1,
-      key: 'town',
-      iv: nonce.toString('base64url'),
-      ct: ct.toString('base64url'),
-    });
-  }
-
-  /** To the victim alone, as the liar. */
-  told(kind: Json, body: Json, twist: Twist = {}, retain = false): Buffer {
-    const topic = directTopic(this.parts.town, this.parts.victim);
-    return this.packet(topic, this.sealed(topic, kind, body, { to: this.parts.victim, ...twist }), {
-      retain,
-    });
-  }
-
-  /** Any value, of any shape and size, deep or wide, with names that JavaScript has for itself. */
-  junk(depth = 0): Json {
-    const { dice } = this.parts;
-    const odd: Json[] = [
-      null,
-      true,
-      0,
-      -1,
-      1e300,
-      2 ** 53,
-      0.5,
-      '',
-      '__proto__',
-      '\u0000',
-      'ł',
-      'x'.repeat(300),
-    ];
-    const roll = dice.below(depth > 4 ? 1 : 4);
-    if (roll <= 1) return dice.pick(odd);
-    const names = [
-      '__proto__',
-      'constructor',
-      'toString',
-      'from',
-      'to',
-      'merges',
-      'blocks',
-      'packed',
-      'tips',
-      'x',
-    ];
-    const many = dice.below(5);
-    if (roll === 2) return Array.from({ length: many }, () => this.junk(depth + 1));
-    return JSON.parse(
-      `{${Array.from({ length: many }, () => `${JSON.stringify(dice.pick(names))}:${JSON.stringify(this.junk(depth + 1))}`).join()}}`,
-    ) as Json;
+  packet(...what: Parameters<Forger['packet']>): Buffer {
+    return this.#forger.packet(...what);
   }
 
   /** The next piece of garbage. */
@@ -139,61 +63,27 @@ export class GarbageMaker {
     throw new Error('The weights are counted wrongly.');
   }
 
-  #topic(): string {
-    const { dice, town, victim, liar } = this.parts;
-    return dice.pick([directTopic(town, victim), headsTopic(town, liar.id), consensusTopic(town)]);
-  }
-
-  #deep(): string {
-    const { dice } = this.parts;
-    const deep = dice.pick([70, 1_000, 20_000]);
-    const [open, close] = dice.pick([
-      ['[', ']'],
-      ['{"a":', '}'],
-    ] as const);
-    return `${open.repeat(deep)}${dice.next() < 0.5 ? `1${close.repeat(deep)}` : ''}`;
-  }
-
-  /** A thing that somebody said, changed somewhere. */
-  #mutated(): Buffer {
-    const { dice, overheard, town } = this.parts;
-    const { topic, payload } = dice.pick(overheard());
-    const bytes = Buffer.from(payload);
-    const at = dice.below(bytes.length);
-    const how = dice.below(4);
-    if (how === 0) bytes[at] = (bytes[at] as number) ^ (1 << dice.below(8));
-    const cut =
-      how === 1
-        ? bytes.subarray(0, Math.max(1, at))
-        : how === 2
-          ? Buffer.concat([bytes.subarray(0, at), dice.bytes(1 + dice.below(8)), bytes.subarray(at)])
-          : bytes;
-    return this.packet(
-      how === 3 ? consensusTopic(town) : topic,
-      how === 3 ? Buffer.from(`${payload.toString()} `) : cut,
-    );
-  }
-
   /** What the victim asked the liar for, answered with what it should not have. */
   #answer(): [Buffer, ...string[]] {
     const asked = this.parts.asked();
     const { dice, liar } = this.parts;
+    const forger = this.#forger;
     const [packed, ...ends] = wrongPack(
       this.parts,
-      () => this.#deep(),
-      () => this.junk(),
+      () => forger.deep(),
+      () => forger.junk(),
     );
     if (asked === null)
-      return [this.told('have', { blocks: { node: liar.id, from: 1, packed } }), 'unsolicited'];
+      return [forger.told('have', { blocks: { node: liar.id, from: 1, packed } }), 'unsolicited'];
     const { kind, node, from, isBehind } = asked;
     // Of the honest one's branch true blocks come too, and those of another are none.
     const ofHonest = node === liar.id ? [] : ['other-branch', 'gap', 'taken', 'bad-signature'];
     if (isBehind) ofHonest.push('taken');
     if (kind === 'blocks')
-      return [this.told('have', { blocks: { node, from, packed } }), ...ends, ...ofHonest];
-    const forged = packMerges([{ raw: dice.bytes(400), certificate: JSON.stringify(this.junk()) }]).packed;
+      return [forger.told('have', { blocks: { node, from, packed } }), ...ends, ...ofHonest];
+    const forged = packMerges([{ raw: dice.bytes(400), certificate: JSON.stringify(forger.junk()) }]).packed;
     return [
-      this.told('have', { merges: { from, packed: dice.next() < 0.5 ? forged : packed } }),
+      forger.told('have', { merges: { from, packed: dice.next() < 0.5 ? forged : packed } }),
       'bad-certificate',
       'bad-batch',
       'batch-too-large',
@@ -202,6 +92,7 @@ export class GarbageMaker {
 
   #kinds(): readonly (readonly [kind: string, weight: number, make: () => [Buffer, ...string[]]])[] {
     const { dice, town, victim, liar, stranger, honest, now, main, blocks } = this.parts;
+    const forger = this.#forger;
     const body = { merges: { from: 1, to: 1 } };
     const direct = directTopic(town, victim);
     const mine = headsTopic(town, liar.id);
@@ -211,22 +102,22 @@ export class GarbageMaker {
         'random bytes',
         70,
         () => [
-          this.packet(this.#topic(), dice.bytes(1 + dice.below(dice.pick([40, 400, 4_000])))),
+          forger.packet(forger.topic(), dice.bytes(1 + dice.below(dice.pick([40, 400, 4_000])))),
           'not-sealed',
         ],
       ],
       [
         'JSON that is none of ours',
         25,
-        () => [this.packet(this.#topic(), JSON.stringify(this.junk())), 'not-sealed'],
+        () => [forger.packet(forger.topic(), JSON.stringify(forger.junk())), 'not-sealed'],
       ],
-      ['deep JSON', 2, () => [this.packet(this.#topic(), this.#deep()), 'not-sealed']],
+      ['deep JSON', 2, () => [forger.packet(forger.topic(), forger.deep()), 'not-sealed']],
       [
         'a changed message',
         70,
         // Where the change is one of the packet's alone (who kept it, say), it is a message said again.
         () => [
-          this.#mutated(),
+          forger.mutated(),
           ...['not-sealed', 'replayed', 'expired', 'misaddressed', 'bad-signature', 'malformed'],
         ],
       ],
@@ -235,28 +126,28 @@ export class GarbageMaker {
         8,
         () => {
           const { topic, payload } = dice.pick(this.parts.overheard());
-          return [this.packet(topic, payload), 'replayed', 'expired'];
+          return [forger.packet(topic, payload), 'replayed', 'expired'];
         },
       ],
       [
         'sealed on another topic',
         2,
         () => [
-          this.packet(direct, this.sealed(direct, 'want', body, { to: victim, about: mine })),
+          forger.packet(direct, forger.sealed(direct, 'want', body, { to: victim, about: mine })),
           'not-sealed',
         ],
       ],
-      ['another town’s key', 2, () => [this.told('want', body, { townKey: sealKey }), 'not-sealed']],
+      ['another town’s key', 2, () => [forger.told('want', body, { townKey: sealKey }), 'not-sealed']],
       [
         'another town’s topic',
         10,
-        () => [this.packet(`mergetown/${sha256('elsewhere').slice(0, 16)}/consensus`, 'x'), 'other-topic'],
+        () => [forger.packet(`mergetown/${sha256('elsewhere').slice(0, 16)}/consensus`, 'x'), 'other-topic'],
       ],
       [
         'no topic of ours',
         10,
         () => [
-          this.packet(
+          forger.packet(
             `mergetown/${town.slice(0, 16)}/${dice.pick(['heads/nobody', 'to/x/y', 'join', 'consensus/1', 'heads/'])}`,
             'x',
           ),
@@ -266,44 +157,47 @@ export class GarbageMaker {
       [
         'signed for another town',
         2,
-        () => [this.told('want', body, { town: sha256('elsewhere') }), 'bad-signature'],
+        () => [forger.told('want', body, { town: sha256('elsewhere') }), 'bad-signature'],
       ],
-      ['in the name of another', 2, () => [this.told('want', body, { from: honest }), 'bad-signature']],
+      ['in the name of another', 2, () => [forger.told('want', body, { from: honest }), 'bad-signature']],
       [
         'heads of another',
         1,
         () => {
           const topic = headsTopic(town, honest);
-          return [this.packet(topic, this.sealed(topic, 'heads', {})), 'misaddressed'];
+          return [forger.packet(topic, forger.sealed(topic, 'heads', {})), 'misaddressed'];
         },
       ],
-      ['for another', 1, () => [this.told('want', body, { to: honest }), 'misaddressed']],
+      ['for another', 1, () => [forger.told('want', body, { to: honest }), 'misaddressed']],
       [
         'of a stranger',
         2,
-        () => [this.told('want', body, { from: stranger.id, secretKey: stranger.secretKey }), 'unknown-node'],
+        () => [
+          forger.told('want', body, { from: stranger.id, secretKey: stranger.secretKey }),
+          'unknown-node',
+        ],
       ],
-      ['too old', 2, () => [this.told('want', body, { at: now() - 7_200_000 }), 'expired']],
-      ['from the future', 1, () => [this.told('want', body, { at: now() + 86_400_000 }), 'expired']],
-      ['that lives too long', 1, () => [this.told('want', body, { expires: now() + 1e12 }), 'malformed']],
-      ['more fields', 1, () => [this.told('want', body, { more: { cc: 'all' } }), 'malformed']],
+      ['too old', 2, () => [forger.told('want', body, { at: now() - 7_200_000 }), 'expired']],
+      ['from the future', 1, () => [forger.told('want', body, { at: now() + 86_400_000 }), 'expired']],
+      ['that lives too long', 1, () => [forger.told('want', body, { expires: now() + 1e12 }), 'malformed']],
+      ['more fields', 1, () => [forger.told('want', body, { more: { cc: 'all' } }), 'malformed']],
       [
         'a value that is no message',
         3,
-        () => [this.packet(direct, this.#sealedText(canonicalize(this.junk()), direct)), 'malformed'],
+        () => [forger.packet(direct, forger.sealedText(canonicalize(forger.junk()), direct)), 'malformed'],
       ],
       [
         'deep JSON in the seal',
         1,
-        () => [this.packet(direct, this.#sealedText(this.#deep(), direct)), 'not-sealed'],
+        () => [forger.packet(direct, forger.sealedText(forger.deep(), direct)), 'not-sealed'],
       ],
       [
         'a message of junk',
         8,
         () => [
-          this.told(
+          forger.told(
             dice.pick(['want', 'have', 'heads', 'hello', 'keys', '', 'Want', 'x'.repeat(99)]),
-            this.junk(),
+            forger.junk(),
           ),
           'malformed',
           'unsolicited',
@@ -316,7 +210,7 @@ export class GarbageMaker {
         () => {
           const kind = dice.pick(['want', 'have', 'heads', 'hello']);
           const name = dice.pick(['merges', 'blocks', 'head', 'objects', 'merge', 'tips', 'speaks']);
-          return [this.told(kind, { [name]: this.junk() }), 'malformed'];
+          return [forger.told(kind, { [name]: forger.junk() }), 'malformed'];
         },
       ],
       [
@@ -326,20 +220,24 @@ export class GarbageMaker {
           const topic = consensusTopic(town);
           const kind = dice.pick(['vote', 'proposal', 'decree']);
           return [
-            this.packet(topic, this.sealed(topic, kind, { [kind]: this.junk(), bytes: this.junk() })),
+            forger.packet(topic, forger.sealed(topic, kind, { [kind]: forger.junk(), bytes: forger.junk() })),
             'malformed',
             'bad-vote',
             'bad-proposal',
           ];
         },
       ],
-      ['kept by the broker', 3, () => [this.told('want', body, {}, true), 'retained-command']],
-      ['junk kept as heads', 12, () => [this.packet(mine, dice.bytes(200), { retain: true }), 'not-sealed']],
+      ['kept by the broker', 3, () => [forger.told('want', body, {}, true), 'retained-command']],
+      [
+        'junk kept as heads',
+        12,
+        () => [forger.packet(mine, dice.bytes(200), { retain: true }), 'not-sealed'],
+      ],
       [
         'larger than a message',
         1,
         () => [
-          this.packet(this.#topic(), Buffer.alloc(MESSAGE_BYTES_MAX + 1 + dice.below(600), 0x20)),
+          forger.packet(forger.topic(), Buffer.alloc(MESSAGE_BYTES_MAX + 1 + dice.below(600), 0x20)),
           'too-large',
         ],
       ],
@@ -347,7 +245,7 @@ export class GarbageMaker {
         'larger than a packet',
         1,
         () => [
-          this.packet(this.#topic(), Buffer.alloc(MESSAGE_BYTES_MAX + 2_000 + dice.below(100_000), 0x20)),
+          forger.packet(forger.topic(), Buffer.alloc(MESSAGE_BYTES_MAX + 2_000 + dice.below(100_000), 0x20)),
           'too-large',
         ],
       ],
@@ -355,9 +253,9 @@ export class GarbageMaker {
         'promises',
         4,
         () => [
-          this.packet(
+          forger.packet(
             mine,
-            this.sealed(mine, 'heads', {
+            forger.sealed(mine, 'heads', {
               height: main().height + dice.below(2) * 9,
               main: sha256('x'),
               tips: {
@@ -374,9 +272,9 @@ export class GarbageMaker {
         'heads of other lines',
         1,
         () => [
-          this.packet(
+          forger.packet(
             mine,
-            this.sealed(mine, 'heads', {
+            forger.sealed(mine, 'heads', {
               height: 0,
               main: sha256('x'),
               tips: Object.fromEntries(
@@ -394,7 +292,7 @@ export class GarbageMaker {
         'questions',
         8,
         () => [
-          this.told(
+          forger.told(
             'want',
             dice.pick([
               body,
@@ -414,7 +312,7 @@ export class GarbageMaker {
         'answers to what was not asked',
         6,
         () => [
-          this.told(
+          forger.told(
             'have',
             dice.pick([
               { merges: { from: 1 + dice.below(1e6), packed: BOMB.slice(0, 9_000) } },
@@ -427,8 +325,8 @@ export class GarbageMaker {
         ],
       ],
       ['false answers', 20, () => this.#answer()],
-      ['numbers beyond all', 1, () => [this.told('want', body, { counter: 2 ** 53 }), 'malformed']],
-      ['of quality 2', 1, () => [this.packet(direct, 'x', { qos: 2 }), 'not-mqtt']],
+      ['numbers beyond all', 1, () => [forger.told('want', body, { counter: 2 ** 53 }), 'malformed']],
+      ['of quality 2', 1, () => [forger.packet(direct, 'x', { qos: 2 }), 'not-mqtt']],
       [
         'no MQTT',
         1,
