@@ -119,6 +119,72 @@ t.test('canonical JSON', async (t) => {
     );
   });
 
+  t.test('a text is read exactly where writing its value anew gives that text', async (t) => {
+    const name = fc.oneof(
+      fc.constantFrom(
+        '1',
+        '9',
+        '10',
+        'a',
+        'b',
+        'B',
+        'é',
+        '__proto__',
+        'toJSON',
+        '\ud83d\ude00',
+        '\ud800',
+        '\uffff',
+        '\u0001',
+        '"',
+      ),
+      fc.string({ unit: 'binary', maxLength: 3 }),
+    );
+    const { value } = fc.letrec((tie) => ({
+      value: fc.oneof(
+        { maxDepth: 4 },
+        fc.integer(),
+        fc.double(),
+        name,
+        fc.constant(null),
+        tie('list'),
+        tie('fields'),
+      ),
+      list: fc.array(tie('value'), { maxLength: 4 }),
+      fields: fc
+        .array(fc.tuple(name, tie('value')), { maxLength: 5 })
+        .map((pairs) => Object.fromEntries(pairs) as unknown),
+    }));
+    const isCanonical = (text: string): boolean => {
+      try {
+        return canonicalize(JSON.parse(text)) === text;
+      } catch {
+        return false;
+      }
+    };
+    const seen = { read: 0, refused: 0 };
+    fc.assert(
+      fc.property(value, fc.boolean(), (json, sorts) => {
+        let text = JSON.stringify(json);
+        if (sorts && isCanonical(text) === false)
+          try {
+            text = canonicalize(JSON.parse(text));
+          } catch {
+            // Half a pair: there is no canonical text.
+          }
+        let isRead = true;
+        try {
+          parseCanonical(text);
+        } catch {
+          isRead = false;
+        }
+        t.equal(isRead, isCanonical(text), text);
+        seen[isRead ? 'read' : 'refused'] += 1;
+      }),
+      { numRuns: 2_000 },
+    );
+    t.ok(seen.read > 100 && seen.refused > 100, 'both were tried');
+  });
+
   t.test('only safe integers pass for the ledger', async (t) => {
     assertIntegers({ a: [0, -1, Number.MAX_SAFE_INTEGER], b: 'x', c: null, d: { e: true } });
     for (const bad of [0.5, 2 ** 53, -(2 ** 53), 1e21]) {

@@ -26,7 +26,7 @@ const requestsBeforeCheckpoint = 200;
  * and after so many even if somebody does, one by one or many to a transaction: it bounds the log's size, and a log that is begun
  * anew in its place costs the disk less than one that grows (a growing file is two writes more for its file system at every sync).
  */
-const beforeForcedCheckpoint = { requests: 2_000, transactions: 250 };
+const beforeForcedCheckpoint = { requests: 8_000, transactions: 250 };
 /** How long nothing may have come for the writer to count as idle. */
 const idleMs = 40;
 /**
