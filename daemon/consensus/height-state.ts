@@ -257,9 +257,10 @@ export interface Kept<T> {
 
 /** Whether more validators than may be off (or lie) voted for the value in some round and step: at least one honest one did. */
 function isBacked(state: HeightState, value: Sha256 | null): boolean {
+  const mayBeOff = state.validators.length - state.quorum;
   for (const round of state.rounds.keys()) {
     for (const step of ['prevote', 'precommit'] as const) {
-      if (votesFor(state, round, step, value).length >= state.skipCount) return true;
+      if (votesFor(state, round, step, value).length > mayBeOff) return true;
     }
   }
   return false;

@@ -30,7 +30,13 @@ export function mayBeOff(validators: number, rule: QuorumRule): number {
   return validators - quorumOf(validators, rule);
 }
 
-/** How many validators beyond a round say that this round can no longer have a quorum: more than may be off. */
+/**
+ * How many validators beyond a round take the others there (Tendermint's line 55 has f + 1). They are more than may lie, and enough
+ * that those who can decide together get to one round whatever was lost with the rest: a round is begun after the votes of a quorum in
+ * the round before it, and of that quorum at least `2q − n` are among any q that are left. Where more than may be off are beyond a
+ * round, it cannot be decided without them at all.
+ */
 export function skipCountOf(validators: number, rule: QuorumRule): number {
-  return mayBeOff(validators, rule) + 1;
+  const quorum = quorumOf(validators, rule);
+  return Math.min(mayBeOff(validators, rule) + 1, 2 * quorum - validators);
 }
