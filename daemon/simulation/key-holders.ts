@@ -113,7 +113,7 @@ export class KeyHolders {
     if (recovery !== null && !isStuck) return 'begun';
     const isBehind = peering
       .views()
-      .some(({ connected, height }) => connected && (height ?? 0) > head.height);
+      .some(({ node, connected, height }) => connected && !isGone(node) && (height ?? 0) > head.height);
     if (isBehind || main.ahead !== null) return 'later';
     const left = decides.includes(self) ? decides : [self, ...decides];
     return {
