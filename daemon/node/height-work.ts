@@ -84,6 +84,8 @@ export class HeightWork {
   /** When the current messages are sent again. */
   private nextGossip: { readonly ms: number; readonly cancel: () => void } | null = null;
   private readonly timers = new Set<() => void>();
+  /** Own signatures on their way to the disk. */
+  private readonly signing = new Set<Promise<void>>();
 
   /** @param state as `startHeight` gives it */
   constructor(
@@ -109,6 +111,11 @@ export class HeightWork {
     this.over = true;
     for (const cancel of this.timers) cancel();
     this.timers.clear();
+  }
+
+  /** Resolves when no signature of it is on its way to the vote log: who begins the height anew must know them all. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.signing);
   }
 
   /** Gives it up: the vote log knows how to go on. */
@@ -269,14 +276,14 @@ export class HeightWork {
   }
 
   private async carryOut(output: Output): Promise<void> {
-    const { store, keys, broadcast } = this.parts;
+    const { keys, broadcast } = this.parts;
     switch (output.t) {
       case 'need-value':
         this.wanted = output.round;
         return this.offer();
       case 'sign-proposal': {
         const proposal = signProposal(output.content, keys.id, keys.secretKey);
-        await store.logConsensus([proposalRecord(proposal, output.bytes)]);
+        await this.log([proposalRecord(proposal, output.bytes)]);
         broadcast({ t: 'proposal', proposal, bytes: output.bytes });
         return this.feed({ t: 'proposal', proposal, bytes: output.bytes });
       }
@@ -284,7 +291,7 @@ export class HeightWork {
         return this.judge(output.value, output.bytes, output.fresh);
       case 'sign-vote': {
         const vote = signVote(output.content, keys.id, keys.secretKey);
-        await store.logConsensus([voteRecord(vote, output.bytes), ...polkaRecords(output.polka)]);
+        await this.log([voteRecord(vote, output.bytes), ...polkaRecords(output.polka)]);
         broadcast({ t: 'vote', vote });
         return this.feed({ t: 'vote', vote });
       }
@@ -306,6 +313,16 @@ export class HeightWork {
           'The validators do not agree: this node stops merging and serves its doors from the last good state.',
           'See town log and compare the receipts.',
         );
+    }
+  }
+
+  private async log(records: Parameters<CoreStore['logConsensus']>[0]): Promise<void> {
+    const written = this.parts.store.logConsensus(records);
+    this.signing.add(written);
+    try {
+      await written;
+    } finally {
+      this.signing.delete(written);
     }
   }
 

@@ -416,6 +416,7 @@ export class Merger {
     } finally {
       work.close();
       this.work = null;
+      await work.settled();
     }
   }
 }
