@@ -20,6 +20,7 @@ stranger who has nothing but genesis verifies every certificate and comes to the
                    crash, torn                     processes end at any point, all at once too; what was being written is
                                                    on the disk though nobody was told
                    wipe, old-backup                a card is lost: a new node in its place, empty or with an old backup
+                   lost-quorum                     so many cards are lost at once that too few validators are left
                    skew                            clocks off by hours, by days, in 1970
                    slow-dapp, diverge              a contract is slow; at one node it gives other answers
                    equivocate                      a card is copied and both run: one key signs two histories

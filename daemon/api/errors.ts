@@ -32,6 +32,7 @@ const statusByCode: ReadonlyMap<string, number> = new Map([
   ['too-many-invitations', 409],
   ['node-not-heard', 409],
   ['node-behind', 409],
+  ['leaves-behind', 409],
   ['last-validator', 409],
   ['still-validator', 409],
   ['still-unmerged', 409],

@@ -77,10 +77,19 @@ export const recoveryRoutes: FastifyPluginAsyncTypebox<{ readonly node: TownNode
             maxItems: 16,
             description: 'at most 16 signatures, as `town recovery sign` puts them there',
           }),
+          leaveBehind: Type.Optional(
+            Type.Boolean({
+              description:
+                'also where this node has merged otherwise: it merges no more then, and has to join anew',
+            }),
+          ),
         }),
         response: input.answers(appliedView),
       },
     },
-    async (request) => node.recovery.apply(tokenOf(request), request.body),
+    async (request) => {
+      const { leaveBehind = false, ...recovery } = request.body;
+      return node.recovery.apply(tokenOf(request), recovery, leaveBehind);
+    },
   );
 };

@@ -64,7 +64,7 @@ t.test('a statement is made, signed apart by those who hold keys, and applied', 
   t.match(applied.stdout, /Epoch 1 begins here with the next merge/);
   t.match(applied.stdout, /Start this node again/);
   const sent = here.asked.find(({ line }) => line === 'POST /api/recovery')?.body;
-  t.same(sent, JSON.parse(readFileSync(file, 'utf8')));
+  t.same(sent, { ...JSON.parse(readFileSync(file, 'utf8')), leaveBehind: false });
 });
 
 t.test('a command that is killed over a file leaves it whole, and is given again', async (t) => {
@@ -111,21 +111,24 @@ t.test('who would leave a board behind with what it merged is asked', async (t) 
   const file = join(folder, 'statement.json');
   const made = await serve(t, { 'GET /api/recovery': [200, place({ k: 1, keys: [] })] });
   await made.town('recover', file);
-  // A quorum was there again meanwhile; or another board has another merge at that height.
-  for (const change of [{ height: 9, parent: 'd'.repeat(64) }, { parent: 'd'.repeat(64) }]) {
-    const here = await serve(t, {
-      'GET /api/recovery': [200, place({ k: 1, keys: [] }, change)],
-      'POST /api/recovery': [200, { standing: 'diverged', epoch: 1, height: 7, restart: false }],
-    });
-    const refused = await here.town('recovery', 'apply', file);
-    t.equal(refused.code, 2);
-    t.match(refused.stderr, /--yes/);
-    t.notOk(
-      here.asked.some(({ line }) => line === 'POST /api/recovery'),
-      'nothing is applied',
-    );
-    t.match((await here.town('recovery', 'apply', file, '--yes')).stdout, /merges no more/);
-  }
+  // A quorum was there again meanwhile, which only the node can tell.
+  const message = 'The statement goes on in epoch 1 from merge 7, and this node has merged otherwise.';
+  const here = await serve(t, {
+    'POST /api/recovery': [
+      409,
+      { error: { code: 'leaves-behind', message, advice: 'See with town status.' } },
+    ],
+  });
+  const refused = await here.town('recovery', 'apply', file);
+  t.equal(refused.code, 2);
+  t.match(refused.stderr, /merged otherwise/);
+  t.match(refused.stderr, /See with town status\. To leave it behind, say --yes/);
+  const sure = await serve(t, {
+    'POST /api/recovery': [200, { standing: 'diverged', epoch: 1, height: 7, restart: false }],
+  });
+  t.match((await sure.town('recovery', 'apply', file, '--yes')).stdout, /merges no more/);
+  const asked = [here, sure].map(({ asked: [last] }) => (last?.body as { leaveBehind: boolean }).leaveBehind);
+  t.same(asked, [false, true], 'only who says so leaves it behind');
 });
 
 t.test('what cannot be recovered is said, with what to do', async (t) => {

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import type { RecoveryApplied, RecoveryNodeView, RecoveryPlace } from '../node/recovery-cases.js';
 import type { Recovered } from '../node/recovery-files.js';
 import type { Recorded } from '../node/use-cases.js';
-import { refusal, usageError } from './cli-error.js';
+import { CliError, refusal, usageError } from './cli-error.js';
 import { confirm } from './confirm.js';
 import { Context } from './context.js';
 import { facts, plain, short } from './output.js';
@@ -105,17 +105,14 @@ export function addRecoveryCommands(town: Command): void {
       const context = new Context(command);
       const { readRecoveryFiles } = await import('../node/recovery-files.js');
       const signed = await readRecoveryFiles(files.map((file) => resolve(file)));
-      const place = await context.get<RecoveryPlace>('/api/recovery');
-      const isSure =
-        options.yes === true ||
-        !leavesBehind(place, signed.statement) ||
-        (await confirm(
-          leftText(place, signed.statement),
-          'Leave this node behind?',
-          'See with `town status` whether the town merges again: then the statement is not needed, and is better destroyed. Else say --yes.',
-        ));
-      if (!isSure) return context.tell({}, 'Nothing was changed.');
-      const applied = await context.post<RecoveryApplied>('/api/recovery', signed);
+      const apply = (leaveBehind: boolean): Promise<RecoveryApplied> =>
+        context.post<RecoveryApplied>('/api/recovery', { ...signed, leaveBehind });
+      const applied = await apply(options.yes === true).catch(async (error: unknown) => {
+        if (!(error instanceof CliError) || error.code !== 'leaves-behind') throw error;
+        const instead = `${error.message} ${error.advice ?? ''} To leave it behind, say --yes.`;
+        return (await confirm(error.message, 'Leave this node behind?', instead)) ? apply(true) : null;
+      });
+      if (applied === null) return context.tell({}, 'Nothing was changed.');
       context.tell(applied, appliedText(applied));
     });
 }
@@ -170,14 +167,6 @@ function nodeOf({ nodes }: RecoveryPlace, word: string): RecoveryNodeView {
     'See them: town node list',
   );
 }
-
-/** Whether this node has merged what the town would go on without; one that knows of it already is not asked again. */
-const leavesBehind = (place: RecoveryPlace, { epoch, height, parent }: Statement): boolean =>
-  epoch >= place.nextEpoch && (place.height > height || (place.height === height && place.parent !== parent));
-
-const leftText = (place: RecoveryPlace, { epoch, height }: Statement): string =>
-  `The statement goes on in epoch ${epoch} from merge ${height}, and this node has merged otherwise, up to merge ${place.height}: ` +
-  'it would merge no more, and would have to join anew.';
 
 const statementText = ({ town, epoch, height, parent, validators, quorum, nodes }: Statement): string =>
   facts([

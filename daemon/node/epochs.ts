@@ -8,7 +8,13 @@ import { TownError, type Json, type Sha256 } from '../ledger/ids.js';
 import { readRecovery, type Recovery, type RecoveryStatement } from '../ledger/recovery.js';
 import type { Clock } from './clock.js';
 import type { CoreStore } from './core-store.js';
-import { AWAITED_RECOVERY_META, RECOVERY_META, type MainLine, type RecoveryStanding } from './main-line.js';
+import {
+  AWAITED_RECOVERY_META,
+  RECOVERY_META,
+  type Head,
+  type MainLine,
+  type RecoveryStanding,
+} from './main-line.js';
 import type { View } from './view.js';
 
 /** Who goes by an older epoch is told of this one, at most so often. */
@@ -42,12 +48,14 @@ export class Epochs {
 
   /**
    * Takes a recovery in, durably. Only while no merge is adopted.
-   * @throws TownError `bad-recovery`, `no-recovery`
+   * @param mayLeave false: not where this node would be left behind by it
+   * @throws TownError `bad-recovery`, `no-recovery`, `leaves-behind`
    */
-  async take(recovery: Recovery): Promise<RecoveryStanding> {
+  async take(recovery: Recovery, mayLeave = true): Promise<RecoveryStanding> {
     const { store, main, view, awaited } = this.parts;
     const standing = main.standingOf(recovery);
     if (standing === 'past' || main.knows(recovery)) return standing;
+    if (standing === 'diverged' && !mayLeave) throw leavesBehind(recovery.statement, main.head);
     // What begins later takes nothing away from what has begun.
     const key = standing === 'ahead' ? AWAITED_RECOVERY_META : RECOVERY_META;
     await view.rebuild(async () => {
@@ -123,6 +131,15 @@ export class Epochs {
     return certificate ? (parseCertificate(certificate).recovery ?? null) : null;
   }
 }
+
+const leavesBehind = ({ epoch, height }: RecoveryStatement, head: Head): TownError =>
+  new TownError(
+    'leaves-behind',
+    `The statement goes on in epoch ${epoch} from merge ${height}, and this node has merged otherwise, up to merge ${head.height}: it ` +
+      'would merge no more, and would have to join anew.',
+    'See with `town status` whether the town merges again: then the statement is not needed, and is better destroyed. Where it goes on from ' +
+      'here all the same, make another one.',
+  );
 
 /** Why a node that was left behind merges no more. */
 export const diverged = ({ epoch, height }: RecoveryStatement): TownError =>

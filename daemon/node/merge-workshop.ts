@@ -70,9 +70,12 @@ export class MergeWorkshop {
     const { main, view } = this.parts;
     const { epoch } = main;
     const { id } = main.head;
-    const result = await view.conversations.run(replay(this.replayInput(time, parts)));
-    if (main.head.id === id && main.epoch === epoch) return result;
-    throw movedOn();
+    const run = view.conversations.run(replay(this.replayInput(time, parts)));
+    // Where the state moved on below it, a replay may as well have failed: it read some of it before, and some after.
+    const [replayed] = await Promise.allSettled([run]);
+    if (main.head.id !== id || main.epoch !== epoch) throw movedOn();
+    if (replayed.status === 'rejected') throw replayed.reason;
+    return replayed.value;
   }
 
   /**

@@ -257,9 +257,12 @@ export class Merger {
     return null;
   }
 
-  /** Begins an epoch. @returns what the recovery is to this node; @throws TownError `bad-recovery`, `no-recovery`, `busy` */
-  recover(recovery: Recovery): Promise<RecoveryStanding> {
-    return this.adopting(() => this.parts.epochs.take(recovery));
+  /**
+   * Begins an epoch. @param mayLeave false: not where this node would be left behind by it
+   * @returns what the recovery is to this node; @throws TownError `bad-recovery`, `no-recovery`, `leaves-behind`, `busy`
+   */
+  recover(recovery: Recovery, mayLeave = true): Promise<RecoveryStanding> {
+    return this.adopting(() => this.parts.epochs.take(recovery, mayLeave));
   }
 
   /** What was voted on is void. */

@@ -42,12 +42,12 @@ export class Recoveries implements RecoveryCases {
     };
   }
 
-  async apply(s: string, value: JsonObject): Promise<RecoveryApplied> {
+  async apply(s: string, value: JsonObject, mayLeave: boolean): Promise<RecoveryApplied> {
     const { folder, main, merger, keys, sessions, restored } = this.parts;
     sessions.need(s);
     const recovery = parseRecovery(value);
     const { epoch, height, validators } = recovery.statement;
-    const standing = await merger.recover(recovery);
+    const standing = await merger.recover(recovery, mayLeave);
     const joins = standing === 'begins' || standing === 'ahead';
     const restart = restored !== null && joins && validators.includes(keys.id);
     if (restart) await forgetRestored(folder);

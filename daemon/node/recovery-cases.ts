@@ -43,7 +43,8 @@ export interface RecoveryCases {
   place(s: string): Promise<RecoveryPlace>;
   /**
    * Applies a recovery, whoever brings it: what counts are its signatures.
-   * @throws TownError `bad-recovery`, `no-recovery`, `busy`
+   * @param mayLeave also where this node has merged otherwise, and is left behind
+   * @throws TownError `bad-recovery`, `no-recovery`, `leaves-behind`, `busy`
    */
-  apply(s: string, recovery: JsonObject): Promise<RecoveryApplied>;
+  apply(s: string, recovery: JsonObject, mayLeave: boolean): Promise<RecoveryApplied>;
 }

@@ -275,6 +275,21 @@ t.test('who merged more in the old epoch is left behind, and what it recorded co
   t.equal(once.core.main.divergedFrom?.epoch, 1, 'it knows after a restart');
 });
 
+t.test('a statement that comes after the next merge leaves nobody behind who did not say so', async (t) => {
+  const { alpha, beta, gamma } = await town(t);
+  const all = [alpha, beta, gamma];
+  const recovery = signedBy(statementAfter(alpha, ['alpha']), ['drawer', 'bank']);
+  await alpha.claim('ada', 'notes.put', { key: 'meanwhile', value: 1 });
+  await until('the quorum to be there again', () => agree(all) && alpha.note('meanwhile') === '1', all);
+  const { merger, main } = alpha.core;
+  await t.rejects(merger.recover(recovery, false), { code: 'leaves-behind', message: /up to merge/ });
+  t.match({ diverged: main.divergedFrom, epoch: main.epoch }, { diverged: null, epoch: 0 });
+  await alpha.claim('ada', 'notes.put', { key: 'goes-on', value: 1 });
+  await until('the town to go on', () => agree(all) && gamma.note('goes-on') === '1', all);
+  t.equal(await merger.recover(recovery, true), 'diverged');
+  t.equal(await merger.recover(recovery, false), 'diverged', 'who knows it already is not asked again');
+});
+
 t.test('who was left behind is heard after the key of the town has changed', async (t) => {
   const charter = (base: Charter): Charter => ({
     ...withSealing(withKeys(base)),

@@ -81,13 +81,15 @@ export class KeyHolders {
     about();
     // The process may end before it answers.
     this.#later(() => this.#try(node, told));
-    process.core.merger.recover(signedByHolders(statement)).then(
+    process.core.merger.recover(signedByHolders(statement), false).then(
       (standing) => {
         this.town.watch.note(`${node.index} says: ${standing}`);
         this.#begun.add(node);
       },
       (error: unknown) => {
-        if (!(error instanceof TownError) || error.code !== 'busy')
+        // It merged more meanwhile: another statement is made.
+        const again = ['busy', 'leaves-behind'];
+        if (!(error instanceof TownError) || !again.includes(error.code))
           this.town.watch.breach(`node ${node.index} takes no recovery: ${String(error)}`);
       },
     );
