@@ -252,6 +252,8 @@ export class Outbox {
 
   #journalIsDone(): boolean {
     const { journal } = this;
+    // A page being read is still to be judged by where the journal stood; once it is here this is asked again.
+    if (this.#loading !== null) return false;
     if (journal.size === 0 || this.#loaded < journal.size || journal.failed !== null) return false;
     for (const held of this.#held.values()) if (held.journalled || held.journalling) return false;
     return true;
