@@ -143,6 +143,46 @@ t.test('the journal is not emptied under a page that is being read from it', asy
   t.equal(statSync(path).size, 0);
 });
 
+t.test(
+  'the last acknowledgement empties the journal, whenever it comes after the one before it',
+  async (t) => {
+    for (let turns = 0; turns < 20; turns += 1) {
+      const journal = await Journal.open(join(t.testdir(), `journal-${turns}`), 1e7);
+      const outbox = new Outbox(journal, {
+        send: () => true,
+        problem: (code) => t.fail(code),
+        now: Date.now,
+      });
+      const kept = [1, 2].map((n) => outbox.keep(recordOf(n)));
+      await Promise.all(kept);
+      outbox.connected();
+      await sleep(5);
+      outbox.acked([recordOf(1).id]);
+      for (let turn = 0; turn < turns; turn += 1) await Promise.resolve();
+      outbox.acked([recordOf(2).id]);
+      await until(() => journal.size === 0, 500).catch(() =>
+        t.fail(`${turns} turns later it is not emptied`),
+      );
+      await outbox.close();
+    }
+  },
+);
+
+t.test('an acknowledgement that comes once the outbox is closed leaves the journal as it is', async (t) => {
+  const path = join(t.testdir(), 'journal');
+  const journal = await Journal.open(path, 1e7);
+  const problems: string[] = [];
+  const problem = (code: string, message: string): void => void problems.push(`${code}: ${message}`);
+  const outbox = new Outbox(journal, { send: () => true, problem, now: Date.now });
+  t.ok(await outbox.keep(recordOf(1)));
+  outbox.connected();
+  await outbox.close();
+  outbox.acked([recordOf(1).id]);
+  await sleep(20);
+  t.same(problems, []);
+  t.ok(statSync(path).size > 0, 'the next gate sends it again, and empties it');
+});
+
 t.test('more records than memory holds wait in the journal, and none is lost', async (t) => {
   const path = join(t.testdir(), 'journal');
   const journal = await Journal.open(path, 1e8);
