@@ -49,6 +49,12 @@ t.test(
         const durable = new Set<string>();
         const open = async () => {
           const journal = await Journal.open(path, 1e7);
+          const read = journal.read.bind(journal);
+          // A slow disk, by turns.
+          journal.read = async (from, limit) => {
+            await sleep(runs % 3);
+            return await read(from, limit);
+          };
           const outbox = new Outbox(journal, {
             send: ({ id }) => {
               sent.push(id);
@@ -101,6 +107,81 @@ t.test(
     t.pass('in every order');
   },
 );
+
+t.test('the journal is not emptied under a page that is being read from it', async (t) => {
+  const path = join(t.testdir(), 'journal');
+  const journal = await Journal.open(path, 1e7);
+  let letGo = (): void => {};
+  const wait = new Promise<void>((resolve) => (letGo = resolve));
+  const read = journal.read.bind(journal);
+  let reads = 0;
+  journal.read = async (from, limit) => {
+    reads += 1;
+    await wait;
+    return await read(from, limit);
+  };
+  const sent: string[] = [];
+  const problems: string[] = [];
+  const outbox = new Outbox(journal, {
+    send: ({ id }) => sent.push(id) > 0,
+    problem: (code, message) => problems.push(`${code}: ${message}`),
+    now: Date.now,
+  });
+  // The second and the third are written at one go: after the second is told, the third is in the journal and looks new.
+  const kept = Promise.all([1, 2, 3].map((n) => outbox.keep(recordOf(n))));
+  outbox.connected();
+  t.same(await kept, [true, true, true]);
+  t.equal(reads, 1, 'a page is on its way');
+  outbox.acked(sent.splice(0));
+  await sleep(50);
+  t.ok(journal.size > 0, 'what is being read stays');
+  letGo();
+  await until(() => journal.size === 0);
+  t.same(sent, [], 'what was acknowledged is not sent again');
+  await outbox.close();
+  t.same(problems, []);
+  t.equal(statSync(path).size, 0);
+});
+
+t.test(
+  'the last acknowledgement empties the journal, whenever it comes after the one before it',
+  async (t) => {
+    for (let turns = 0; turns < 20; turns += 1) {
+      const journal = await Journal.open(join(t.testdir(), `journal-${turns}`), 1e7);
+      const outbox = new Outbox(journal, {
+        send: () => true,
+        problem: (code) => t.fail(code),
+        now: Date.now,
+      });
+      const kept = [1, 2].map((n) => outbox.keep(recordOf(n)));
+      await Promise.all(kept);
+      outbox.connected();
+      await sleep(5);
+      outbox.acked([recordOf(1).id]);
+      for (let turn = 0; turn < turns; turn += 1) await Promise.resolve();
+      outbox.acked([recordOf(2).id]);
+      await until(() => journal.size === 0, 500).catch(() =>
+        t.fail(`${turns} turns later it is not emptied`),
+      );
+      await outbox.close();
+    }
+  },
+);
+
+t.test('an acknowledgement that comes once the outbox is closed leaves the journal as it is', async (t) => {
+  const path = join(t.testdir(), 'journal');
+  const journal = await Journal.open(path, 1e7);
+  const problems: string[] = [];
+  const problem = (code: string, message: string): void => void problems.push(`${code}: ${message}`);
+  const outbox = new Outbox(journal, { send: () => true, problem, now: Date.now });
+  t.ok(await outbox.keep(recordOf(1)));
+  outbox.connected();
+  await outbox.close();
+  outbox.acked([recordOf(1).id]);
+  await sleep(20);
+  t.same(problems, []);
+  t.ok(statSync(path).size > 0, 'the next gate sends it again, and empties it');
+});
 
 t.test('more records than memory holds wait in the journal, and none is lost', async (t) => {
   const path = join(t.testdir(), 'journal');

@@ -43,6 +43,8 @@ export class Outbox {
   #finishing: Promise<void> | null = null;
   #finishAsked = false;
   #closed = false;
+  /** The journal is closed, or about to be. */
+  #ended = false;
   #dropped = 0;
 
   constructor(
@@ -140,6 +142,7 @@ export class Outbox {
     await this.#loading;
     this.#finish();
     await this.#finishing;
+    this.#ended = true;
     await this.journal.close();
   }
 
@@ -233,25 +236,31 @@ export class Outbox {
 
   /** Empties the journal once all that it holds is acknowledged; looks again when asked meanwhile. */
   #finish(): void {
+    if (this.#ended) return;
     this.#finishAsked = true;
-    this.#finishing ??= this.#clearWhenDone().finally(() => {
-      this.#finishing = null;
-    });
+    this.#finishing ??= this.#clearWhenDone();
   }
 
   async #clearWhenDone(): Promise<void> {
     const { journal } = this;
-    while (this.#finishAsked) {
-      this.#finishAsked = false;
-      await journal.whenIdle();
-      if (!this.#journalIsDone()) continue;
-      if (await journal.clear(journal.size)) this.#loaded = 0;
-      else if (journal.failed !== null) this.events.problem(journal.failed.code, journal.failed.message);
+    try {
+      while (this.#finishAsked) {
+        this.#finishAsked = false;
+        await journal.whenIdle();
+        if (!this.#journalIsDone()) continue;
+        if (await journal.clear(journal.size)) this.#loaded = 0;
+        else if (journal.failed !== null) this.events.problem(journal.failed.code, journal.failed.message);
+      }
+    } finally {
+      // In the same turn as the last look: who asks from now on starts another.
+      this.#finishing = null;
     }
   }
 
   #journalIsDone(): boolean {
     const { journal } = this;
+    // A page being read is still to be judged by where the journal stood; once it is here this is asked again.
+    if (this.#loading !== null) return false;
     if (journal.size === 0 || this.#loaded < journal.size || journal.failed !== null) return false;
     for (const held of this.#held.values()) if (held.journalled || held.journalling) return false;
     return true;

@@ -1,6 +1,7 @@
 /** A database opened to be verified or repaired: it may be damaged. */
 import type { Database } from 'better-sqlite3';
 import type { Oid, Sha256 } from '../ledger/ids.js';
+import { nothingArchived, type ArchivedSum } from '../store/archiving.js';
 import { openForReading } from '../store/database.js';
 import { LedgerRows } from '../store/ledger-rows.js';
 import { StoreReads } from '../store/reads.js';
@@ -12,8 +13,8 @@ export interface OpenedDatabase {
   readonly rows: LedgerRows;
   /** The last merge when it was opened. */
   readonly last: { readonly height: number; readonly id: Sha256; readonly oid: Oid } | null;
-  /** Judged entries that have no row: as many as the archive should have. */
-  notInRows: number;
+  /** Judged entries that have no row: those that the archive should have. */
+  notInRows: ArchivedSum;
   /** What the rows say; undefined where they cannot be read. */
   read<T>(question: () => T): T | undefined;
 }
@@ -37,7 +38,7 @@ export function openDamaged(folder: string, findings: Findings): OpenedDatabase 
     db.exec('BEGIN');
     const store = new StoreReads(db);
     const last = store.lastMerge();
-    return { db, store, rows: new LedgerRows(db), last, notInRows: 0, read };
+    return { db, store, rows: new LedgerRows(db), last, notInRows: nothingArchived, read };
   } catch (error) {
     db?.close();
     cannot(error);

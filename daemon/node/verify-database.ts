@@ -104,12 +104,15 @@ export async function verifyPending(
 ): Promise<void> {
   const { rows } = database;
   const archived = rows.archivedEntries();
-  if (database.notInRows !== archived)
+  const { notInRows } = database;
+  if (notInRows.count !== archived.count)
     findings.problem(
       'database',
       'entries',
-      `${database.notInRows} entries of the history are not among the rows; the archive has ${archived}.`,
+      `${notInRows.count} entries of the history are not among the rows; the archive has ${archived.count}.`,
     );
+  else if (notInRows.ids !== archived.ids)
+    findings.problem('database', 'archived', 'The archive names other entries than the history has.');
   const charter = readCharter(walked.state);
   const unmerged = rows.unmergedBlocks();
   for (const { id, oid, raw } of unmerged) {

@@ -11,6 +11,7 @@ import { TownError } from '../ledger/ids.js';
 import { readCharter } from '../ledger/kernel.js';
 import type { BuiltMerge, Genesis } from '../ledger/merge.js';
 import type { State, StateReader } from '../ledger/state.js';
+import { withArchived } from '../store/archiving.js';
 import { readPackages } from './dapp-set.js';
 import { NOTES_REF, notesProblem } from './proof-notes.js';
 import { HistoryError } from './history-reader.js';
@@ -188,7 +189,7 @@ class Comparison implements HistorySink {
     for (const { id, verdict, code, reason, other, writes } of receipt.entries) {
       const entry = this.database.read(() => store.placedEntry(id)) ?? null;
       if (entry === null) {
-        this.database.notInRows += 1;
+        this.database.notInRows = withArchived(this.database.notInRows, id);
         continue;
       }
       const kept = [

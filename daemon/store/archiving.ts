@@ -16,7 +16,24 @@ const stepGateRecords = 500;
 export const archivedNumber = (id: EntryId | string): bigint =>
   BigInt.asIntN(64, BigInt(`0x${id.slice(0, 16)}`));
 
-/** What a row of the archive adds to the check of its block: the upper bits of the id, and the segment. */
+/** Which entries are in the archive, so that two lists of them can be compared: how many, and the sum of their numbers modulo 2⁶⁴. */
+export interface ArchivedSum {
+  readonly count: number;
+  readonly ids: bigint;
+}
+
+export const nothingArchived: ArchivedSum = { count: 0, ids: 0n };
+
+/** The same with one entry more. */
+export const withArchived = ({ count, ids }: ArchivedSum, id: EntryId | string): ArchivedSum => ({
+  count: count + 1,
+  ids: BigInt.asUintN(64, ids + archivedNumber(id)),
+});
+
+/**
+ * What a row of the archive adds to the check of its block: the upper bits of the id, and the segment. The lower 13 bits are in no
+ * check: `withArchived` over the history tells.
+ */
 export const checkOf = (number: bigint, segment: number): number =>
   Number(BigInt.asUintN(64, number) >> 13n) + segment;
 export const checkModulus = 2 ** 52;

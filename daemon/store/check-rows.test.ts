@@ -97,6 +97,40 @@ t.test('a changed value is found in every column of every table', async (t) => {
   }
 });
 
+/** The definitions as SQLite reads them. */
+function textsOf(image: Buffer): string[] {
+  const db = new Database(image);
+  const texts = db.prepare('SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL').pluck().all() as string[];
+  db.close();
+  return texts;
+}
+
+t.test('a flipped letter in the definition of a table or an index is found', async (t) => {
+  const image = await filled(t);
+  const texts = textsOf(image);
+  const entries = texts.find((text) => text.includes("'rejected'"))!;
+  const places = texts.flatMap((text) => [0, text.length >> 1, text.length - 2].map((at) => ({ text, at })));
+  // Which states there may be: rows that are there already do not show that it says something else.
+  for (const { text, at } of [...places, { text: entries, at: entries.indexOf('rejected') }]) {
+    // Free space holds older copies.
+    for (let start = image.indexOf(text); start !== -1; start = image.indexOf(text, start + 1)) {
+      const flipped = Buffer.from(image);
+      flipped[start + at]! ^= 0x20;
+      let isRead = true;
+      try {
+        isRead = textsOf(flipped).join() !== texts.join();
+      } catch {
+        // SQLite does not understand it.
+      }
+      if (!isRead) continue;
+      const copy = new Database(flipped);
+      const found = await checkRows(copy);
+      t.ok(found.length > 0, `${text.slice(0, 40)}, letter ${at}: ${found[0]?.what}`);
+      copy.close();
+    }
+  }
+});
+
 t.test('a page that is no page is told of, and the rest is looked at', async (t) => {
   const image = Buffer.from(await filled(t));
   const pageSize = image.readUInt16BE(16);

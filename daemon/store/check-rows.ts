@@ -3,9 +3,10 @@
  * the sum or the hash of every row, and what the tables say of each other. Reads only.
  */
 import { createHash } from 'node:crypto';
-import type { Database } from 'better-sqlite3';
+import Database from 'better-sqlite3';
 import { checkModulus, checkOf, unpacked } from './archiving.js';
 import { gitHash } from './database.js';
+import { migrate, schemaVersion } from './migrations.js';
 import { rowSum, summedColumns, type SummedTable, type Value } from './row-sums.js';
 
 export interface RowProblem {
@@ -45,7 +46,7 @@ const hashed: { readonly [table: string]: readonly [bytes: string, name: string]
  * whether it fits the history, a replay tells.
  */
 export async function checkRows(
-  db: Database,
+  db: Database.Database,
   { onProgress, problemsMax = 1_000 }: CheckRowsOptions = {},
 ): Promise<RowProblem[]> {
   const problems: RowProblem[] = [];
@@ -65,6 +66,8 @@ export async function checkRows(
     if (line.integrity_check !== 'ok') add('database', null, line.integrity_check.replaceAll('\n', '; '));
   for (const { table, parent } of pages('foreign_key_check') as { table: string; parent: string }[])
     add(table, null, `A row names one of ${parent} that is not there.`);
+
+  for (const what of changedDefinitions(db)) add('database', null, what);
 
   const tables = Object.keys(summedColumns) as SummedTable[];
   const countOf = (table: string): number =>
@@ -110,10 +113,46 @@ export async function checkRows(
   return problems;
 }
 
+/** Of each table and index of a database what makes it one: type, name, table and text. What statistics SQLite keeps is its own. */
+const definitionsOf = (db: Database.Database): Map<string, string> =>
+  new Map(
+    db
+      .prepare(
+        "SELECT type || ' ' || name, tbl_name || ': ' || coalesce(sql, '') FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%'",
+      )
+      .raw()
+      .all() as [string, string][],
+  );
+
+let made: ReadonlyMap<string, string> | null = null;
+
+/** Those that the steps of this program make. */
+function madeDefinitions(): ReadonlyMap<string, string> {
+  if (made !== null) return made;
+  const db = new Database(':memory:');
+  try {
+    migrate(db);
+    return (made = definitionsOf(db));
+  } finally {
+    db.close();
+  }
+}
+
+/** SQLite takes any text that it understands: a constraint that says something else shows with the next row at the earliest. */
+function changedDefinitions(db: Database.Database): string[] {
+  // Of another version they are others; whoever checks rows of one tells that by itself.
+  if (attempt(() => db.pragma('user_version', { simple: true }), null) !== schemaVersion) return [];
+  const there = attempt(() => definitionsOf(db), new Map<string, string>());
+  const expected = madeDefinitions();
+  return [...new Set([...expected.keys(), ...there.keys()])]
+    .filter((name) => there.get(name) !== expected.get(name))
+    .map((name) => `The definition of the ${name} is not the one that it was made with.`);
+}
+
 type Row = { readonly [column: string]: unknown };
 
 /** In pages, so that no statement stays open while others have their turn. */
-function* rowsOf(db: Database, table: SummedTable): Generator<Row> {
+function* rowsOf(db: Database.Database, table: SummedTable): Generator<Row> {
   const columns = [...summedColumns[table], ...(hashed[table]?.slice(0, 1) ?? []), 'sum'].join(', ');
   const withoutRowid = isWithoutRowid(db, table);
   if (withoutRowid) {
@@ -143,13 +182,13 @@ function* rowsOf(db: Database, table: SummedTable): Generator<Row> {
     yield* rows;
 }
 
-const keyOf = (db: Database, table: string): string[] =>
+const keyOf = (db: Database.Database, table: string): string[] =>
   db.prepare('SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk').pluck().all(table) as string[];
 
-const isWithoutRowid = (db: Database, table: string): boolean =>
+const isWithoutRowid = (db: Database.Database, table: string): boolean =>
   (db.prepare('SELECT wr FROM pragma_table_list WHERE name = ?').pluck().get(table) as number) === 1;
 
-function* stagedObjects(db: Database): Generator<{ oid: string; type: string; data: Buffer }> {
+function* stagedObjects(db: Database.Database): Generator<{ oid: string; type: string; data: Buffer }> {
   const next = db.prepare('SELECT seq, oid, type, data FROM objects WHERE seq > ? ORDER BY seq LIMIT 1');
   for (let seq = 0; ;) {
     const row = next.get(seq) as { seq: number; oid: string; type: string; data: Buffer } | undefined;
@@ -162,7 +201,7 @@ function* stagedObjects(db: Database): Generator<{ oid: string; type: string; da
 type Add = (table: string, row: string | null, what: string) => void;
 
 /** What the archive says of each block adds up to what was noted when it went there, and names blocks and entries that fit. */
-async function checkArchive(db: Database, add: Add, turn: () => Promise<void>): Promise<void> {
+async function checkArchive(db: Database.Database, add: Add, turn: () => Promise<void>): Promise<void> {
   const sums = new Map<number, { count: number; ids: number }>();
   const page = db
     .prepare('SELECT segment, id, block FROM archived WHERE (segment, id, block) > (?, ?, ?) LIMIT ?')

@@ -6,6 +6,7 @@ import type { Database } from 'better-sqlite3';
 import type { GitObject } from '../ledger/git-object.js';
 import { sha256 } from '../ledger/hash.js';
 import type { Oid, Sha256 } from '../ledger/ids.js';
+import { nothingArchived, type ArchivedSum } from './archiving.js';
 import { gitHash } from './database.js';
 
 export class LedgerRows {
@@ -90,8 +91,16 @@ export class LedgerRows {
   }
 
   /** Entries of which only the archive knows. */
-  archivedEntries(): number {
-    return this.one<{ n: number }>('SELECT count(*) AS n FROM archived')?.n ?? 0;
+  archivedEntries(): ArchivedSum {
+    // In halves: the sum of whole numbers would leave the 64 bits.
+    const sql =
+      'SELECT count(*) AS n, coalesce(sum(id >> 32), 0) AS high, coalesce(sum(id & 0xffffffff), 0) AS low FROM archived';
+    try {
+      const row = this.db.prepare(sql).safeIntegers().get() as { n: bigint; high: bigint; low: bigint };
+      return { count: Number(row.n), ids: BigInt.asUintN(64, (row.high << 32n) + row.low) };
+    } catch {
+      return nothingArchived;
+    }
   }
 
   private one<T>(sql: string, ...values: unknown[]): T | null {
