@@ -143,6 +143,37 @@ t.test('the journal is not emptied under a page that is being read from it', asy
   t.equal(statSync(path).size, 0);
 });
 
+t.test('a journal that cannot be read is tried again after a while, not without end at once', async (t) => {
+  const path = join(t.testdir(), 'journal');
+  writeFileSync(path, `${JSON.stringify(recordOf(1))}\n`);
+  const journal = await Journal.open(path, 1e7);
+  const read = journal.read.bind(journal);
+  let fails = true;
+  let reads = 0;
+  journal.read = async (from, limit) => {
+    reads += 1;
+    if (fails) throw new Error('EIO');
+    return read(from, limit);
+  };
+  const sent: string[] = [];
+  const problems: string[] = [];
+  const outbox = new Outbox(journal, {
+    send: ({ id }) => sent.push(id) > 0,
+    problem: (code) => problems.push(code),
+    now: Date.now,
+  });
+  outbox.connected();
+  for (let turn = 0; turn < 100; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  t.ok(reads < 10, `${reads} reads in a hundred turns`);
+  t.equal(problems[0], 'journal-failed');
+  fails = false;
+  await until(() => sent.length > 0);
+  t.same(sent, [recordOf(1).id]);
+  outbox.acked(sent);
+  await until(() => journal.size === 0);
+  await outbox.close();
+});
+
 t.test(
   'the last acknowledgement empties the journal, whenever it comes after the one before it',
   async (t) => {

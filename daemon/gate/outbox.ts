@@ -3,6 +3,7 @@
  * The journal is read back in pages, so memory stays bounded however long the daemon is away.
  * A record may be sent again after a lost connection; the daemon tells it by its id.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { TownError } from '../ledger/ids.js';
 import type { Journal } from './journal.js';
 import type { GateRecord } from './shapes.js';
@@ -12,6 +13,8 @@ const heldMax = 10_000;
 /** Sent and not yet acknowledged; fresh records go beyond it, they must not wait for old ones. */
 const inFlightMax = 512;
 const pageMax = 1000;
+/** How long a journal that could not be read is left alone. */
+const readRetryMs = 1000;
 
 interface Held {
   readonly record: GateRecord;
@@ -194,9 +197,10 @@ export class Outbox {
 
   #more(): void {
     this.#loading ??= this.#load()
-      .catch((error: unknown) =>
-        this.events.problem('journal-failed', `The journal cannot be read: ${String(error)}`),
-      )
+      .catch(async (error: unknown) => {
+        this.events.problem('journal-failed', `The journal cannot be read: ${String(error)}`);
+        await sleep(readRetryMs);
+      })
       .finally(() => {
         this.#loading = null;
       })
