@@ -89,9 +89,7 @@ export class Stewards {
     } catch (error) {
       const code = error instanceof TownError ? error.code : String(error);
       this.watch.note(`${node.index} refuses ${wanted.name}: ${code}`);
-      // An epoch may have begun while it was asked.
-      const now = node.process?.core.main.charter;
-      if (FINAL.has(code) && now && charterText(now) === charterText(charter)) this.#done(wanted.name);
+      if (FINAL.has(code) && this.#isNewest(node, charter)) this.#done(wanted.name);
       // The first merge of an epoch needs something to merge.
       if (code === 'before-epoch') await this.workload.note(node);
       // It holds credits of members: those are closed first, and come home with a merge after the charter's wait.
@@ -103,6 +101,15 @@ export class Stewards {
     } finally {
       this.#busy = false;
     }
+  }
+
+  /** Whether this is the charter as it is: a node may lag, and an epoch may have begun while it was asked. */
+  #isNewest({ process }: SimulatedNode, asked: Charter): boolean {
+    const main = process?.core.main;
+    const heights = this.nodes
+      .filter((node) => !node.isApart && !node.isAstray)
+      .map((node) => node.process?.core.main.head.height ?? 0);
+    return main?.head.height === Math.max(...heights) && charterText(main.charter) === charterText(asked);
   }
 
   #isPending({ id, node }: Asked): boolean {
